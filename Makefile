@@ -1,0 +1,49 @@
+# Everything a checkout needs, with Python 3.11 or newer and make alone.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help test check demo bench fmt clean
+
+help: ## List these commands
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
+
+test: check ## Check everything: format, lint, types, tests
+	$(RUN) -m pytest
+
+check: $(VENV)/.dev-installed ## Format, lint and types, without the tests
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+	$(RUN) -m pyright --pythonpath $(RUN)
+
+demo: $(or $(wildcard $(VENV)/.dev-installed),$(VENV)/.core-installed) ## Run the shopping cart example; the core is all it needs
+	$(RUN) examples/cart.py
+
+bench: $(VENV)/.bench-installed ## Compare Sourced with its neighbours
+	$(RUN) -m benchmarks.compare
+
+fmt: $(VENV)/.dev-installed ## Format, and mend what lint can mend
+	$(RUN) -m ruff check --fix-only --quiet .
+	$(RUN) -m ruff format .
+
+clean: ## Remove the environment, caches and builds
+	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp older than pyproject.toml installs again; one set of extras at a time.
+$(VENV)/.core-installed: pyproject.toml | $(VENV)/bin/pip
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.%-installed: pyproject.toml | $(VENV)/bin/pip
+	$(RUN) -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+# pip is the last thing a new environment gets, so half an environment is made again.
+$(VENV)/bin/pip:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on PATH; name another: make PYTHON=python3.13" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Sourced needs Python 3.11 or newer, $(PYTHON) is %d.%d; name another: make PYTHON=python3.13" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)

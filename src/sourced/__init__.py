@@ -1,0 +1,69 @@
+"""Event sourcing, CQRS and durable messaging: actors decide, evolve and react; one ordered log remembers and delivers."""
+
+from msgspec import Meta
+
+from sourced.actions import Ack, AfterCommit, Append, Batch, Failure, Park, RetryAt, Schedule, Send, Stop, Sync
+from sourced.actor import Actor, Aggregate, Decision
+from sourced.app import Sourced
+from sourced.client import AsyncClient, AsyncLoaded, Client, Loaded
+from sourced.context import CommandContext
+from sourced.envelope import Message, dispatch
+from sourced.errors import Conflict, DefinitionError, Duplicate, Invalid, Rejection, SourcedError
+from sourced.handlers import AsyncCommands, Commands, Events, after_commit, decide, evolve, react, sync
+from sourced.messages import Command, Event, Rejected, Unknown, parse, upcast
+from sourced.policy import Exponential, Linear, Retry
+from sourced.projector import EventSourced, Projector
+from sourced.reactor import Delivery, Reactor
+
+__all__ = [
+    "Ack",
+    "Actor",
+    "AfterCommit",
+    "Aggregate",
+    "Append",
+    "AsyncClient",
+    "AsyncCommands",
+    "AsyncLoaded",
+    "Batch",
+    "Client",
+    "Command",
+    "CommandContext",
+    "Commands",
+    "Conflict",
+    "Decision",
+    "DefinitionError",
+    "Delivery",
+    "Duplicate",
+    "Event",
+    "EventSourced",
+    "Events",
+    "Exponential",
+    "Failure",
+    "Invalid",
+    "Linear",
+    "Loaded",
+    "Message",
+    "Meta",
+    "Park",
+    "Projector",
+    "Reactor",
+    "Rejected",
+    "Rejection",
+    "Retry",
+    "RetryAt",
+    "Schedule",
+    "Send",
+    "Sourced",
+    "SourcedError",
+    "Stop",
+    "Sync",
+    "Unknown",
+    "after_commit",
+    "decide",
+    "dispatch",
+    "evolve",
+    "parse",
+    "react",
+    "sync",
+    "upcast",
+]

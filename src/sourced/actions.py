@@ -1,0 +1,108 @@
+"""What handling a message may ask for, as frozen values; the round carries them out in one transaction, nothing else does."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from sourced.envelope import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Store messages in one stream, at exactly this place; if the stream has moved on, the handling is done anew."""
+
+    messages: tuple[Message[Any], ...]
+    expected_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Store messages at the end of their streams, whatever that is by then."""
+
+    messages: tuple[Message[Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Store messages at the end of their streams once the time has come."""
+
+    messages: tuple[Message[Any], ...]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """Run work inside the settling transaction, after everything was appended; it is handed the transaction."""
+
+    work: Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AfterCommit:
+    """Run work once the transaction is durable; what it raises is logged and changes nothing."""
+
+    work: Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Everything of this stream through `message` is done: it will not be delivered to this group."""
+
+    message: Message[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAt:
+    """Not now: this message, and what follows it in its stream, is handled again at that time."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """The stream waits, in order, until a person retries or skips; other streams go on."""
+
+    reason: str = ""
+
+    def __call__(self, failure: Failure) -> Park:
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The whole group stops until a person starts it again."""
+
+    reason: str = ""
+
+    def __call__(self, failure: Failure) -> Stop:
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What an error policy gets to see: which message failed, for whom, how often by now, and when."""
+
+    group: str
+    message: Message[Any]
+    error: BaseException
+    attempts: int
+    now: datetime
+
+
+Verdict: TypeAlias = RetryAt | Park | Stop
+Policy: TypeAlias = Callable[[Failure], Verdict]
+Action: TypeAlias = Append | Send | Schedule | Sync | AfterCommit | Ack | Verdict
+Actions: TypeAlias = Iterable[Action] | Awaitable[Iterable[Action] | None] | None
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one stream got in one round, as `@sync` and `@after_commit` methods see it."""
+
+    stream: str
+    commands: list[Message[Any]] = field(default_factory=list)  # decided just now; projectors have none
+    events: list[Message[Any]] = field(default_factory=list)  # an actor: appended just now; a projector: evolved
+    replaying: bool = False  # all of it had been handled before, so this is a rebuild

@@ -1,0 +1,86 @@
+"""`Sourced`, the object programs hold: it joins a store with the reactors registered with it, and does what it is asked."""
+
+from __future__ import annotations
+
+import functools
+from datetime import timedelta
+
+from sourced.actions import Policy
+from sourced.client import AsyncClient, Client
+from sourced.clock import Clock, SystemClock, as_delta
+from sourced.codec import Codec
+from sourced.errors import DefinitionError
+from sourced.messages import Payload, is_payload_class
+from sourced.notifiers.local import LocalNotifier
+from sourced.policy import Retry, check_policy
+from sourced.reactor import Reactor
+from sourced.runtime.engine import Engine, Memos, Router
+from sourced.store import Store
+
+
+class Sourced(Client):
+    """An application: `Sourced()` keeps everything in memory; `Sourced(url)` is the same program on another store."""
+
+    def __init__(
+        self,
+        store: str | Store = "memory://",
+        *,
+        errors: Policy | None = None,
+        clock: Clock | None = None,
+        batch: int = 500,
+        cache: int = 10_000,
+        lease: timedelta | float = 30.0,
+    ) -> None:
+        if errors is not None:
+            check_policy("Sourced(errors=…)", errors)
+        codec = Codec()
+        super().__init__(
+            Engine(
+                store=_opened(store) if isinstance(store, str) else store,
+                codec=codec,
+                clock=clock or SystemClock(),
+                notifier=LocalNotifier(),
+                errors=errors or Retry(),
+                router=Router(codec),
+                memos=Memos(cache),
+                batch=batch,
+                lease=as_delta(lease),
+            )
+        )
+
+    @property
+    def store(self) -> Store:
+        return self._engine.store
+
+    @functools.cached_property
+    def aio(self) -> AsyncClient:
+        """The awaitable twin of everything here: `await app.aio.execute(…)`."""
+        return AsyncClient(self._engine)
+
+    def register(self, *things: type[Reactor] | Reactor | type[Payload]) -> None:
+        """Makes reactors part of this app; a message class, or a family, is only made known so that it can be read."""
+        for thing in things:
+            if is_payload_class(thing):
+                self._engine.codec.learn(thing)  # type: ignore[arg-type]
+            elif isinstance(thing, Reactor) or (isinstance(thing, type) and issubclass(thing, Reactor)):
+                self._engine.router.add(thing)
+            else:
+                raise DefinitionError(f"register: expected an actor, a projector or another reactor, found {thing!r}")
+
+    def close(self) -> None:
+        self._engine.store.close()
+
+    def __enter__(self) -> Sourced:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _opened(url: str) -> Store:
+    scheme = url.partition(":")[0]
+    if scheme == "memory":
+        from sourced.stores.memory import MemoryStore
+
+        return MemoryStore()
+    raise DefinitionError(f"no store for {url!r}: expected memory://; SQLite and PostgreSQL come with the next releases")

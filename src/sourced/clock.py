@@ -1,0 +1,32 @@
+"""The one place that asks what time it is."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta, timezone
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Anything that tells the time: aware, in UTC, to the microsecond."""
+
+    def now(self) -> datetime: ...
+
+    def elapsed(self) -> float:
+        """Seconds since some moment in the past, never going back: for measuring how long something takes."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(timezone.utc)
+
+    def elapsed(self) -> float:
+        return time.monotonic()
+
+
+def as_delta(duration: timedelta | float) -> timedelta:
+    """Durations are given as a timedelta or as seconds; everything inside uses timedelta."""
+    return duration if isinstance(duration, timedelta) else timedelta(seconds=duration)

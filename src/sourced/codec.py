@@ -1,0 +1,169 @@
+"""Between messages and what a store keeps: stored names to classes and back, versions brought up to date, bad data named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from sourced.envelope import Message
+from sourced.errors import DefinitionError, Undecodable, UnknownMessage
+from sourced.messages import Payload, Rejected, Spec, Unknown, check, is_family
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """A message as a store keeps it: payload and metadata are JSON text."""
+
+    id: str
+    stream: str
+    seq: int
+    position: int
+    type: str
+    version: int
+    payload: str
+    metadata: str
+    causation_id: str
+    correlation_id: str
+    created_at: datetime
+    settled_by: tuple[str, ...] = ()  # the groups that had already handled it when it was stored
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+class Codec:
+    """The message classes one app knows, by every name they are stored under."""
+
+    def __init__(self) -> None:
+        self._classes: dict[str, type[Payload]] = {}
+        self._readers: dict[str, Callable[[Record], Any]] = {}
+        self._decoders: dict[type, Callable[[str | bytes], Any]] = {}
+        self.learn(Rejected)
+
+    # -- which classes there are ---------------------------------------------------------------------------------
+
+    def learn(self, *classes: type[Payload]) -> None:
+        """Makes classes known; a family brings its members. Two classes under one stored name are refused."""
+        for cls in classes:
+            if is_family(cls):
+                self.learn(*cls.__subclasses__())
+            elif cls not in self._decoders:
+                self._add(cls)
+
+    def _add(self, cls: type[Payload]) -> None:
+        spec = cls.__sourced__
+        for name in spec.names:
+            known = self._classes.get(name)
+            if known is not None and known is not cls:
+                raise DefinitionError(
+                    f"two messages are stored as {name!r}: {_where(known)} and {_where(cls)}; "
+                    f"give one a type=, a namespace or another name"
+                )
+        gap = next((v for v in range(min(spec.upcasters, default=1), spec.version) if v not in spec.upcasters), None)
+        if spec.upcasters and gap is not None:
+            raise DefinitionError(f"{_where(cls)} is at version {spec.version} and has no upcaster from version {gap}")
+        for name in spec.names:
+            self._classes[name] = cls
+            self._readers[name] = _reader(cls)
+        self._decoders[cls] = msgspec.json.Decoder(cls).decode
+
+    def find(self, name: str, *, within: type[Payload] | tuple[type[Payload], ...] = Payload) -> type[Payload]:
+        """The class stored under a name, if it belongs to the given families."""
+        cls = self._classes.get(name)
+        if cls is None or not issubclass(cls, within):
+            families = within if isinstance(within, tuple) else (within,)
+            raise UnknownMessage(name, within=", ".join(family.__qualname__ for family in families))
+        return cls
+
+    def known(self) -> tuple[type[Payload], ...]:
+        return tuple(self._decoders)
+
+    # -- there and back ------------------------------------------------------------------------------------------
+
+    def encode(self, message: Message[Any], settled_by: tuple[str, ...] = ()) -> Record:
+        """The message as it will be stored; what could not be read back raises `Invalid` now."""
+        payload = message.payload
+        cls = type(payload)
+        if cls is Unknown:  # passed on as it came
+            text = _encode(payload.data)
+        else:
+            decoder = self._decoders.get(cls) or self._learned(cls)
+            try:
+                text = _encode(payload)
+                decoder(text)
+            except (TypeError, msgspec.ValidationError) as error:
+                self._refuse(payload, error)
+        metadata = _encode(message.metadata).decode() if message.metadata else "{}"
+        return Record(
+            message.id, message.stream, message.seq, message.position, message.type, message.version, text.decode(),
+            metadata, message.causation_id, message.correlation_id, message.created_at, settled_by,
+        )  # fmt: skip
+
+    def decode(self, record: Record) -> Message[Any]:
+        """The message that was stored: brought up to date, or carrying `Unknown` when no class has its name."""
+        return _enveloped(record, self.payload(record))
+
+    def undecoded(self, record: Record) -> Message[Any]:
+        """The same with the payload left as it is, for those who must go on although it cannot be read."""
+        return _enveloped(record, Unknown(record.type, record.payload))
+
+    def payload(self, record: Record) -> Any:
+        """Only the payload, for those who need no envelope."""
+        reader = self._readers.get(record.type)
+        return Unknown(record.type, _decode(record.payload)) if reader is None else reader(record)
+
+    def decode_all(self, records: Iterable[Record]) -> list[Message[Any]]:
+        return [self.decode(record) for record in records]
+
+    def _learned(self, cls: type[Payload]) -> Callable[[str | bytes], Any]:
+        self.learn(cls)
+        return self._decoders[cls]
+
+    def _refuse(self, payload: Payload, error: Exception) -> None:
+        if isinstance(error, msgspec.ValidationError):
+            check(payload, error)
+        raise DefinitionError(f"{type(payload).__qualname__} cannot be stored as JSON: {error}") from error
+
+
+def _enveloped(record: Record, payload: Any) -> Message[Any]:
+    metadata = {} if record.metadata == "{}" else _decode(record.metadata)
+    return Message(
+        record.id, record.stream, record.seq, record.position, record.type, record.version, payload,
+        metadata, record.causation_id, record.correlation_id, record.created_at,
+    )  # fmt: skip
+
+
+def _reader(cls: type[Payload]) -> Callable[[Record], Any]:
+    """Reads the payload of a record as `cls`; the common case, the present version, is one call."""
+    spec, decode = cls.__sourced__, msgspec.json.Decoder(cls).decode
+
+    def read(record: Record) -> Any:
+        try:
+            if record.version == spec.version:
+                return decode(record.payload)
+            return msgspec.convert(_brought_up_to_date(record, spec), cls)
+        except msgspec.MsgspecError as error:
+            raise Undecodable(record.id, record.type, record.version, f"{error}; the class is {_where(cls)}") from error
+
+    return read
+
+
+def _brought_up_to_date(record: Record, spec: Spec) -> dict[str, Any]:
+    if record.version > spec.version:
+        newer = f"it was written by newer code, the class here is at version {spec.version}; deploy that code here too"
+        raise Undecodable(record.id, record.type, record.version, newer)
+    data: dict[str, Any] = _decode(record.payload)
+    for version in range(record.version, spec.version):
+        upcaster = spec.upcasters.get(version)
+        if upcaster is None:
+            missing = f"no upcaster from version {version}; add one with @upcast(…, version={version})"
+            raise Undecodable(record.id, record.type, record.version, missing)
+        data = upcaster(data)
+    return data
+
+
+def _where(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"

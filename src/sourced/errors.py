@@ -1,0 +1,144 @@
+"""Every error of Sourced, split by what the one who catches it does next.
+
+SourcedError
+├── Rejection              the domain said no: tell the person; nothing was changed
+├── Invalid                the input is wrong: show `fields`, ask again; nothing was stored
+├── DefinitionError        the program is wrong: mend the declaration it names
+├── NotKnown               this app does not know that name: register it, or correct the name
+│   ├── UnknownMessage
+│   └── UnknownGroup
+├── Conflict               somebody else was first: read again, decide anew
+├── Duplicate              it is already stored: take `records`, or give the new message an id of its own
+├── OutOfOrder             this message does not follow what was read so far: read the stream again
+│   ├── DifferentStream
+│   └── SmallerSequence
+├── Undecodable            a stored message and the code disagree: mend the class or add an upcaster
+├── Fenced                 the lease was lost meanwhile: nothing was changed, its new owner goes on
+├── StillWaiting           not handled in time: `app.status()` tells what it waits for
+└── InTransaction          a transaction is open here already: use the one you were handed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+
+class SourcedError(Exception):
+    """The root: everything Sourced raises on purpose."""
+
+
+class Rejection(SourcedError):
+    """The domain said no."""
+
+    # Subclasses name a reason; their docstring is the sentence people read, their arguments are the facts.
+
+    @property
+    def details(self) -> tuple[Any, ...]:
+        return self.args
+
+    def __str__(self) -> str:
+        sentence = (type(self).__doc__ or type(self).__name__).strip().splitlines()[0]
+        facts = ", ".join(str(fact) for fact in self.args)
+        return f"{sentence.removesuffix('.')}: {facts}" if facts else sentence
+
+
+class Invalid(SourcedError):
+    """Input that does not fit; `fields` maps each wrong field to what was expected."""
+
+    def __init__(self, subject: str, fields: Mapping[str, str]) -> None:
+        self.subject = subject
+        self.fields = dict(fields)
+        super().__init__(subject, self.fields)
+
+    def __str__(self) -> str:
+        return f"{self.subject} is not valid: " + "; ".join(f"{name}: {why}" for name, why in self.fields.items())
+
+
+class PastDate(Invalid):
+    """A message cannot be moved to before it was made."""
+
+    def __init__(self, subject: str, created_at: datetime, at: datetime) -> None:
+        self.created_at, self.at = created_at, at
+        super().__init__(subject, {"at": f"expected {created_at.isoformat()} or later, found {at.isoformat()}"})
+
+
+class DefinitionError(SourcedError):
+    """A declaration that cannot work, found when it was made and not when it is called."""
+
+
+class NotKnown(SourcedError):
+    """A name this app has never heard of."""
+
+
+class UnknownMessage(NotKnown):
+    def __init__(self, name: str, *, within: str = "this app") -> None:
+        self.name, self.within = name, within
+        super().__init__(f"no message named {name!r} in {within}; register a reactor that handles it, or its family")
+
+
+class UnknownGroup(NotKnown):
+    def __init__(self, group: str, known: Sequence[str]) -> None:
+        self.group, self.known = group, tuple(known)
+        super().__init__(f"no group named {group!r}; registered are: {', '.join(known) or 'none'}")
+
+
+class Conflict(SourcedError):
+    """The stream has moved on since it was read."""
+
+    def __init__(self, stream: str, *, expected: int, actual: int) -> None:
+        self.stream, self.expected, self.actual = stream, expected, actual
+        super().__init__(f"{stream!r} is at seq {actual}, not at the expected {expected}; read it again and decide anew")
+
+
+class Duplicate(SourcedError):
+    """A message with this id is already stored; `records` holds what is there."""
+
+    def __init__(self, ids: Sequence[str], records: Sequence[Any] = ()) -> None:
+        self.ids, self.records = tuple(ids), tuple(records)
+        super().__init__(f"already stored: {', '.join(ids)}; nothing was appended")
+
+
+class OutOfOrder(SourcedError):
+    """A message that does not follow the ones already folded into a state."""
+
+
+class DifferentStream(OutOfOrder):
+    def __init__(self, expected: str, found: str) -> None:
+        self.expected, self.found = expected, found
+        super().__init__(f"expected a message of stream {expected!r}, found one of {found!r}")
+
+
+class SmallerSequence(OutOfOrder):
+    def __init__(self, stream: str, *, at: int, found: int) -> None:
+        self.stream, self.at, self.found = stream, at, found
+        super().__init__(f"{stream!r} is already at seq {at}; a message with seq {found} was evolved before or is older")
+
+
+class Undecodable(SourcedError):
+    """A stored message that its class can no longer read."""
+
+    def __init__(self, message_id: str, type: str, version: int, why: str) -> None:
+        self.message_id, self.type, self.version = message_id, type, version
+        super().__init__(f"stored message {message_id} ({type!r}, version {version}) cannot be read: {why}")
+
+
+class Fenced(SourcedError):
+    """A round that settles after it lost its lease, or after its group was reset, changes nothing."""
+
+    def __init__(self, group: str, why: str) -> None:
+        self.group = group
+        super().__init__(f"group {group!r}: {why}; this round changes nothing")
+
+
+class StillWaiting(SourcedError, TimeoutError):
+    def __init__(self, message_id: str, groups: Mapping[str, str], seconds: float) -> None:
+        self.message_id, self.groups = message_id, dict(groups)
+        reasons = "; ".join(f"{group}: {why}" for group, why in groups.items())
+        super().__init__(f"message {message_id} was not handled within {seconds:g} s ({reasons})")
+
+
+class InTransaction(SourcedError):
+    def __init__(self) -> None:
+        super().__init__("a transaction of this store is already open here; use the one you were handed")

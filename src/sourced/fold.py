@@ -1,0 +1,111 @@
+"""A state, the stream it comes from, and how far that stream has been read into it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar, get_args, get_origin
+
+from sourced.codec import Codec, Record
+from sourced.envelope import Message
+from sourced.errors import DefinitionError, DifferentStream, SmallerSequence
+
+S = TypeVar("S")
+
+
+class Evolves(Protocol):
+    """An actor or a projector, as far as its states are concerned."""
+
+    @property
+    def evolvers(self) -> Mapping[str, tuple[Callable[[Any, Any], Any], bool]]:
+        """By stored name: the method, and whether it wants the envelope."""
+        ...
+
+    def initial(self, stream: str, /) -> Any: ...
+
+
+class Fold(Generic[S]):
+    """One stream's messages folded into one state."""
+
+    __slots__ = ("_ahead", "_codec", "owner", "seq", "state", "stream")
+
+    def __init__(self, owner: Evolves, stream: str) -> None:
+        self.owner = owner
+        self.stream = stream
+        self.restart()
+
+    def restart(self) -> None:
+        """Back to the first state, with nothing read."""
+        self.seq = 0
+        self.state: S = self.owner.initial(self.stream)
+        self._ahead: list[Record] = []  # history that is at hand but not applied yet, last first
+        self._codec: Codec | None = None
+
+    def evolve(self, *messages: Message[Any]) -> S:
+        """Applies messages that follow what was read so far; those without an `@evolve` method only move `seq` on."""
+        for message in messages:
+            if message.stream != self.stream:
+                raise DifferentStream(self.stream, message.stream)
+            if message.seq <= self.seq:
+                raise SmallerSequence(self.stream, at=self.seq, found=message.seq)
+            self.apply(message)
+            self.seq = message.seq
+        return self.state
+
+    def apply(self, message: Message[Any]) -> None:
+        """One message into the state, wherever it comes from."""
+        evolver = self.owner.evolvers.get(message.type)
+        if evolver is not None:
+            method, envelope = evolver
+            following = method(self.state, message if envelope else message.payload)
+            if following is not None:
+                self.state = following
+
+    def feed(self, records: Iterable[Record], codec: Codec) -> None:
+        """Applies stored records in bulk; what no method evolves by is not even decoded, what was read is passed over."""
+        evolvers, state, seq = self.owner.evolvers, self.state, self.seq
+        for record in records:
+            if record.seq <= seq:
+                continue
+            evolver = evolvers.get(record.type)
+            if evolver is not None:
+                method, envelope = evolver
+                following = method(state, codec.decode(record) if envelope else codec.payload(record))
+                if following is not None:
+                    state = following
+            seq = record.seq
+        self.state, self.seq = state, seq
+
+
+    def hold(self, records: Sequence[Record], codec: Codec) -> None:
+        """Takes history without applying it, so that `as_of` can go through it step by step."""
+        self._ahead, self._codec = list(reversed(records)), codec
+
+    def as_of(self, seq: int) -> S:
+        """The state as of a message: applies what is held up to it, and nothing later."""
+        while self._ahead and self._ahead[-1].seq <= seq:
+            assert self._codec is not None
+            self.feed((self._ahead.pop(),), self._codec)
+        return self.state
+
+
+def state_class(cls: type, base: type) -> Any:
+    """The `S` of `class Cart(Actor[S])`, or None when it was left out."""
+    for ancestor in cls.__mro__:
+        for generic in getattr(ancestor, "__orig_bases__", ()):
+            origin = get_origin(generic)
+            if isinstance(origin, type) and issubclass(origin, base):
+                return get_args(generic)[0]
+    return None
+
+
+def first_state(where: str, made_of: Any, stream: str) -> Any:
+    """The default first state: the state class, called with the stream's id."""
+    if made_of is None or made_of is type(None):
+        return None
+    try:
+        return made_of(stream)
+    except TypeError as error:
+        raise DefinitionError(
+            f"{where}: the first state is {getattr(made_of, '__qualname__', made_of)}(stream) and that failed: {error}; "
+            f"override `initial(self, stream)`"
+        ) from error

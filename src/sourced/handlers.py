@@ -1,0 +1,248 @@
+"""Turns annotated methods into tables, when the class is created: what is wrong with a declaration is said right there."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from dataclasses import dataclass, field
+from inspect import Parameter, isasyncgenfunction, iscoroutinefunction, signature
+from typing import Any, TypeAlias, TypeVar, Union, get_args, get_origin
+
+from sourced.envelope import Message, Outgoing
+from sourced.errors import DefinitionError
+from sourced.messages import Command, Event, Payload, is_family, is_payload_class
+
+S = TypeVar("S")
+A = TypeVar("A")
+C = TypeVar("C", bound=Command | Message[Command])
+M = TypeVar("M", bound=Payload | Message[Payload])
+F = TypeVar("F", bound=Callable[..., Any])
+
+Events: TypeAlias = Generator[Event, S, None]
+"""What a decider returns: it yields events and is sent the state with each of them applied."""
+
+Commands: TypeAlias = Iterator[Command | Outgoing]
+"""What a reaction returns: commands to its own stream, and `dispatch(…)` for anywhere else."""
+
+AsyncCommands: TypeAlias = AsyncIterator[Command | Outgoing]
+
+_Decider: TypeAlias = Callable[[A, S, C], Generator[Event, S, None] | None]
+_Reaction: TypeAlias = Callable[[A, S, M], Iterator[Command | Outgoing] | AsyncIterator[Command | Outgoing] | None]
+
+
+def decide(method: _Decider[A, S, C]) -> _Decider[A, S, C]:
+    """`(self, state, command)`: yields the events that follow; raises a `Rejection` to refuse."""
+    return _mark("decide", method)
+
+
+def evolve(method: Callable[[A, S, M], S | None]) -> Callable[[A, S, M], S | None]:
+    """`(self, state, event)`: changes the state in place, or returns the next one."""
+    return _mark("evolve", method)
+
+
+def react(method: _Reaction[A, S, M]) -> _Reaction[A, S, M]:
+    """`(self, state as of this event, event)`: yields the commands that follow; may be `async def`."""
+    return _mark("react", method)
+
+
+def sync(method: F) -> F:
+    """`(self, state, batch, tx)`: runs inside the transaction that stores the batch; when it fails, nothing is stored."""
+    return _mark("sync", method)
+
+
+def after_commit(method: F) -> F:
+    """`(self, state, batch)`: runs once the batch is durable, at most once."""
+    return _mark("after_commit", method)
+
+
+def _mark(role: str, method: F) -> F:
+    method.__sourced_role__ = role  # type: ignore[attr-defined]
+    return method
+
+
+_SHAPES = {
+    "decide": ("self", "state", "command"),
+    "evolve": ("self", "state", "event"),
+    "react": ("self", "state", "event"),
+    "sync": ("self", "state", "batch", "tx"),
+    "after_commit": ("self", "state", "batch"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """One method and the messages it is registered for."""
+
+    name: str
+    messages: tuple[type[Payload], ...]
+    envelope: bool  # it asked for the whole Message[…]
+
+    def call(self, owner: object, state: Any, message: Message[Any]) -> Any:
+        return getattr(owner, self.name)(state, message if self.envelope else message.payload)
+
+
+@dataclass(slots=True)
+class Tables:
+    """What a class declares, message by message; a subclass starts from a copy."""
+
+    decide: dict[type[Payload], Handler] = field(default_factory=dict)
+    evolve: dict[type[Payload], Handler] = field(default_factory=dict)
+    react: dict[type[Payload], Handler] = field(default_factory=dict)
+    wildcards: dict[type[Payload], Handler] = field(default_factory=dict)  # family → reaction
+    sync: list[str] = field(default_factory=list)
+    after_commit: list[str] = field(default_factory=list)
+
+    def copy(self) -> Tables:
+        tables = Tables(*(dict(t) for t in (self.decide, self.evolve, self.react, self.wildcards)))
+        tables.sync, tables.after_commit = list(self.sync), list(self.after_commit)
+        return tables
+
+    def reactions(self) -> dict[type[Payload], Handler]:
+        """Every reaction by message: a wildcard covers each evolved message of its family that has none of its own."""
+        covered = {
+            message: handler
+            for family, handler in sorted(self.wildcards.items(), key=lambda item: len(item[0].__mro__))
+            for message in self.evolve
+            if issubclass(message, family)
+        }
+        return covered | self.react
+
+
+def collect(cls: type, inherited: Tables, roles: tuple[str, ...]) -> Tables:
+    """The tables of a class: what it inherits, with what its own body declares put on top."""
+    tables = inherited.copy()
+    names = _names_around_the_class()
+    own: dict[tuple[str, type], str] = {}
+    for name, method in vars(cls).items():
+        role = getattr(method, "__sourced_role__", None)
+        if role is None:
+            continue
+        where = f"{cls.__qualname__}.{name}"
+        if role not in roles:
+            raise DefinitionError(f"{where}: a {cls.__mro__[1].__name__} has no @{role} methods; it has {_listed(roles)}")
+        last = _check_shape(where, role, method)
+        if role in ("sync", "after_commit"):
+            methods: list[str] = getattr(tables, role)
+            methods.extend([] if name in methods else [name])
+            continue
+        _forget(tables, name)
+        messages, envelope = _annotated(where, cls, method, last, names)
+        handler = Handler(name, messages, envelope)
+        for message in messages:
+            earlier = own.setdefault((role, message), where)
+            if earlier != where:
+                raise DefinitionError(f"{where}: {message.__qualname__} is handled by {earlier} already; keep one @{role}")
+            _table(where, role, message, tables)[message] = handler
+    for both in tables.decide.keys() & tables.react.keys():
+        raise DefinitionError(
+            f"{cls.__qualname__}: {both.__qualname__} is both decided ({tables.decide[both].name}) and reacted to "
+            f"({tables.react[both].name}); a message has one of the two"
+        )
+    return tables
+
+
+def _table(where: str, role: str, message: type[Payload], tables: Tables) -> dict[type[Payload], Handler]:
+    if role == "react" and is_family(message):
+        return tables.wildcards
+    if is_family(message):
+        raise DefinitionError(f"{where}: {message.__qualname__} is a family of messages; @{role} names each one (A | B)")
+    if role == "decide" and not issubclass(message, Command):
+        raise DefinitionError(f"{where}: expected a command, found {message.__qualname__}; @evolve and @react take events")
+    table: dict[type[Payload], Handler] = getattr(tables, role)
+    return table
+
+
+def _forget(tables: Tables, name: str) -> None:
+    """A subclass that defines a method anew takes it out of the tables it inherited."""
+    for table in (tables.decide, tables.evolve, tables.react, tables.wildcards):
+        for message in [m for m, handler in table.items() if handler.name == name]:
+            del table[message]
+
+
+def _check_shape(where: str, role: str, method: Any) -> Parameter:
+    expected = _SHAPES[role]
+    parameters = list(signature(method).parameters.values())
+    fits = all(p.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD) for p in parameters)
+    if not fits or len(parameters) != len(expected):
+        found = ", ".join(str(p).partition(":")[0] for p in parameters)
+        raise DefinitionError(f"{where}: @{role} takes ({', '.join(expected)}), found ({found})")
+    if role in ("decide", "evolve") and (iscoroutinefunction(method) or isasyncgenfunction(method)):
+        raise DefinitionError(f"{where}: @{role} is pure, so it cannot be async; do the waiting in a reaction")
+    return parameters[-1]
+
+
+def annotated(cls: type, method: Any) -> tuple[tuple[type[Payload], ...], bool]:
+    """The message classes in the annotation of a method's last parameter, and whether it wants their envelope."""
+    parameters = list(signature(method).parameters.values())
+    where = f"{cls.__qualname__}.{method.__name__}"
+    return _annotated(where, cls, method, parameters[-1], _names_around_the_class())
+
+
+def _annotated(
+    where: str, cls: type, method: Any, parameter: Parameter, names: dict[str, Any]
+) -> tuple[tuple[type[Payload], ...], bool]:
+    annotation = parameter.annotation
+    if annotation is Parameter.empty:
+        raise DefinitionError(f"{where}: annotate {parameter.name!r} with the message it is for")
+    if isinstance(annotation, str):
+        try:
+            annotation = eval(annotation, method.__globals__, {**names, **_closure(method), **vars(cls)})
+        except Exception as error:
+            raise DefinitionError(f"{where}: the annotation {parameter.annotation!r} cannot be resolved: {error}") from None
+    wanted = list(_members(annotation))
+    wrong = [message for message, _ in wanted if not is_payload_class(message)]
+    if wrong or len({envelope for _, envelope in wanted}) != 1:
+        found = getattr(annotation, "__qualname__", None) or repr(annotation)
+        raise DefinitionError(f"{where}: expected a message class, A | B or Message[A | B], found {found}")
+    return tuple(message for message, _ in wanted), wanted[0][1]
+
+
+def _members(annotation: Any, envelope: bool = False) -> Iterator[tuple[Any, bool]]:
+    if get_origin(annotation) in (Union, types.UnionType):
+        for member in get_args(annotation):
+            yield from _members(member, envelope)
+    elif get_origin(annotation) is Message:
+        yield from _members(get_args(annotation)[0], envelope=True)
+    else:
+        yield annotation, envelope
+
+
+def _names_around_the_class() -> dict[str, Any]:
+    """The local names at the class statement, so that classes made inside functions (tests!) resolve too."""
+    frame = sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "sourced":
+        frame = frame.f_back
+    return dict(frame.f_locals)
+
+
+def _listed(roles: tuple[str, ...]) -> str:
+    return ", ".join(f"@{role}" for role in roles)
+
+
+def mentioned(method: Callable[..., Any]) -> Iterator[type[Payload]]:
+    """The message classes a method's code names: an actor brings the events it yields along when it is registered."""
+    function = getattr(method, "__func__", method)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return
+    found = _closure(function)
+    names = set(_names_in(code))
+    found |= {name: function.__globals__[name] for name in names if name in function.__globals__}
+    for thing in found.values():
+        if is_payload_class(thing):
+            yield thing
+        elif isinstance(thing, types.ModuleType | type):
+            yield from (member for name in names if is_payload_class(member := getattr(thing, name, None)))
+
+
+def _closure(function: Any) -> dict[str, Any]:
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    return {name: cell.cell_contents for name, cell in cells if cell != types.CellType()}
+
+
+def _names_in(code: types.CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names_in(constant)

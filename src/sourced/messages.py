@@ -1,0 +1,175 @@
+"""What people say to the system and what happened in it: typed, immutable commands and events with stored names.
+
+The class statement takes what is about storage (`type`, `namespace`, `version`, `aliases`); the class body is
+all yours: a message has no methods and no reserved field names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar, dataclass_transform
+
+import msgspec
+from msgspec.structs import fields as struct_fields
+
+from sourced.errors import DefinitionError, Invalid
+
+P = TypeVar("P", bound="Payload")
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """How a message class is stored."""
+
+    name: str
+    namespace: str | None
+    version: int = 1
+    aliases: tuple[str, ...] = ()
+    family: bool = False
+    upcasters: dict[int, Upcaster] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.name, *self.aliases)
+
+
+def snake(name: str) -> str:
+    """`AddItem` → `add_item`, `HTTPCall` → `http_call`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def _stored_name(cls: type, namespace: str | None) -> str:
+    """Under the family's namespace; nested in a class: under its name. Never the import path."""
+    own = cls.__qualname__.rpartition("<locals>.")[2].split(".")
+    parts = [namespace, snake(own[-1])] if namespace else [snake(part) for part in own]
+    return ".".join(parts)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
+class MessageType(msgspec.StructMeta):
+    """Makes message classes: frozen, out of the garbage collector's way, with a `Spec` read from the class statement."""
+
+    def __new__(
+        mcls,
+        name: str,
+        bases: tuple[type, ...],
+        body: dict[str, Any],
+        *,
+        type: str | None = None,
+        namespace: str | None = None,
+        version: int = 1,
+        aliases: Iterable[str] = (),
+        **config: Any,
+    ) -> Any:
+        cls = super().__new__(mcls, name, bases, body, **{"frozen": True, "gc": False} | config)
+        inherited = next((base.__sourced__.namespace for base in bases if hasattr(base, "__sourced__")), None)
+        within = inherited if namespace is None else namespace
+        aliases = (aliases,) if isinstance(aliases, str) else tuple(aliases)
+        spec = Spec(type or _stored_name(cls, within), within, version, aliases, family=namespace is not None)
+        cls.__sourced__ = spec  # type: ignore[attr-defined]
+        if not (isinstance(version, int) and version >= 1):
+            raise DefinitionError(f"{cls.__qualname__}: expected version to be a whole number from 1, found {version!r}")
+        return cls
+
+
+class Payload(msgspec.Struct, metaclass=MessageType, namespace=""):
+    """What commands and events have in common."""
+
+    __sourced__: ClassVar[Spec]
+
+
+class Command(Payload, namespace=""):
+    """Something somebody wants: an actor decides it."""
+
+
+class Event(Payload, namespace=""):
+    """Something that happened: actors and projectors evolve by it, others react to it."""
+
+
+class Unknown(Payload, type="sourced.unknown"):
+    """A stored message whose class this app does not have; its data is untouched."""
+
+    name: str
+    data: Any
+
+
+class Rejected(Event, type="sourced.rejected"):
+    """A command handled in the background was refused: who refused, which command, and why."""
+
+    actor: str
+    command: str
+    command_id: str
+    reason: str
+    message: str
+    details: list[Any] = []
+
+
+def is_payload_class(thing: object) -> bool:
+    return isinstance(thing, MessageType)
+
+
+def is_family(cls: type[Payload]) -> bool:
+    """Families name a group of messages; they are never stored themselves."""
+    return cls.__sourced__.family
+
+
+def upcast(cls: type[Payload], *, version: int) -> Callable[[Upcaster], Upcaster]:
+    """Reads data stored as `version` of `cls` as the version after it; pure, and chained up to the present one."""
+    spec = cls.__sourced__
+    if not 1 <= version < spec.version:
+        raise DefinitionError(
+            f"upcast({cls.__qualname__}, version={version}): expected a version from 1 to {spec.version - 1}, "
+            f"the class is at version {spec.version}"
+        )
+    if version in spec.upcasters:
+        raise DefinitionError(f"{cls.__qualname__} already has an upcaster from version {version}")
+
+    def register(upcaster: Upcaster) -> Upcaster:
+        spec.upcasters[version] = upcaster
+        return upcaster
+
+    return register
+
+
+def parse(cls: type[P], data: Mapping[str, Any]) -> P:
+    """A message from untrusted input such as an HTML form: lax (`"3"` → 3), and with every field's error at once.
+
+    Keys the class does not declare are dropped.
+    """
+    try:
+        return msgspec.convert(data, cls, strict=False)
+    except msgspec.ValidationError as error:
+        if not isinstance(data, Mapping):
+            raise Invalid(cls.__qualname__, {"": _plain(error)}) from None
+        raise Invalid(cls.__qualname__, _field_errors(cls, data, strict=False) or {"": _plain(error)}) from None
+
+
+def check(payload: Payload, error: msgspec.ValidationError | None = None) -> None:
+    """Raises `Invalid` when a payload that was built in code holds something its fields do not allow."""
+    data = {f.name: getattr(payload, f.name) for f in struct_fields(type(payload))}
+    found = _field_errors(type(payload), msgspec.to_builtins(data), strict=True)
+    if found or error:
+        raise Invalid(type(payload).__qualname__, found or {"": _plain(error)})  # type: ignore[arg-type]
+
+
+def _field_errors(cls: type[Payload], data: Mapping[str, Any], *, strict: bool) -> dict[str, str]:
+    errors: dict[str, str] = {}
+    for each in struct_fields(cls):
+        if each.encode_name not in data:
+            if each.required:
+                errors[each.name] = "Required"
+            continue
+        try:
+            msgspec.convert(data[each.encode_name], each.type, strict=strict)
+        except msgspec.ValidationError as error:
+            errors[each.name] = _plain(error)
+    return errors
+
+
+def _plain(error: Exception) -> str:
+    """msgspec's sentence without its markup; the path stays where it says more than the field's own name."""
+    sentence, _, path = str(error).replace("`", "").partition(" - at $")
+    return f"{sentence} at {path}" if path else sentence

@@ -1,0 +1,114 @@
+"""Database work as generators: an `Op` yields the statements it needs and is sent their rows.
+
+One copy of the logic serves synchronous and asynchronous callers, composes inside one transaction with
+`yield from`, joins a transaction the caller owns, and can be stopped at every single statement by a test.
+`run` and `run_async` are the only code that touches a connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, cast
+
+T = TypeVar("T")
+Rows: TypeAlias = Any
+
+
+class Statement(NamedTuple):
+    """One thing asked of a store: a verb people can read, a body its connection understands, and arguments."""
+
+    verb: str
+    body: Any = None
+    args: tuple[Any, ...] = ()
+
+
+class Call(NamedTuple):
+    """User code that runs inside the open transaction and is handed it."""
+
+    work: Callable[[Any], Any]
+
+
+Op: TypeAlias = Generator[Statement | Call, Rows, T]
+
+SAVEPOINT = Statement("savepoint")
+RELEASE = Statement("release savepoint")
+ROLLBACK = Statement("rollback to savepoint")
+
+
+class Connection(Protocol):
+    """An open transaction: it executes statements; `tx` is what user code inside it is handed."""
+
+    @property
+    def tx(self) -> Any: ...
+    def execute(self, statement: Statement) -> Rows: ...
+
+
+class AsyncConnection(Protocol):
+    @property
+    def tx(self) -> Any: ...
+    async def execute(self, statement: Statement) -> Rows: ...
+
+
+def savepoint(op: Op[T]) -> Op[T]:
+    """The op, or nothing of it: when it raises, only its own statements are undone."""
+    yield SAVEPOINT
+    try:
+        result = yield from op
+    except Exception:
+        yield ROLLBACK
+        raise
+    yield RELEASE
+    return result
+
+
+def run(op: Op[T], connection: Connection) -> T:
+    """Carry the op out on a connection."""
+    try:
+        step = next(op)
+        while True:
+            try:
+                rows = connection.execute(step) if type(step) is Statement else finish(step.work(connection.tx))  # type: ignore[union-attr]
+            except BaseException as error:
+                step = op.throw(error)
+            else:
+                step = op.send(rows)
+    except StopIteration as done:
+        return cast(T, done.value)
+
+
+async def run_async(op: Op[T], connection: AsyncConnection) -> T:
+    """Carry the op out on an asynchronous connection."""
+    try:
+        step = next(op)
+        while True:
+            try:
+                if type(step) is Statement:
+                    rows = await connection.execute(step)
+                else:
+                    rows = step.work(connection.tx)  # type: ignore[union-attr]
+                    rows = await rows if inspect.isawaitable(rows) else rows
+            except BaseException as error:
+                step = op.throw(error)
+            else:
+                step = op.send(rows)
+    except StopIteration as done:
+        return cast(T, done.value)
+
+
+def finish(result: T | Awaitable[T]) -> T:
+    """The result of user code that may be `async def`, for a caller that is not."""
+    if not inspect.isawaitable(result):
+        return result
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(_awaited(result))
+    if inspect.iscoroutine(result):
+        result.close()
+    raise RuntimeError(f"{result!r} is async and an event loop is running here: use `await app.aio…` instead of `app…`")
+
+
+async def _awaited(result: Awaitable[T]) -> T:
+    return await result

@@ -1,0 +1,81 @@
+"""What happens after an exception: try again later, in growing steps, and then park the stream or stop the group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sourced.actions import Failure, Park, Policy, RetryAt, Stop, Verdict
+from sourced.clock import as_delta
+from sourced.errors import DefinitionError
+
+Backoff = Callable[[float, int], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """after, 2·after, 3·after …"""
+
+    def __call__(self, after: float, attempt: int) -> float:
+        return after * attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Exponential:
+    """after, 2·after, 4·after …, never more than `ceiling` seconds; `after` given here replaces the policy's."""
+
+    after: float | None = None
+    factor: float = 2.0
+    ceiling: float = 86_400.0
+
+    def __call__(self, after: float, attempt: int) -> float:
+        first = after if self.after is None else self.after
+        return min(self.ceiling, first * self.factor ** min(attempt - 1, 1_000))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retry:
+    """Tries a message `times` more often, then hands it to `then`: park the stream (the default) or stop the group."""
+
+    times: int = 3
+    after: timedelta | float = 3.0
+    backoff: Backoff = field(default_factory=Linear)
+    on_retry: Callable[[Failure, datetime], Any] | None = None
+    on_stop: Callable[[Failure], Any] | None = None
+    then: Policy = field(default_factory=Park)
+
+    def __post_init__(self) -> None:
+        if self.times < 0:
+            raise DefinitionError(f"Retry: expected times to be 0 or more, found {self.times}")
+        for name in ("backoff", "then"):
+            check_policy(f"Retry({name}=…)", getattr(self, name))
+
+    def __call__(self, failure: Failure) -> Verdict:
+        if failure.attempts > self.times:
+            if self.on_stop:
+                self.on_stop(failure)
+            return self.then(failure)
+        wait = self.backoff(as_delta(self.after).total_seconds(), failure.attempts)
+        at = failure.now + timedelta(seconds=wait)
+        if self.on_retry:
+            self.on_retry(failure, at)
+        return RetryAt(at)
+
+
+def check_policy(subject: str, policy: object) -> None:
+    if not callable(policy):
+        raise DefinitionError(f"{subject}: expected something that can be called with a failure, found {policy!r}")
+
+
+def judge(policy: Policy, failure: Failure) -> Verdict:
+    """The policy's verdict; a policy that itself fails parks the stream, so that nothing is lost or loops."""
+    try:
+        verdict = policy(failure)
+    except Exception as error:
+        error.__context__ = failure.error
+        return Park(f"the error policy itself failed: {error!r}")
+    if not isinstance(verdict, RetryAt | Park | Stop):
+        return Park(f"the error policy answered {verdict!r}; expected RetryAt, Park or Stop")
+    return verdict

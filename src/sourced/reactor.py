@@ -1,0 +1,107 @@
+"""What everything that handles messages is built on: a group of its own, the messages it wants, and `handle(delivery)`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, TypeAlias
+
+import msgspec
+
+from sourced.actions import Action, Actions, Batch, Policy
+from sourced.codec import Codec, Record
+from sourced.envelope import Message
+from sourced.errors import DefinitionError
+from sourced.ids import new_stream_id
+from sourced.messages import Payload, snake
+
+StartFrom: TypeAlias = "str | datetime | Callable[[], datetime]"
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """A piece of a stream's history that is needed before its messages can be handled, and who takes it."""
+
+    stream: str
+    after: int
+    upto: int | None
+    take: Callable[[Sequence[Record], Codec], None]
+
+
+class Memo:
+    """What a reactor remembers of one stream between messages; it can be dropped at any time and made anew."""
+
+    keep = False  # worth keeping for the next round
+    loads = False  # its state is stored elsewhere: `load` reads it
+
+    def __init__(self, stream: str) -> None:
+        self.stream = stream
+        self.batch = Batch(stream)
+        self.tainted = False  # the state holds something that will not be stored
+
+    def wants(self, deliveries: Sequence[Delivery]) -> Sequence[Want]:
+        return ()
+
+    def load(self, tx: Any) -> Any:
+        """Reads the state that is stored elsewhere, inside the loading transaction."""
+
+    def loaded(self, state: Any) -> None:
+        """Takes what `load` has read."""
+
+    def restart(self) -> None:
+        """Forgets everything but the batch; the next `wants` and `load` bring the state back to the end of the batch."""
+        self.tainted = False
+
+
+class Delivery(msgspec.Struct, frozen=True, gc=False):
+    """One message on its way to one reactor."""
+
+    message: Message[Any]
+    replaying: bool  # it was handled before: change your own data, cause nothing
+    now: datetime
+    memo: Memo
+
+
+class Reactor:
+    """Handles messages of the types in `handles`, in order per stream; actors and projectors are made of this."""
+
+    group: ClassVar[str] = ""
+    handles: tuple[type[Payload], ...] = ()
+    errors: Policy | None = None  # instead of the app's error policy
+    start_from: StartFrom = "beginning"  # or "now", or a time; pinned to a position when first registered
+    batch_size: int | None = None
+
+    def __init_subclass__(cls, *, group: str | None = None, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if group is not None or "group" not in vars(cls):
+            cls.group = group or cls.__qualname__.rpartition("<locals>.")[2]
+
+    def handle(self, delivery: Delivery) -> Actions:
+        """What shall happen because of one message; nothing, an empty list or None just acknowledges it."""
+        raise DefinitionError(f"{type(self).__qualname__}: expected a method handle(self, delivery)")
+
+    def memo(self, stream: str) -> Memo:
+        return Memo(stream)
+
+    def closing(self, memo: Memo) -> Iterable[Action]:
+        """What belongs to the batch as a whole, asked for once all of it has been handled."""
+        return ()
+
+    def messages(self) -> Iterable[type[Payload]]:
+        """Every message class this reactor brings along to the app it is registered with."""
+        return self.handles
+
+    def on_start(self) -> None:
+        """Runs after a person started the group again."""
+
+    def on_stop(self, reason: str) -> None:
+        """Runs after a person stopped the group."""
+
+    def on_reset(self, tx: Any) -> None:
+        """Runs in the transaction that resets the group, before anything is replayed: empty your tables here."""
+
+    @classmethod
+    def new_stream(cls) -> str:
+        """A stream of its own for a message dispatched `to` this class."""
+        return new_stream_id(snake(cls.__name__))

@@ -1,0 +1,126 @@
+"""What the handling of one stream's messages asked for, gathered and encoded, and the op that carries it out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sourced.actions import Ack, Action, AfterCommit, Append, Park, RetryAt, Schedule, Send, Stop, Sync, Verdict
+from sourced.codec import Record
+from sourced.envelope import Message
+from sourced.errors import Conflict
+from sourced.ops import Call, Op
+from sourced.runtime.engine import Engine
+from sourced.store import Entry, Scheduled, Store
+
+
+class Effects:
+    """Filled message by message; a message whose actions are wrong leaves no trace."""
+
+    __slots__ = ("acked", "after", "entries", "scheduled", "sent", "syncs")
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.sent: list[Record] = []
+        self.scheduled: list[Scheduled] = []
+        self.syncs: list[Sync] = []
+        self.after: list[AfterCommit] = []
+        self.acked = 0
+
+    @property
+    def simple(self) -> bool:
+        """Nothing of it can fail but one append, so it may be stored together with other streams' effects."""
+        return len(self.entries) <= 1 and not self.syncs
+
+    def add(self, actions: Iterable[Action], source: Message[Any], engine: Engine) -> Verdict | None:
+        """Takes the actions of one message; a verdict among them means that the message was not handled after all."""
+        new = Effects()
+        for action in actions:
+            if isinstance(action, RetryAt | Park | Stop):
+                return action
+            new._add(action, source, engine)
+        for entry in new.entries:
+            self._append(entry)
+        self.sent += new.sent
+        self.scheduled += new.scheduled
+        self.syncs += new.syncs
+        self.after += new.after
+        self.acked = max(self.acked, new.acked)
+        return None
+
+    def _add(self, action: Action, source: Message[Any], engine: Engine) -> None:
+        if isinstance(action, Append):
+            if action.messages:
+                records = engine.encode(caused(source, action.messages))
+                self.entries.append(Entry(action.messages[0].stream, records, action.expected_seq))
+        elif isinstance(action, Send):
+            self.sent += engine.encode(caused(source, action.messages))
+        elif isinstance(action, Schedule):
+            self.scheduled += [Scheduled(r, action.at) for r in engine.encode(caused(source, action.messages))]
+        elif isinstance(action, Sync):
+            self.syncs.append(action)
+        elif isinstance(action, AfterCommit):
+            self.after.append(action)
+        elif isinstance(action, Ack):
+            if action.message.stream != source.stream:
+                raise TypeError(f"Ack: expected a message of {source.stream!r}, found one of {action.message.stream!r}")
+            self.acked = max(self.acked, action.message.seq)
+        else:
+            raise TypeError(f"expected an action, found {action!r}; see sourced.actions for what there is")
+
+    def _append(self, entry: Entry) -> None:
+        """Appends that follow each other become one."""
+        last = self.entries[-1] if self.entries else None
+        if last and last.stream == entry.stream and last.expected_seq is not None:
+            if last.expected_seq + len(last.records) == entry.expected_seq:
+                self.entries[-1] = Entry(last.stream, last.records + entry.records, last.expected_seq)
+                return
+        self.entries.append(entry)
+
+
+def caused(source: Message[Any], messages: Iterable[Message[Any]]) -> Iterable[Message[Any]]:
+    """Messages that do not say what caused them were caused by what is being handled."""
+    return (source.correlate(m) if m.causation_id == m.id and m.id != source.id else m for m in messages)
+
+
+def by_stream(records: Iterable[Record]) -> list[Entry]:
+    """Records as entries that go to the end of their streams, whatever that is by then."""
+    streams: dict[str, list[Record]] = {}
+    for record in records:
+        streams.setdefault(record.stream, []).append(record)
+    return [Entry(stream, tuple(rows)) for stream, rows in streams.items()]
+
+
+def carry_out(store: Store, effects: Effects) -> Op[list[Record]]:
+    """All of one stream's effects; raises when any part of them cannot be."""
+    stored: list[Record] = []
+    if effects.entries:
+        for outcome in (yield from store.append(effects.entries)):
+            if isinstance(outcome, Conflict):
+                raise outcome
+            stored += outcome if isinstance(outcome, tuple) else outcome.records
+    if effects.sent:
+        yield from store.append(by_stream(effects.sent))
+    if effects.scheduled:
+        yield from store.schedule(effects.scheduled)
+    for sync in effects.syncs:
+        yield Call(sync.work)
+    return stored
+
+
+def carry_out_together(store: Store, many: Iterable[Effects]) -> Op[set[Effects]]:
+    """The simple effects of many streams in as few statements as there are kinds; the ones that met a conflict come back."""
+    many = list(many)
+    owners = [effects for effects in many if effects.entries]
+    conflicted: set[Effects] = set()
+    if owners:
+        outcomes = yield from store.append([effects.entries[0] for effects in owners])
+        conflicted = {effects for effects, outcome in zip(owners, outcomes, strict=True) if isinstance(outcome, Conflict)}
+    through = [effects for effects in many if effects not in conflicted] if conflicted else many
+    sent = [record for effects in through for record in effects.sent]
+    if sent:
+        yield from store.append(by_stream(sent))
+    scheduled = [each for effects in through for each in effects.scheduled]
+    if scheduled:
+        yield from store.schedule(scheduled)
+    return conflicted

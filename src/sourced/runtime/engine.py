@@ -1,0 +1,183 @@
+"""What every program has at hand: the store, the codec, the clock, who handles what, and what is remembered of each stream."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec.structs import replace
+
+from sourced.actions import AfterCommit, Batch, Policy
+from sourced.actor import Actor
+from sourced.clock import Clock
+from sourced.codec import Codec, Record
+from sourced.envelope import Message
+from sourced.errors import DefinitionError, NotKnown, UnknownGroup
+from sourced.messages import Payload
+from sourced.notifier import Notifier
+from sourced.policy import check_policy
+from sourced.reactor import Memo, Reactor
+from sourced.runtime.programs import Work
+from sourced.store import Store
+
+log = logging.getLogger("sourced")
+
+
+class Router:
+    """Who handles what."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._reactors: dict[str, Reactor] = {}
+        self._deciders: dict[type[Payload], Actor[Any]] = {}
+        self.starts: dict[str, Any] = {}  # group → "beginning", "now" or a time
+
+    def add(self, thing: type[Reactor] | Reactor) -> None:
+        """Takes a reactor, or a class to make one of; the same again changes nothing."""
+        known = self._reactors.get(thing.group)
+        if known is not None and (thing is known or thing is type(known)):
+            return
+        reactor = thing() if isinstance(thing, type) else thing
+        if known is not None:
+            raise DefinitionError(
+                f"two reactors share the group {reactor.group!r}: {_where(known)} and {_where(reactor)}; "
+                f"give one of them a name of its own with group=…"
+            )
+        decided: Iterable[type[Payload]] = reactor.decides() if isinstance(reactor, Actor) else ()
+        for command in decided:
+            if command in self._deciders:
+                raise DefinitionError(
+                    f"{command.__qualname__} is decided by both {_where(self._deciders[command])} and {_where(reactor)}; "
+                    f"a command has one actor"
+                )
+        if not reactor.handles:
+            raise DefinitionError(f"{_where(reactor)} handles no messages; give it methods or `handles`")
+        if reactor.errors is not None:
+            check_policy(f"{_where(reactor)}.errors", reactor.errors)
+        self._codec.learn(*reactor.messages())
+        self.starts[reactor.group] = _pinned(reactor)
+        self._reactors[reactor.group] = reactor
+        for command in decided:
+            assert isinstance(reactor, Actor)
+            self._deciders[command] = reactor
+
+    def __iter__(self) -> Iterator[Reactor]:
+        return iter(tuple(self._reactors.values()))
+
+    def group(self, reactor: str | type[Reactor] | Reactor) -> Reactor:
+        """A registered reactor by its group's name, its class or itself."""
+        name = reactor if isinstance(reactor, str) else reactor.group
+        if name not in self._reactors:
+            raise UnknownGroup(name, tuple(self._reactors))
+        return self._reactors[name]
+
+    def actor(self, cls: type[Actor[Any]]) -> Actor[Any]:
+        for reactor in self._reactors.values():
+            if type(reactor) is cls:
+                return reactor  # type: ignore[return-value]
+        raise NotKnown(f"{cls.__qualname__} is not registered here; call app.register({cls.__qualname__}) first")
+
+    def decider(self, command: type[Payload]) -> Actor[Any]:
+        actor = self._deciders.get(command)
+        if actor is None:
+            known = ", ".join(sorted(each.__qualname__ for each in self._deciders)) or "none"
+            raise NotKnown(f"no registered actor decides {command.__qualname__}; decided here are: {known}")
+        return actor
+
+
+class Memos:
+    """What reactors remember of streams, the most recently used ones only. A memo is taken out to be used: two never share one."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._memos: OrderedDict[tuple[str, str], Memo] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def take(self, reactor: Reactor, stream: str) -> Memo:
+        return self._memos.pop((reactor.group, stream), None) or reactor.memo(stream)
+
+    def keep(self, reactor: Reactor, memo: Memo) -> None:
+        if memo.keep and not memo.tainted and self._capacity:
+            memo.batch = Batch(memo.stream)
+            with self._lock:
+                self._memos[reactor.group, memo.stream] = memo
+                while len(self._memos) > self._capacity:
+                    self._memos.popitem(last=False)
+
+    def forget(self, reactor: Reactor) -> None:
+        """Everything about a group, after it was reset."""
+        with self._lock:
+            for key in [key for key in self._memos if key[0] == reactor.group]:
+                del self._memos[key]
+
+
+@dataclass
+class Engine:
+    """The one object that programs are given."""
+
+    store: Store
+    codec: Codec
+    clock: Clock
+    notifier: Notifier
+    errors: Policy
+    router: Router
+    memos: Memos
+    batch: int = 500  # messages a round
+    tries: int = 5  # how often a foreground decision is made anew on a conflict
+    lease: timedelta = timedelta(seconds=30)
+    started: set[str] = field(default_factory=set)  # groups the store knows of
+
+    def unknown_groups(self) -> list[tuple[str, Any]]:
+        """Registered here, and not yet known to the store."""
+        return [(name, start) for name, start in self.router.starts.items() if name not in self.started]
+
+    def encode(self, messages: Iterable[Message[Any]], settled_by: tuple[str, ...] = ()) -> tuple[Record, ...]:
+        return tuple(self.codec.encode(message, settled_by) for message in messages)
+
+    def types(self, reactor: Reactor) -> frozenset[str]:
+        return frozenset(name for message in reactor.handles for name in message.__sourced__.names)
+
+
+def _pinned(reactor: Reactor) -> Any:
+    """Where a reactor starts, asked once, when it is registered."""
+    wanted = reactor.start_from() if callable(reactor.start_from) else reactor.start_from
+    if wanted in ("beginning", "now") or (isinstance(wanted, datetime) and wanted.tzinfo):
+        return wanted
+    raise DefinitionError(f"{_where(reactor)}.start_from: expected 'beginning', 'now' or a time with a zone, found {wanted!r}")
+
+
+def committed(engine: Engine, hooks: Iterable[AfterCommit]) -> Iterator[Work]:
+    """What follows a commit: whoever waits is told, then the hooks; one that fails is logged, the data is safe."""
+    yield _notify(engine)
+    for hook in hooks:
+        yield _guarded(hook)
+
+
+def _notify(engine: Engine) -> Work:
+    engine.notifier.notify()
+    yield from ()
+
+
+def _guarded(hook: AfterCommit) -> Work:
+    try:
+        result = hook.work()
+        if inspect.isawaitable(result):
+            yield result
+    except Exception:
+        log.exception("an after-commit hook failed; what was committed stays")
+
+
+def stored(messages: Sequence[Message[Any]], records: Sequence[Record]) -> list[Message[Any]]:
+    """Messages with the place the store gave them."""
+    return [replace(m, seq=r.seq, position=r.position) for m, r in zip(messages, records, strict=True)]
+
+
+def _where(reactor: Reactor) -> str:
+    return f"{type(reactor).__module__}.{type(reactor).__qualname__}"
+

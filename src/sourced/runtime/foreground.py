@@ -1,0 +1,167 @@
+"""What runs here and now for the one who asks: reading a stream into a state, and deciding on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec.structs import replace
+
+from sourced.actions import Action, AfterCommit, Batch, Sync
+from sourced.actor import ActorMemo, Aggregate, Decision
+from sourced.codec import Record
+from sourced.envelope import Message
+from sourced.errors import Conflict, Duplicate, StillWaiting
+from sourced.ops import Call, Op
+from sourced.runtime.engine import Engine, committed, stored
+from sourced.runtime.programs import Afterwards, Await, Program, Transact
+from sourced.store import Entry, Range, Scheduled, shard_of
+
+
+def read(engine: Engine, stream: str, after: int = 0, upto: int | None = None) -> Program[Sequence[Record]]:
+    (records,) = yield Transact(engine.store.histories([Range(stream, after, upto)]))
+    return records  # type: ignore[no-any-return]
+
+
+def catch_up(engine: Engine, aggregate: Aggregate[Any], upto: int | None = None) -> Program[Sequence[Record]]:
+    """Folds what was stored since; the records that were new."""
+    records = yield from read(engine, aggregate.stream, aggregate.seq, upto)
+    aggregate.feed(records, engine.codec)
+    return records
+
+
+def execute(
+    engine: Engine, aggregate: Aggregate[Any], source: Message[Any], *, loaded: bool, pinned: bool = False
+) -> Program[Decision]:
+    """Decides a command and stores it with its events; on a conflict it is decided anew on fresh history.
+
+    An aggregate at hand is taken at its word first. Only when that fails is the log asked whether it was out of date.
+    """
+    engine.codec.encode(source)  # refuses what could not be stored before anybody decides on it
+    for tries_left in reversed(range(engine.tries)):
+        if not loaded:
+            yield from catch_up(engine, aggregate)
+        place, loaded = aggregate.seq, True
+        try:
+            decision = yield from _decide_and_store(engine, aggregate, source)
+        except Conflict:
+            yield from _back_to(engine, aggregate, place, pinned)
+            if pinned or not tries_left:
+                raise
+        except Exception:
+            yield from _back_to(engine, aggregate, place, pinned)
+            if pinned or aggregate.seq == place or not tries_left:
+                raise  # it was up to date, so the answer stands
+        else:
+            return decision
+    raise AssertionError("unreachable: the last try returns or raises")
+
+
+def _decide_and_store(engine: Engine, aggregate: Aggregate[Any], source: Message[Any]) -> Program[Decision]:
+    actor, place = aggregate.owner, aggregate.seq
+    aggregate.seq += 1  # the command's own place
+    command = replace(source, seq=aggregate.seq)
+    events = aggregate.follow(command, engine.clock.now())
+    batch = Batch(aggregate.stream, [command], events)
+    closing = list(actor.closing_with(aggregate.state, batch))
+    records = engine.encode([command], settled_by=(actor.group,)) + engine.encode(events)
+    kept = yield Transact(_store(engine, Entry(aggregate.stream, records, place), closing))
+    yield Afterwards([*committed(engine, [hook for hook in closing if isinstance(hook, AfterCommit)])])
+    decided, *followed = stored([command, *events], kept)
+    return Decision(decided, followed)
+
+
+def _store(engine: Engine, entry: Entry, closing: Sequence[Action]) -> Op[tuple[Record, ...]]:
+    (outcome,) = yield from engine.store.append([entry])
+    if not isinstance(outcome, tuple):
+        raise outcome
+    for action in closing:
+        if isinstance(action, Sync):
+            yield Call(action.work)
+    return outcome
+
+
+def _back_to(engine: Engine, aggregate: Aggregate[Any], place: int, pinned: bool) -> Program[None]:
+    """Nothing of a failed decision stays; what others stored meanwhile is read, unless the place is pinned."""
+    if aggregate.seq > place + 1:  # events were applied in place: only the log knows what was before
+        aggregate.restart()
+    else:
+        aggregate.seq = place
+    yield from catch_up(engine, aggregate, place if pinned else None)
+
+
+def execute_routed(engine: Engine, source: Message[Any], *, expected_seq: int | None) -> Program[Decision]:
+    """The same without a loaded actor: routed to whoever decides the command, with the state it is remembered by."""
+    actor = engine.router.decider(type(source.payload))
+    memo = engine.memos.take(actor, source.stream)
+    assert isinstance(memo, ActorMemo)
+    pinned = expected_seq is not None
+    if pinned and memo.head.seq != expected_seq:
+        memo.head.restart()
+        yield from catch_up(engine, memo.head)
+        if memo.head.seq != expected_seq:
+            raise Conflict(source.stream, expected=expected_seq or 0, actual=memo.head.seq)
+    decision = yield from execute(engine, memo.head, source, loaded=pinned or memo.head.seq > 0, pinned=pinned)
+    engine.memos.keep(actor, memo)
+    return decision
+
+
+def dispatch(engine: Engine, message: Message[Any], at: Any) -> Program[Message[Any]]:
+    """Stores a message for the workers, now or later; one that is stored already stays as it is."""
+    record = engine.codec.encode(message)
+    if at is not None:
+        yield Transact(engine.store.schedule([Scheduled(record, at)]))
+        return message
+    (outcome,) = yield Transact(engine.store.append([Entry(message.stream, (record,))]))
+    if isinstance(outcome, Conflict):
+        raise outcome
+    kept = outcome.records[0] if isinstance(outcome, Duplicate) else outcome[0]
+    yield Afterwards([*committed(engine, ())])
+    return engine.codec.decode(kept)
+
+
+def append(
+    engine: Engine, stream: str, messages: Sequence[Message[Any]], expected_seq: int | None
+) -> Program[list[Message[Any]]]:
+    """Stores messages in one stream as they are; a conflict or a duplicate is raised, and nothing is stored."""
+    if not messages:
+        return []
+    records = engine.encode(messages)
+    kept = yield Transact(_store(engine, Entry(stream, records, expected_seq), ()))
+    yield Afterwards([*committed(engine, ())])
+    return stored(messages, kept)
+
+
+def wait_for(engine: Engine, message_id: str, seconds: float) -> Program[None]:
+    """Until every group that wants the message has handled it."""
+    deadline = engine.clock.elapsed() + seconds
+    with engine.notifier.listen() as listener:
+        while waiting := (yield Transact(_waiting_for(engine, message_id))):
+            left = deadline - engine.clock.elapsed()
+            if left <= 0:
+                raise StillWaiting(message_id, waiting, seconds)
+            yield Await(listener, min(left, 1.0))
+
+
+def _waiting_for(engine: Engine, message_id: str) -> Op[Mapping[str, str]]:
+    """The groups that have not handled a message, and in plain words why."""
+    story = yield from engine.store.trace(message_id)
+    record = next((record for record in story if record.id == message_id), None)
+    if record is None:
+        return {"the schedule": "it is not in the log yet"}
+    waiting: dict[str, str] = {}
+    groups = {group.name: group for group in (yield from engine.store.groups())}
+    shard = shard_of(record.stream, engine.store.shards)
+    for reactor in engine.router:
+        if record.type not in engine.types(reactor) or reactor.group in record.settled_by:
+            continue
+        group = groups[reactor.group]
+        behind = next((s for s in (yield from engine.store.stragglers(group.name)) if s.stream == record.stream), None)
+        come = {each.shard: each.checkpoint for each in (yield from engine.store.progress(group.name))}
+        if behind and behind.from_seq <= record.seq:
+            why = "parked" if behind.parked else f"to be tried again at {behind.retry_at}"
+            waiting[group.name] = f"stream {record.stream!r} is {why} since seq {behind.from_seq}: {behind.error}"
+        elif group.start < record.position and come.get(shard, group.start) < record.position:
+            stopped = f"the group was stopped: {group.reason}"
+            waiting[group.name] = stopped if group.status == "stopped" else "nobody has come to it yet"
+    return waiting

@@ -1,0 +1,162 @@
+"""Programs are generators that say what to do next, `Transact` or `Invoke`; two drivers carry them out, one of them awaits.
+
+Everything an app does, from `execute` to a round, is written once as a program and serves synchronous and asynchronous callers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
+
+from sourced.notifier import Listener
+from sourced.ops import AsyncConnection, Connection, Op, finish, run, run_async
+from sourced.store import Store
+
+T = TypeVar("T")
+
+Work: TypeAlias = Generator[Awaitable[Any], Any, None]
+"""User code under way: it yields whatever has to be awaited before it can go on."""
+
+
+class Transact(NamedTuple):
+    """Carry the op out in one transaction."""
+
+    op: Op[Any]
+
+
+class Invoke(NamedTuple):
+    """Run user code; pieces of work may run side by side."""
+
+    works: Sequence[Work]
+
+
+class Afterwards(NamedTuple):
+    """Run user code once everything up to here is durable: at once, or when the caller's own transaction has committed."""
+
+    works: Sequence[Work]
+
+
+class Await(NamedTuple):
+    """Wait for a wake-up."""
+
+    listener: Listener
+    seconds: float
+
+
+Step: TypeAlias = Transact | Invoke | Afterwards | Await
+Program: TypeAlias = Generator[Step, Any, T]
+
+
+def perform(program: Program[T], transact: Callable[[Op[Any]], Any], later: list[Work] | None = None) -> T:
+    """Carry the program out here and now; `later` collects what has to wait for a commit that is not ours."""
+
+    def carry_out(step: Step) -> Any:
+        if type(step) is Transact:
+            return transact(step.op)
+        if type(step) is Await:
+            return step.listener.wait(step.seconds)
+        if type(step) is Afterwards and later is not None:
+            return later.extend(step.works)
+        for work in step.works:  # type: ignore[union-attr]
+            drive(work)
+        return None
+
+    try:
+        step = next(program)
+        while True:
+            try:
+                result = carry_out(step)
+            except BaseException as error:
+                step = program.throw(error)
+            else:
+                step = program.send(result)
+    except StopIteration as done:
+        return cast(T, done.value)
+
+
+async def perform_async(
+    program: Program[T], transact: Callable[[Op[Any]], Awaitable[Any]], later: list[Work] | None = None
+) -> T:
+    """Carry the program out on the running event loop."""
+
+    async def carry_out(step: Step) -> Any:
+        if type(step) is Transact:
+            return await transact(step.op)
+        if type(step) is Await:
+            return await step.listener.wait_async(step.seconds)
+        if type(step) is Afterwards and later is not None:
+            return later.extend(step.works)
+        return await drive_all(step.works)  # type: ignore[union-attr]
+
+    try:
+        step = next(program)
+        while True:
+            try:
+                result = await carry_out(step)
+            except BaseException as error:
+                step = program.throw(error)
+            else:
+                step = program.send(result)
+    except StopIteration as done:
+        return cast(T, done.value)
+
+
+def drive(work: Work) -> None:
+    """Runs work to its end; what it waits for is waited for here."""
+    with contextlib.suppress(StopIteration):
+        awaitable = next(work)
+        while True:
+            try:
+                result = finish(awaitable)
+            except Exception as error:
+                awaitable = work.throw(error)
+            else:
+                awaitable = work.send(result)
+
+
+async def drive_all(works: Iterable[Work]) -> None:
+    """Runs pieces of work side by side. Plain handlers are through before anything is awaited, so they need no task."""
+    waiting = [(work, awaitable) for work in works if (awaitable := next(work, None)) is not None]
+    async with asyncio.TaskGroup() as tasks:
+        for work, awaitable in waiting:
+            tasks.create_task(_go_on(work, awaitable))
+
+
+async def _go_on(work: Work, awaitable: Awaitable[Any]) -> None:
+    with contextlib.suppress(StopIteration):
+        while True:
+            try:
+                result = await awaitable
+            except Exception as error:
+                awaitable = work.throw(error)
+            else:
+                awaitable = work.send(result)
+
+
+def transacting(store: Store) -> Callable[[Op[Any]], Any]:
+    """Every op in a transaction of its own."""
+
+    def transact(op: Op[Any]) -> Any:
+        with store.transaction() as connection:
+            return run(op, connection)
+
+    return transact
+
+
+def transacting_async(store: Store) -> Callable[[Op[Any]], Awaitable[Any]]:
+    async def transact(op: Op[Any]) -> Any:
+        async with store.transaction_async() as connection:
+            return await run_async(op, connection)
+
+    return transact
+
+
+def joining(connection: Connection) -> Callable[[Op[Any]], Any]:
+    """Every op in the one transaction that is already open."""
+    return lambda op: run(op, connection)
+
+
+def joining_async(connection: AsyncConnection) -> Callable[[Op[Any]], Awaitable[Any]]:
+    return lambda op: run_async(op, connection)

@@ -1,0 +1,308 @@
+"""The port every store implements: one ordered log, the groups that read it, and the messages that are not due yet.
+
+MUST: the log, groups, rounds, the schedule, snapshots; every operation is an `Op`, a generator of statements that
+takes part in whatever transaction it is run in. The proof is `sourced.testing.conformance`, not these sentences.
+
+MAY: more `Capabilities` than a single process in memory has.
+
+NOT PART OF IT: decoding payloads, deciding anything, telling the time (it comes in as `now`), waking anybody up.
+
+Positions and shards: a message belongs to the shard its stream hashes to, and **within a shard positions become visible
+in order**. That is what makes one checkpoint per (group, shard) enough: a reader in order can never skip a message.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from datetime import datetime
+from typing import Any, Literal, Protocol, TypeAlias
+
+import msgspec
+
+from sourced.codec import Record
+from sourced.errors import Conflict, Duplicate
+from sourced.ops import AsyncConnection, Connection, Op
+
+SHARDS = 64
+
+
+def shard_of(stream: str, shards: int = SHARDS) -> int:
+    """The shard of a stream: the same in every process and every store."""
+    return zlib.crc32(stream.encode()) % shards
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """What a store can do beyond the port, so that tests and tools know what to expect."""
+
+    durable: bool = False  # what was committed survives the process
+    shared: bool = False  # several processes may work on it at once
+
+
+# -- the log -------------------------------------------------------------------------------------------------------
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """Records for one stream, to be stored together or not at all; `expected_seq` says what they must follow."""
+
+    stream: str
+    records: tuple[Record, ...]
+    expected_seq: int | None = None
+
+
+Outcome: TypeAlias = "tuple[Record, ...] | Conflict | Duplicate"
+"""What became of an entry: its records with their seqs and positions, or why nothing of it was stored."""
+
+
+class Range(msgspec.Struct, frozen=True):
+    """A piece of a stream: what comes after one seq, up to and including another."""
+
+    stream: str
+    after: int = 0
+    upto: int | None = None
+
+
+class StreamState(msgspec.Struct, frozen=True):
+    stream: str
+    seq: int
+    updated_at: datetime
+
+
+# -- groups --------------------------------------------------------------------------------------------------------
+
+Status: TypeAlias = Literal["active", "stopped"]
+
+
+class Group(msgspec.Struct, frozen=True):
+    """One reactor's standing: whether it runs, from where it started, and how often it was reset."""
+
+    name: str
+    status: Status = "active"
+    start: int = 0  # it never sees what is at or before this position
+    epoch: int = 0  # raised by a reset, so that a round in flight cannot undo it
+    reset_at: int = 0  # the log's last position at the last reset
+    reason: str = ""
+    error: str = ""
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a group has come in one shard: everything up to `checkpoint` is dealt with, `high` was ever handled."""
+
+    shard: int
+    checkpoint: int
+    high: int
+    pending: int  # messages after the checkpoint, wanted or not
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """The right to move one shard's checkpoint, until it expires or a greater token is given out."""
+
+    shard: int
+    token: int
+    checkpoint: int
+    high: int
+    careful: int = 0  # a round died here: so many messages are handled one at a time
+
+
+class Straggler(msgspec.Struct, frozen=True):
+    """A stream that waits for itself: its messages from `from_seq` on queue behind a failure, nobody else does."""
+
+    group: str
+    stream: str
+    from_seq: int
+    live_after: int = 0  # what is at or before this position had been handled before: a replay
+    attempts: int = 0
+    retry_at: datetime | None = None
+    parked: bool = False
+    running: bool = False  # an attempt was begun; in a claim: the one before was never concluded, its process died
+    error: str = ""  # class and message of the last exception
+    traceback: str = ""
+    reason: str = ""
+    message_id: str = ""
+    since: datetime | None = None
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """What one round may work on."""
+
+    group: Group
+    leases: tuple[Lease, ...] = ()
+    due: tuple[Straggler, ...] = ()  # attempts already raised
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """The next messages of the leased shards, and how far each shard has been looked through to find them."""
+
+    records: tuple[Record, ...]
+    scanned: dict[int, int]
+
+
+class Move(msgspec.Struct, frozen=True):
+    """Where a round leaves a shard."""
+
+    shard: int
+    checkpoint: int
+    high: int
+    careful: int = 0
+
+
+# -- schedule and snapshots ----------------------------------------------------------------------------------------
+
+
+class Scheduled(msgspec.Struct, frozen=True):
+    """A record waiting for its time; `error` is set when it could not be promoted and was set aside."""
+
+    record: Record
+    at: datetime
+    error: str = ""
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A state as of a seq; a fingerprint that is not the code's means: ignore it and replay."""
+
+    group: str
+    stream: str
+    seq: int
+    state: str
+    fingerprint: str
+
+
+class Store(Protocol):
+    """One log, many implementations."""
+
+    shards: int
+    capabilities: Capabilities
+
+    def transaction(self) -> AbstractContextManager[Connection]:
+        """Commits at the end of the block, rolls back everything when it raises."""
+        ...
+
+    def transaction_async(self) -> AbstractAsyncContextManager[AsyncConnection]: ...
+
+    def close(self) -> None: ...
+
+    # -- the log
+
+    def append(self, entries: Sequence[Entry]) -> Op[list[Outcome]]:
+        """Each entry is stored whole or not at all, and its outcome is its own: a conflict costs nobody else anything."""
+        ...
+
+    def histories(self, ranges: Sequence[Range]) -> Op[list[Sequence[Record]]]:
+        """Pieces of many streams at once, each in order of seq."""
+        ...
+
+    def read_all(
+        self, *, after: int = 0, limit: int | None = None, types: Collection[str] | None = None,
+        backwards: bool = False,
+    ) -> Op[list[Record]]:  # fmt: skip
+        """The log in order of position; backwards, `after` 0 means from its end, else what comes before it."""
+        ...
+
+    def trace(self, message_id: str) -> Op[list[Record]]:
+        """The whole story a message belongs to, in order; empty when there is no such message."""
+        ...
+
+    def streams(self, limit: int | None = 10) -> Op[list[StreamState]]:
+        """The streams that changed last, newest first."""
+        ...
+
+    def extent(self) -> Op[tuple[int, int]]:
+        """How many streams there are, and the log's last position."""
+        ...
+
+    # -- groups
+
+    def register(self, group: str, start_from: Literal["beginning", "now"] | datetime) -> Op[Group]:
+        """Creates the group, pinning where it starts; a group that is there stays as it is."""
+        ...
+
+    def groups(self) -> Op[list[Group]]: ...
+
+    def progress(self, group: str) -> Op[list[Progress]]:
+        """Only the shards that hold messages."""
+        ...
+
+    def stop(self, group: str, reason: str, error: str = "") -> Op[None]: ...
+
+    def start(self, group: str, now: datetime) -> Op[None]:
+        """Active again: reason and error are cleared, failed streams (not parked ones) are due at once, counting anew."""
+        ...
+
+    def reset(self, group: str) -> Op[None]:
+        """Everything is delivered again, what was handled before as a replay; a stopped group stays stopped."""
+        ...
+
+    # -- rounds
+
+    def claim(self, group: str, owner: str, *, now: datetime, until: datetime, limit: int) -> Op[Claim]:
+        """Leases shards with anything to do that nobody else holds, at most one for each of `limit` messages.
+
+        Due stragglers come along, one per shard that is handled with care, with the attempt counted and marked as
+        running. A shard whose last round was neither settled nor released comes with `careful` set.
+        """
+        ...
+
+    def pending(
+        self, group: str, leases: Sequence[Lease], types: Collection[str], limit: int
+    ) -> Op[Pending]:
+        """Messages after the checkpoints, shard by shard in order, the limit shared out evenly, one from a careful shard.
+
+        Left out are streams that wait for themselves, and what the group had settled when it was stored (unless a reset
+        wants it again).
+        """
+        ...
+
+    def straggling(
+        self, stragglers: Sequence[Straggler], types: Collection[str], upto: Mapping[int, int], limit: int
+    ) -> Op[list[Sequence[Record]]]:
+        """For each straggler its next messages, none beyond the position that `upto` gives for its shard."""
+        ...
+
+    def fence(self, claim: Claim) -> Op[None]:
+        """Raises `Fenced` unless every lease of the claim is still the newest and the group has not been reset."""
+        ...
+
+    def settle(self, group: str, moves: Sequence[Move], *, release: bool) -> Op[None]:
+        """Moves checkpoints, never backwards; with `release` the shards are free for anybody at once."""
+        ...
+
+    def release(self, claim: Claim) -> Op[None]:
+        """Gives the leases back with nothing done."""
+        ...
+
+    def straggle(self, stragglers: Sequence[Straggler]) -> Op[None]:
+        """Writes stragglers, replacing what was known of their streams."""
+        ...
+
+    def catch_up(self, group: str, streams: Sequence[str]) -> Op[None]:
+        """These streams no longer wait."""
+        ...
+
+    def stragglers(self, group: str | None = None) -> Op[list[Straggler]]: ...
+
+    # -- the schedule
+
+    def schedule(self, scheduled: Sequence[Scheduled]) -> Op[None]: ...
+
+    def promote(self, now: datetime, limit: int = 100) -> Op[list[Record]]:
+        """Moves what is due into the log, by due time, then in the order it was scheduled; sets aside what cannot be read."""
+        ...
+
+    def scheduled(self) -> Op[list[Scheduled]]:
+        """What waits, in the order it will be promoted."""
+        ...
+
+    def cancel(self, message_ids: Sequence[str]) -> Op[list[str]]:
+        """Takes messages off the schedule; the ids that were still there."""
+        ...
+
+    # -- snapshots
+
+    def save_snapshot(self, snapshot: Snapshot, keep: int = 1) -> Op[None]:
+        """The newest `keep` of a group's stream stay."""
+        ...
+
+    def snapshots(self, group: str, streams: Sequence[str]) -> Op[dict[str, Snapshot]]:
+        """The newest one of each stream that has any."""
+        ...

@@ -1,0 +1,76 @@
+"""The house stands: imports point down its floors, the core needs only msgspec, and the front door is complete."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from inspect import ismodule
+from pathlib import Path
+
+import sourced
+
+ROOT = Path(__file__).parent.parent
+FLOORS = {
+    "ground": "errors ids clock ops",
+    "domain": "messages envelope codec actions handlers actor projector reactor workflow policy",
+    "ports": "store notifier",
+    "adapters": "stores notifiers",
+    "runtime": "runtime",
+    "façade": "app client context",
+    "edges": "cli dashboard testing integrations",
+}
+HEIGHT = {room: height for height, rooms in enumerate(FLOORS.values()) for room in rooms.split()}
+ADAPTERS, RUNTIME, FACADE = HEIGHT["stores"], HEIGHT["runtime"], HEIGHT["app"]
+
+
+def test_imports_point_only_downward():
+    """`app` alone imports inside a function: it chooses a store by URL, and must not need every driver for that."""
+    files = {".".join(file.relative_to(ROOT / "src").with_suffix("").parts): file for file in ROOT.glob("src/**/*.py")}
+    homeless = {module.split(".")[1] for module in files} - HEIGHT.keys() - {"__init__"}
+    assert files
+    assert not homeless, f"on no floor: {sorted(homeless)}; add them to FLOORS in tests/test_house.py"
+    wrong = [
+        f"{module}:{line} imports {name}{' inside a function' * lazy}"
+        for module, file in files.items()
+        for line, name, lazy in own_imports(file)
+        if not fits(module, name, lazy)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def own_imports(file: Path) -> Iterator[tuple[int, str, bool]]:
+    tree = ast.parse(file.read_text("utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    inside = {node for function in functions for node in ast.walk(function)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):  # all absolute: ruff refuses the others
+            origin = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            names = [origin + alias.name for alias in node.names]
+            yield from ((node.lineno, name, node in inside) for name in names if name.split(".")[0] == "sourced")
+
+
+def fits(module: str, target: str, lazy: bool) -> bool:
+    """Down or level, never from the runtime to an adapter; adapters share only what their room calls `_name`."""
+    (room, shelf), (other, neighbour) = ((*name.split("."), "", "")[1:3] for name in (module, target))
+    here, there = HEIGHT.get(room, FACADE), HEIGHT.get(other, FACADE)
+    if here == there == ADAPTERS and (room, shelf) != (other, neighbour):
+        return room == other and neighbour.startswith("_")
+    return there <= here and (here, there) != (RUNTIME, ADAPTERS) and (room == "app" or not lazy)
+
+
+def test_importing_sourced_needs_nothing_but_msgspec_and_typing_extensions():
+    script = "import sys; before = set(sys.modules); import sourced; print(*(set(sys.modules) - before))"
+    printed = subprocess.run([sys.executable, "-I", "-c", script], check=True, stdout=subprocess.PIPE, text=True).stdout
+    foreign = {name.partition(".")[0] for name in printed.split()} - sys.stdlib_module_names
+    assert not foreign - {"sourced", "msgspec", "typing_extensions"}
+
+
+def test_all_is_every_public_name():
+    public = [name for name in dir(sourced) if not name.startswith("_") and not ismodule(getattr(sourced, name))]
+    assert sorted(sourced.__all__) == public
+
+
+def test_contributing_draws_these_floors():
+    picture = re.findall(r"^\d  (\S+) +(\S+(?: \S+)*)", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.MULTILINE)
+    assert {floor: re.sub(r"/\*?", "", rooms) for floor, rooms in reversed(picture)} == FLOORS
