@@ -1,4 +1,4 @@
-"""Event sourcing, CQRS and durable messaging: actors decide, evolve and react; one ordered log remembers and delivers."""
+"""Event sourcing, CQRS and durable messaging: actors decide, evolve and react; one log remembers and delivers."""
 
 from msgspec import Meta
 

@@ -1,4 +1,4 @@
-"""What handling a message may ask for, as frozen values; the round carries them out in one transaction, nothing else does."""
+"""What handling a message may ask for, as frozen values; only a round carries them out, in one transaction."""
 
 from __future__ import annotations
 

@@ -48,8 +48,12 @@ class Evolving(Reactor):
     def before_evolve(self, state: Any, message: Message[Any]) -> None:
         """Runs before each message that has an `@evolve` method."""
 
-    @functools.cached_property
+    @property
     def evolvers(self) -> Mapping[str, tuple[Callable[[Any, Any], Any], bool]]:
+        return self._evolvers
+
+    @functools.cached_property
+    def _evolvers(self) -> Mapping[str, tuple[Callable[[Any, Any], Any], bool]]:
         return {
             name: self._evolver(handler.name, handler.envelope)
             for message, handler in self.tables.evolve.items()
@@ -99,7 +103,9 @@ class Evolving(Reactor):
         later: dict[datetime, list[Message[Any]]] = {}
         for outgoing in _each(where, yielded):
             if not isinstance(outgoing.payload, Command):
-                raise TypeError(f"{where} yielded {outgoing.payload!r}; a reaction yields commands or dispatch(command, …)")
+                raise TypeError(
+                    f"{where} yielded {outgoing.payload!r}; a reaction yields commands or dispatch(command, …)"
+                )
             at = outgoing.due(delivery.now)
             message = outgoing.following(delivery.message, delivery.now, producer=self.group)
             (now if at is None else later.setdefault(at, [])).append(message)
@@ -190,7 +196,9 @@ class Aggregate(Fold[S]):
                 payload = decider.send(self.state)
         except StopIteration as end:
             if end.value is not None:
-                raise TypeError(f"{where} returned {end.value!r}; a decider yields its events and returns nothing") from None
+                raise TypeError(
+                    f"{where} returned {end.value!r}; a decider yields its events and returns nothing"
+                ) from None
         finally:
             decider.close()
         return events
@@ -214,7 +222,7 @@ class Aggregate(Fold[S]):
 class ActorMemo(Memo):
     """An actor between rounds: `head`, as of the stream's end, to decide on; `trail`, as of an event, to react with.
 
-    States are changed in place, so one that has moved on cannot go back: while reactions lag behind decisions there are two.
+    States change in place, so one that has moved on cannot go back: while reactions lag behind decisions there are two.
     """
 
     keep = True
@@ -226,7 +234,7 @@ class ActorMemo(Memo):
         self.trail: Fold[Any] | None = None
         self._reader: Fold[Any] = self.head
 
-    def wants(self, deliveries: Sequence[Delivery]) -> Iterator[Want]:
+    def wants(self, deliveries: Sequence[Delivery]) -> Iterable[Want]:
         live = [d.message for d in deliveries if not d.replaying]
         answers = [m.seq for m in live if type(m.payload) not in self.actor.tables.decide]
         deciding = len(answers) < len(live) or bool(self.batch.events)
@@ -295,5 +303,3 @@ def _each(where: str, yielded: Any) -> Iterator[Outgoing]:
             yield Outgoing(each)
         else:
             raise TypeError(f"{where} yielded {each!r}; a reaction yields commands or dispatch(command, …)")
-
-

@@ -1,4 +1,4 @@
-"""`Sourced`, the object programs hold: it joins a store with the reactors registered with it, and does what it is asked."""
+"""`Sourced`, the object programs hold: a store, the reactors registered with it, and all that can be asked of them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Sourced(Client):
         """Makes reactors part of this app; a message class, or a family, is only made known so that it can be read."""
         for thing in things:
             if is_payload_class(thing):
-                self._engine.codec.learn(thing)  # type: ignore[arg-type]
+                self._engine.codec.learn(thing)
             elif isinstance(thing, Reactor) or (isinstance(thing, type) and issubclass(thing, Reactor)):
                 self._engine.router.add(thing)
             else:
@@ -83,4 +83,6 @@ def _opened(url: str) -> Store:
         from sourced.stores.memory import MemoryStore
 
         return MemoryStore()
-    raise DefinitionError(f"no store for {url!r}: expected memory://; SQLite and PostgreSQL come with the next releases")
+    raise DefinitionError(
+        f"no store for {url!r}: expected memory://; SQLite and PostgreSQL come with the next releases"
+    )

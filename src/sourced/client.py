@@ -1,4 +1,4 @@
-"""Everything an app can be asked to do, written once: on a `Client` it happens here and now, on an `AsyncClient` it is awaited."""
+"""All an app can be asked to do, written once: on a `Client` it happens here and now, on an `AsyncClient` it is awaited."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from sourced.actor import Actor, Aggregate, Decision
 from sourced.clock import as_delta
-from sourced.envelope import Message, Outgoing, To, address, dispatch
+from sourced.envelope import Message, To, address, dispatch
 from sourced.errors import Conflict, Invalid, NotKnown
 from sourced.ids import new_id
 from sourced.messages import Command, Payload
@@ -157,7 +157,7 @@ class Verbs(_Side):
     @verb
     def dispatch(
         self,
-        message: Payload | Message[Any] | Outgoing,
+        message: Payload | Message[Any],
         *,
         to: To | None = None,
         at: datetime | None = None,
@@ -165,8 +165,6 @@ class Verbs(_Side):
         metadata: Mapping[str, Any] | None = None,
     ) -> Program[Message[Any]]:
         """Stores a message for the workers to handle, now or at a later time. The same message id is stored once."""
-        if isinstance(message, Outgoing):
-            message, to = message.payload, to or message.to
         source = self._message(message, to, metadata)
         due = dispatch(source.payload, at=at, after=after).due(self._engine.clock.now())
         return (yield from foreground.dispatch(self._engine, source, due))
@@ -191,7 +189,9 @@ class Verbs(_Side):
                 raise Invalid(name, {"stream": f"expected to=…, the stream this {name} is for"})
             return Message.new(message, stream=to, metadata=metadata, now=self._engine.clock.now())
         if to is not None and address(to) != message.stream:
-            raise Invalid(message.type, {"stream": f"expected a message of {address(to)!r}, found one of {message.stream!r}"})
+            raise Invalid(
+                message.type, {"stream": f"expected a message of {address(to)!r}, found one of {message.stream!r}"}
+            )
         if not message.stream:
             raise Invalid(message.type, {"stream": "expected a stream's name, found an empty one"})
         return message.with_metadata(metadata or {})
@@ -223,7 +223,7 @@ class Verbs(_Side):
     @verb
     def streams(self, limit: int | None = 10) -> Program[list[StreamState]]:
         """The streams that changed last, newest first."""
-        return (yield Transact(self._engine.store.streams(_not_negative(limit))))  # type: ignore[no-any-return]
+        return (yield Transact(self._engine.store.streams(_not_negative(limit))))
 
     @verb
     def status(self) -> Program[Status]:
@@ -234,7 +234,7 @@ class Verbs(_Side):
             groups = yield from _group_infos(self._engine)
             return Status(streams, position, tuple(groups), len((yield from self._engine.store.scheduled())))
 
-        return (yield Transact(op()))  # type: ignore[no-any-return]
+        return (yield Transact(op()))
 
     # -- working
 
@@ -260,7 +260,7 @@ class GroupVerbs(_Side):
 
     @verb
     def list(self) -> Program[list[GroupInfo]]:
-        return (yield Transact(_group_infos(self._engine)))  # type: ignore[no-any-return]
+        return (yield Transact(_group_infos(self._engine)))
 
     @verb
     def get(self, reactor: AnyReactor) -> Program[GroupInfo]:
@@ -297,7 +297,7 @@ class ParkedVerbs(_Side):
 
     @verb
     def list(self, reactor: AnyReactor | None = None) -> Program[list[Straggler]]:
-        return (yield Transact(_parked(self._engine, reactor, None)))  # type: ignore[no-any-return]
+        return (yield Transact(_parked(self._engine, reactor, None)))
 
     @verb
     def retry(self, reactor: AnyReactor | None = None, stream: str | None = None) -> Program[int]:
@@ -322,7 +322,8 @@ class ParkedVerbs(_Side):
                 group = self._engine.router.group(reactor).group
                 raise NotKnown(f"stream {stream!r} is not parked for group {group!r}; app.parked.list() tells what is")
             skipped = [
-                replace(row, from_seq=row.from_seq + 1, parked=False, attempts=0, reason=f"skipped: {reason}") for row in rows
+                replace(row, from_seq=row.from_seq + 1, parked=False, attempts=0, reason=f"skipped: {reason}")
+                for row in rows
             ]
             yield from self._engine.store.straggle(skipped)
 
@@ -336,12 +337,12 @@ class ScheduledVerbs(_Side):
     @verb
     def list(self) -> Program[list[Scheduled]]:
         """In the order they will be promoted; one with an `error` was set aside."""
-        return (yield Transact(self._engine.store.scheduled()))  # type: ignore[no-any-return]
+        return (yield Transact(self._engine.store.scheduled()))
 
     @verb
-    def cancel(self, *message_ids: str) -> Program[list[str]]:
+    def cancel(self, *message_ids: str) -> Program[Sequence[str]]:
         """Takes messages off the schedule; the ids that were still there."""
-        return (yield Transact(self._engine.store.cancel(message_ids)))  # type: ignore[no-any-return]
+        return (yield Transact(self._engine.store.cancel(message_ids)))
 
     @verb
     def promote(self) -> Program[int]:
@@ -382,17 +383,14 @@ class LoadedVerbs(Aggregate[S]):
     def history(self) -> Program[list[Message[Any]]]:
         """The messages this state is made of."""
         records = yield from foreground.read(self._client._engine, self.stream, 0, self.seq)
-        return self._client._engine.codec.decode_all(records)  # type: ignore[no-any-return]
+        return self._client._engine.codec.decode_all(records)
 
     @verb
     def refresh(self) -> Program[list[Message[Any]]]:
         """Folds in what was stored since; the messages that were new."""
         records = yield from foreground.catch_up(self._client._engine, self)
         self.pinned = False
-        return self._client._engine.codec.decode_all(records)  # type: ignore[no-any-return]
-
-    def _run(self, command: Any) -> Any:
-        return self.execute(command)  # type: ignore[attr-defined]
+        return self._client._engine.codec.decode_all(records)
 
     def _perform(self, program: Any) -> Any:
         return self._client._perform(program)
@@ -401,9 +399,15 @@ class LoadedVerbs(Aggregate[S]):
 class Loaded(LoadedVerbs[S], Blocking):
     """What `app.load` gives you."""
 
+    def _run(self, command: Any) -> Decision:
+        return self.execute(command)
+
 
 class AsyncLoaded(LoadedVerbs[S], Awaiting):
     """What `await app.aio.load` gives you."""
+
+    def _run(self, command: Any) -> Coroutine[Any, Any, Decision]:
+        return self.execute(command)
 
 
 def _load(engine: Engine, aggregate: Aggregate[Any], upto: int | None) -> Program[None]:
@@ -511,7 +515,7 @@ class _AsyncScheduled(_Namespace, ScheduledVerbs, Awaiting): ...
 
 
 def prepared(engine: Engine, program: Program[T]) -> Program[T]:
-    """The store knows every registered group before anything else happens, so that where each starts is pinned in time."""
+    """Every registered group is made known to the store before anything else, so that where it starts is pinned."""
     for group, start_from in engine.unknown_groups():
         yield Transact(engine.store.register(group, start_from))
         engine.started.add(group)

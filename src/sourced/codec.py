@@ -1,10 +1,10 @@
-"""Between messages and what a store keeps: stored names to classes and back, versions brought up to date, bad data named."""
+"""Between messages and what a store keeps: names to classes and back, old versions brought up to date."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
@@ -122,7 +122,7 @@ class Codec:
         self.learn(cls)
         return self._decoders[cls]
 
-    def _refuse(self, payload: Payload, error: Exception) -> None:
+    def _refuse(self, payload: Payload, error: Exception) -> NoReturn:
         if isinstance(error, msgspec.ValidationError):
             check(payload, error)
         raise DefinitionError(f"{type(payload).__qualname__} cannot be stored as JSON: {error}") from error

@@ -1,4 +1,4 @@
-"""The envelope around every payload: who it is, where it stands in the log, what caused it, and what it carries along."""
+"""The envelope around every payload: who it is, where it stands, what caused it, and what it carries along."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
         """The message itself, as caused by `source`; by default it goes to the source's own stream."""
         message = source.follow(self.payload, stream=self.to, now=now)
         metadata = {**source.metadata, **own, **self.metadata}
-        return _replace(message, metadata=metadata)  # type: ignore[no-any-return]
+        return _replace(message, metadata=metadata)
 
 
 def dispatch(
@@ -146,7 +146,9 @@ def address(to: Any) -> str:
     elif isinstance(to, HasStream):
         stream = to.stream
     else:
-        raise Invalid("Message", {"stream": f"expected a stream's name, an actor class or a loaded actor, found {to!r}"})
+        raise Invalid(
+            "Message", {"stream": f"expected a stream's name, an actor class or a loaded actor, found {to!r}"}
+        )
     if not stream:
         raise Invalid("Message", {"stream": "expected a stream's name, found an empty one"})
     return stream

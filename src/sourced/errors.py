@@ -89,7 +89,9 @@ class Conflict(SourcedError):
 
     def __init__(self, stream: str, *, expected: int, actual: int) -> None:
         self.stream, self.expected, self.actual = stream, expected, actual
-        super().__init__(f"{stream!r} is at seq {actual}, not at the expected {expected}; read it again and decide anew")
+        super().__init__(
+            f"{stream!r} is at seq {actual}, not at the expected {expected}; read it again and decide anew"
+        )
 
 
 class Duplicate(SourcedError):
@@ -113,7 +115,9 @@ class DifferentStream(OutOfOrder):
 class SmallerSequence(OutOfOrder):
     def __init__(self, stream: str, *, at: int, found: int) -> None:
         self.stream, self.at, self.found = stream, at, found
-        super().__init__(f"{stream!r} is already at seq {at}; a message with seq {found} was evolved before or is older")
+        super().__init__(
+            f"{stream!r} is already at seq {at}; a message with seq {found} was evolved before or is older"
+        )
 
 
 class Undecodable(SourcedError):

@@ -61,7 +61,7 @@ class Fold(Generic[S]):
                 self.state = following
 
     def feed(self, records: Iterable[Record], codec: Codec) -> None:
-        """Applies stored records in bulk; what no method evolves by is not even decoded, what was read is passed over."""
+        """Applies stored records in bulk; what no method evolves by is not decoded, what was read is passed over."""
         evolvers, state, seq = self.owner.evolvers, self.state, self.seq
         for record in records:
             if record.seq <= seq:
@@ -74,7 +74,6 @@ class Fold(Generic[S]):
                     state = following
             seq = record.seq
         self.state, self.seq = state, seq
-
 
     def hold(self, records: Sequence[Record], codec: Codec) -> None:
         """Takes history without applying it, so that `as_of` can go through it step by step."""
@@ -106,6 +105,6 @@ def first_state(where: str, made_of: Any, stream: str) -> Any:
         return made_of(stream)
     except TypeError as error:
         raise DefinitionError(
-            f"{where}: the first state is {getattr(made_of, '__qualname__', made_of)}(stream) and that failed: {error}; "
+            f"{where}: the first state is {getattr(made_of, '__qualname__', made_of)}(stream), which failed: {error}; "
             f"override `initial(self, stream)`"
         ) from error

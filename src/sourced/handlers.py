@@ -1,4 +1,4 @@
-"""Turns annotated methods into tables, when the class is created: what is wrong with a declaration is said right there."""
+"""Turns annotated methods into tables when their class is created: a declaration that is wrong is refused right there."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def react(method: _Reaction[A, S, M]) -> _Reaction[A, S, M]:
 
 
 def sync(method: F) -> F:
-    """`(self, state, batch, tx)`: runs inside the transaction that stores the batch; when it fails, nothing is stored."""
+    """`(self, state, batch, tx)`: runs in the transaction that stores the batch; when it fails, nothing is stored."""
     return _mark("sync", method)
 
 
@@ -94,9 +94,14 @@ class Tables:
     after_commit: list[str] = field(default_factory=list)
 
     def copy(self) -> Tables:
-        tables = Tables(*(dict(t) for t in (self.decide, self.evolve, self.react, self.wildcards)))
-        tables.sync, tables.after_commit = list(self.sync), list(self.after_commit)
-        return tables
+        return Tables(
+            dict(self.decide),
+            dict(self.evolve),
+            dict(self.react),
+            dict(self.wildcards),
+            list(self.sync),
+            list(self.after_commit),
+        )
 
     def reactions(self) -> dict[type[Payload], Handler]:
         """Every reaction by message: a wildcard covers each evolved message of its family that has none of its own."""
@@ -120,7 +125,9 @@ def collect(cls: type, inherited: Tables, roles: tuple[str, ...]) -> Tables:
             continue
         where = f"{cls.__qualname__}.{name}"
         if role not in roles:
-            raise DefinitionError(f"{where}: a {cls.__mro__[1].__name__} has no @{role} methods; it has {_listed(roles)}")
+            raise DefinitionError(
+                f"{where}: a {cls.__mro__[1].__name__} has no @{role} methods; it has {_listed(roles)}"
+            )
         last = _check_shape(where, role, method)
         if role in ("sync", "after_commit"):
             methods: list[str] = getattr(tables, role)
@@ -132,7 +139,9 @@ def collect(cls: type, inherited: Tables, roles: tuple[str, ...]) -> Tables:
         for message in messages:
             earlier = own.setdefault((role, message), where)
             if earlier != where:
-                raise DefinitionError(f"{where}: {message.__qualname__} is handled by {earlier} already; keep one @{role}")
+                raise DefinitionError(
+                    f"{where}: {message.__qualname__} is handled by {earlier} already; keep one @{role}"
+                )
             _table(where, role, message, tables)[message] = handler
     for both in tables.decide.keys() & tables.react.keys():
         raise DefinitionError(
@@ -146,9 +155,13 @@ def _table(where: str, role: str, message: type[Payload], tables: Tables) -> dic
     if role == "react" and is_family(message):
         return tables.wildcards
     if is_family(message):
-        raise DefinitionError(f"{where}: {message.__qualname__} is a family of messages; @{role} names each one (A | B)")
+        raise DefinitionError(
+            f"{where}: {message.__qualname__} is a family of messages; @{role} names each one (A | B)"
+        )
     if role == "decide" and not issubclass(message, Command):
-        raise DefinitionError(f"{where}: expected a command, found {message.__qualname__}; @evolve and @react take events")
+        raise DefinitionError(
+            f"{where}: expected a command, found {message.__qualname__}; @evolve and @react take events"
+        )
     table: dict[type[Payload], Handler] = getattr(tables, role)
     return table
 
@@ -189,7 +202,9 @@ def _annotated(
         try:
             annotation = eval(annotation, method.__globals__, {**names, **_closure(method), **vars(cls)})
         except Exception as error:
-            raise DefinitionError(f"{where}: the annotation {parameter.annotation!r} cannot be resolved: {error}") from None
+            raise DefinitionError(
+                f"{where}: the annotation {parameter.annotation!r} cannot be resolved: {error}"
+            ) from None
     wanted = list(_members(annotation))
     wrong = [message for message, _ in wanted if not is_payload_class(message)]
     if wrong or len({envelope for _, envelope in wanted}) != 1:
@@ -233,7 +248,8 @@ def mentioned(method: Callable[..., Any]) -> Iterator[type[Payload]]:
         if is_payload_class(thing):
             yield thing
         elif isinstance(thing, types.ModuleType | type):
-            yield from (member for name in names if is_payload_class(member := getattr(thing, name, None)))
+            members = (getattr(thing, name, None) for name in names)
+            yield from (member for member in members if is_payload_class(member))
 
 
 def _closure(function: Any) -> dict[str, Any]:

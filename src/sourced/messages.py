@@ -13,6 +13,7 @@ from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 import msgspec
 from msgspec.structs import fields as struct_fields
+from typing_extensions import TypeIs
 
 from sourced.errors import DefinitionError, Invalid
 
@@ -50,7 +51,7 @@ def _stored_name(cls: type, namespace: str | None) -> str:
 
 @dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
 class MessageType(msgspec.StructMeta):
-    """Makes message classes: frozen, out of the garbage collector's way, with a `Spec` read from the class statement."""
+    """Makes message classes: frozen, out of the garbage collector's way, their `Spec` read from the class statement."""
 
     def __new__(
         mcls,
@@ -64,14 +65,17 @@ class MessageType(msgspec.StructMeta):
         aliases: Iterable[str] = (),
         **config: Any,
     ) -> Any:
-        cls = super().__new__(mcls, name, bases, body, **{"frozen": True, "gc": False} | config)
+        defaults: Any = {"frozen": True, "gc": False}
+        cls = super().__new__(mcls, name, bases, body, **(defaults | config))
         inherited = next((base.__sourced__.namespace for base in bases if hasattr(base, "__sourced__")), None)
         within = inherited if namespace is None else namespace
         aliases = (aliases,) if isinstance(aliases, str) else tuple(aliases)
         spec = Spec(type or _stored_name(cls, within), within, version, aliases, family=namespace is not None)
         cls.__sourced__ = spec  # type: ignore[attr-defined]
         if not (isinstance(version, int) and version >= 1):
-            raise DefinitionError(f"{cls.__qualname__}: expected version to be a whole number from 1, found {version!r}")
+            raise DefinitionError(
+                f"{cls.__qualname__}: expected version to be a whole number from 1, found {version!r}"
+            )
         return cls
 
 
@@ -107,7 +111,7 @@ class Rejected(Event, type="sourced.rejected"):
     details: list[Any] = []
 
 
-def is_payload_class(thing: object) -> bool:
+def is_payload_class(thing: object) -> TypeIs[type[Payload]]:
     return isinstance(thing, MessageType)
 
 

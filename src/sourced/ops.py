@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 T = TypeVar("T")
 Rows: TypeAlias = Any
@@ -75,7 +75,7 @@ def run(op: Op[T], connection: Connection) -> T:
             else:
                 step = op.send(rows)
     except StopIteration as done:
-        return cast(T, done.value)
+        return done.value
 
 
 async def run_async(op: Op[T], connection: AsyncConnection) -> T:
@@ -94,7 +94,7 @@ async def run_async(op: Op[T], connection: AsyncConnection) -> T:
             else:
                 step = op.send(rows)
     except StopIteration as done:
-        return cast(T, done.value)
+        return done.value
 
 
 def finish(result: T | Awaitable[T]) -> T:

@@ -75,9 +75,9 @@ class ProjectorMemo(Memo):
     def load(self, tx: Any) -> Any:
         return self.projector.load(self.stream, tx)
 
-    def loaded(self, row: Any) -> None:
-        if row is not None:
-            self.fold.state = row
+    def loaded(self, state: Any) -> None:
+        if state is not None:
+            self.fold.state = state
         for event in self.batch.events:  # after a failure: back to the end of the good prefix
             self.fold.apply(event)
 
@@ -113,7 +113,7 @@ class HistoryMemo(ProjectorMemo):
         upto = deliveries[-1].message.seq if deliveries else self.batch.events[-1].seq
         return (Want(self.stream, self.fold.seq, upto, self._take),)
 
-    def loaded(self, row: Any) -> None:
+    def loaded(self, state: Any) -> None:
         """Nothing is stored elsewhere: the history is all there is."""
 
     def _take(self, records: Sequence[Record], codec: Codec) -> None:

@@ -1,4 +1,4 @@
-"""What everything that handles messages is built on: a group of its own, the messages it wants, and `handle(delivery)`."""
+"""What everything that handles messages is built on: a group, the messages it wants, and `handle(delivery)`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Memo:
         self.batch = Batch(stream)
         self.tainted = False  # the state holds something that will not be stored
 
-    def wants(self, deliveries: Sequence[Delivery]) -> Sequence[Want]:
+    def wants(self, deliveries: Sequence[Delivery]) -> Iterable[Want]:
         return ()
 
     def load(self, tx: Any) -> Any:

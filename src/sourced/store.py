@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -226,7 +226,7 @@ class Store(Protocol):
     def stop(self, group: str, reason: str, error: str = "") -> Op[None]: ...
 
     def start(self, group: str, now: datetime) -> Op[None]:
-        """Active again: reason and error are cleared, failed streams (not parked ones) are due at once, counting anew."""
+        """Active again: reason and error are cleared; streams that failed, but parked ones, are due at once."""
         ...
 
     def reset(self, group: str) -> Op[None]:
@@ -243,10 +243,8 @@ class Store(Protocol):
         """
         ...
 
-    def pending(
-        self, group: str, leases: Sequence[Lease], types: Collection[str], limit: int
-    ) -> Op[Pending]:
-        """Messages after the checkpoints, shard by shard in order, the limit shared out evenly, one from a careful shard.
+    def pending(self, group: str, leases: Sequence[Lease], types: Collection[str], limit: int) -> Op[Pending]:
+        """Messages after the checkpoints, shard by shard in order, the limit shared out, one from a careful shard.
 
         Left out are streams that wait for themselves, and what the group had settled when it was stored (unless a reset
         wants it again).
@@ -286,7 +284,7 @@ class Store(Protocol):
     def schedule(self, scheduled: Sequence[Scheduled]) -> Op[None]: ...
 
     def promote(self, now: datetime, limit: int = 100) -> Op[list[Record]]:
-        """Moves what is due into the log, by due time, then in the order it was scheduled; sets aside what cannot be read."""
+        """Moves what is due into the log, by due time, then as it was scheduled; sets aside what cannot be read."""
         ...
 
     def scheduled(self) -> Op[list[Scheduled]]:

@@ -71,11 +71,14 @@ class Effects:
     def _append(self, entry: Entry) -> None:
         """Appends that follow each other become one."""
         last = self.entries[-1] if self.entries else None
-        if last and last.stream == entry.stream and last.expected_seq is not None:
-            if last.expected_seq + len(last.records) == entry.expected_seq:
-                self.entries[-1] = Entry(last.stream, last.records + entry.records, last.expected_seq)
-                return
-        self.entries.append(entry)
+        if last and last.stream == entry.stream and follows(entry, last):
+            self.entries[-1] = Entry(last.stream, last.records + entry.records, last.expected_seq)
+        else:
+            self.entries.append(entry)
+
+
+def follows(entry: Entry, last: Entry) -> bool:
+    return last.expected_seq is not None and last.expected_seq + len(last.records) == entry.expected_seq
 
 
 def caused(source: Message[Any], messages: Iterable[Message[Any]]) -> Iterable[Message[Any]]:
@@ -115,7 +118,9 @@ def carry_out_together(store: Store, many: Iterable[Effects]) -> Op[set[Effects]
     conflicted: set[Effects] = set()
     if owners:
         outcomes = yield from store.append([effects.entries[0] for effects in owners])
-        conflicted = {effects for effects, outcome in zip(owners, outcomes, strict=True) if isinstance(outcome, Conflict)}
+        conflicted = {
+            effects for effects, outcome in zip(owners, outcomes, strict=True) if isinstance(outcome, Conflict)
+        }
     through = [effects for effects in many if effects not in conflicted] if conflicted else many
     sent = [record for effects in through for record in effects.sent]
     if sent:

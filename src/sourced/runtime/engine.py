@@ -1,4 +1,4 @@
-"""What every program has at hand: the store, the codec, the clock, who handles what, and what is remembered of each stream."""
+"""What every program has at hand: the store, the codec, the clock, who handles what, what is remembered of streams."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Router:
     def actor(self, cls: type[Actor[Any]]) -> Actor[Any]:
         for reactor in self._reactors.values():
             if type(reactor) is cls:
-                return reactor  # type: ignore[return-value]
+                return reactor
         raise NotKnown(f"{cls.__qualname__} is not registered here; call app.register({cls.__qualname__}) first")
 
     def decider(self, command: type[Payload]) -> Actor[Any]:
@@ -149,7 +149,9 @@ def _pinned(reactor: Reactor) -> Any:
     wanted = reactor.start_from() if callable(reactor.start_from) else reactor.start_from
     if wanted in ("beginning", "now") or (isinstance(wanted, datetime) and wanted.tzinfo):
         return wanted
-    raise DefinitionError(f"{_where(reactor)}.start_from: expected 'beginning', 'now' or a time with a zone, found {wanted!r}")
+    raise DefinitionError(
+        f"{_where(reactor)}.start_from: expected 'beginning', 'now' or a time with a zone, found {wanted!r}"
+    )
 
 
 def committed(engine: Engine, hooks: Iterable[AfterCommit]) -> Iterator[Work]:
@@ -180,4 +182,3 @@ def stored(messages: Sequence[Message[Any]], records: Sequence[Record]) -> list[
 
 def _where(reactor: Reactor) -> str:
     return f"{type(reactor).__module__}.{type(reactor).__qualname__}"
-

@@ -20,7 +20,7 @@ from sourced.store import Entry, Range, Scheduled, shard_of
 
 def read(engine: Engine, stream: str, after: int = 0, upto: int | None = None) -> Program[Sequence[Record]]:
     (records,) = yield Transact(engine.store.histories([Range(stream, after, upto)]))
-    return records  # type: ignore[no-any-return]
+    return records
 
 
 def catch_up(engine: Engine, aggregate: Aggregate[Any], upto: int | None = None) -> Program[Sequence[Record]]:

@@ -1,6 +1,6 @@
-"""Programs are generators that say what to do next, `Transact` or `Invoke`; two drivers carry them out, one of them awaits.
+"""Programs are generators that say what to do next, `Transact` or `Invoke`; two drivers carry them out.
 
-Everything an app does, from `execute` to a round, is written once as a program and serves synchronous and asynchronous callers.
+All an app does, from `execute` to a round, is written once as a program; one driver calls, the other awaits.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
-from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from sourced.notifier import Listener
 from sourced.ops import AsyncConnection, Connection, Op, finish, run, run_async
@@ -33,7 +33,7 @@ class Invoke(NamedTuple):
 
 
 class Afterwards(NamedTuple):
-    """Run user code once everything up to here is durable: at once, or when the caller's own transaction has committed."""
+    """Run user code once everything so far is durable: at once, or when the caller's own transaction has committed."""
 
     works: Sequence[Work]
 
@@ -73,7 +73,7 @@ def perform(program: Program[T], transact: Callable[[Op[Any]], Any], later: list
             else:
                 step = program.send(result)
     except StopIteration as done:
-        return cast(T, done.value)
+        return done.value
 
 
 async def perform_async(
@@ -100,7 +100,7 @@ async def perform_async(
             else:
                 step = program.send(result)
     except StopIteration as done:
-        return cast(T, done.value)
+        return done.value
 
 
 def drive(work: Work) -> None:

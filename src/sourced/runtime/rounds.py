@@ -137,7 +137,10 @@ class Round:
 
     def load_stragglers(self, claim: Claim, leases: dict[int, Lease]) -> Op[list[Slice]]:
         slices: list[Slice] = []
-        for alone in (True, False):  # what has failed before goes one message at a time, so that the right one is blamed
+        for alone in (
+            True,
+            False,
+        ):  # what has failed before goes one message at a time, so that the right one is blamed
             due = [s for s in claim.due if (s.attempts > 1 or leases[self.shard(s.stream)].careful > 0) is alone]
             limit = 1 if alone else self.limit
             found = (yield from self.store.straggling(due, self.types, self.scanned, limit)) if due else []
@@ -261,7 +264,9 @@ class Round:
         for one in slices:
             if one.verdict is None and one.deferred is None:
                 self.engine.memos.keep(self.reactor, one.memo)
-        yield Afterwards([*committed(self.engine, [hook for one in slices if one.settled for hook in one.effects.after])])
+        yield Afterwards(
+            [*committed(self.engine, [hook for one in slices if one.settled for hook in one.effects.after])]
+        )
 
     def settlement(self, claim: Claim, slices: list[Slice]) -> Op[None]:
         """Everything the round has to say, in one transaction that the fence guards."""
@@ -355,7 +360,9 @@ def described(error: BaseException | None) -> str:
     return f"{type(error).__name__}: {error}" if error else ""
 
 
-def drain(engine: Engine, reactors: Iterable[Reactor], owner: str, *, limit: int | None, raise_errors: bool) -> Program[int]:
+def drain(
+    engine: Engine, reactors: Iterable[Reactor], owner: str, *, limit: int | None, raise_errors: bool
+) -> Program[int]:
     """Rounds of every group, in turn, until there is nothing left to do; what waits for a later time goes on waiting."""
     reactors, handled = list(reactors), 0
     while limit is None or handled < limit:

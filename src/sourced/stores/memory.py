@@ -205,7 +205,7 @@ class MemoryConnection:
         return self
 
     def table(self, name: str) -> MutableMapping[Any, Any]:
-        """A table of your own; what is written to it is undone when the transaction fails. Replace rows, do not change them."""
+        """A table of your own, undone when the transaction fails. Replace its rows, do not change them."""
         return Table(self._tables, name)
 
     def execute(self, statement: Statement) -> Any:
@@ -235,7 +235,7 @@ class AsyncMemoryConnection:
 
 
 class _Gate:
-    """One transaction at a time, for threads and event loops; whoever holds it and asks again is told so, not locked up."""
+    """One transaction at a time, for threads and event loops; whoever holds it and asks again is told so."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -312,7 +312,7 @@ class _Shard:
 
 
 class _Tables:
-    """The data and what may be done to it. Every change goes through `put`, `drop` or `push`, which know how to undo it."""
+    """The data and what may be done to it; every change goes through `put`, `drop` or `push`, which know how to undo it."""
 
     def __init__(self, shards: int) -> None:
         self.log: list[Record] = []
@@ -601,5 +601,3 @@ class _Tables:
 
     def latest_snapshots(self, group: str, streams: Sequence[str]) -> dict[str, Snapshot]:
         return {s: self.snapshots[group, s][0] for s in streams if (group, s) in self.snapshots}
-
-
