@@ -1,0 +1,17 @@
+"""What tests of event-sourced programs need: given/when/then, a clock to turn, faults to inject, and the store's contract."""
+
+from sourced.testing.clock import VirtualClock
+from sourced.testing.faults import Crash, CrashingStore, DeafNotifier, crash_everywhere, steal_leases
+from sourced.testing.scenario import Outcome, Scenario, given
+
+__all__ = [
+    "Crash",
+    "CrashingStore",
+    "DeafNotifier",
+    "Outcome",
+    "Scenario",
+    "VirtualClock",
+    "crash_everywhere",
+    "given",
+    "steal_leases",
+]

@@ -1,0 +1,190 @@
+"""Given these messages, when that one comes, then these follow: tests of actors, projectors and whole cascades."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NoReturn
+
+from sourced.actor import Actor
+from sourced.app import Sourced
+from sourced.envelope import Message, Outgoing, address, dispatch
+from sourced.errors import SourcedError
+from sourced.ids import new_id
+from sourced.messages import Payload
+from sourced.ops import run
+from sourced.projector import Projector
+from sourced.reactor import Reactor
+from sourced.runtime.programs import perform, transacting
+from sourced.runtime.rounds import Round
+from sourced.store import Entry, Scheduled
+from sourced.testing.clock import VirtualClock
+
+Said = Payload | Outgoing | Message[Any]
+
+
+class FinishedScenario(SourcedError):
+    """What was given cannot change any more once it has been acted upon."""
+
+
+def given(*things: type[Reactor] | Reactor | str | Said) -> Scenario:
+    """`given(Cart, "c1", CartOpened(), …)`: reactors first, then the stream, then what had happened in it.
+
+    Messages of other streams are given as `dispatch(message, to="other")`.
+    """
+    reactors: list[type[Reactor] | Reactor] = []
+    rest = list(things)
+    while rest and (isinstance(rest[0], Reactor) or (isinstance(rest[0], type) and issubclass(rest[0], Reactor))):
+        reactors.append(rest.pop(0))  # type: ignore[arg-type]
+    if not reactors or not rest or not isinstance(rest[0], str):
+        raise TypeError("given: expected one or more reactors, then a stream's name, then messages")
+    stream, *messages = rest
+    assert isinstance(stream, str)
+    return Scenario(reactors, stream).given(*messages)  # type: ignore[arg-type]
+
+
+class Scenario:
+    """Reactors on a memory store of their own, and what happened before."""
+
+    def __init__(self, reactors: Sequence[type[Reactor] | Reactor], stream: str) -> None:
+        self.clock = VirtualClock()
+        self.app = Sourced(clock=self.clock)
+        self.app.register(*reactors)
+        self.stream = stream
+
+    def given(self, *messages: Said) -> Scenario:
+        """More of what happened before; none of it is handled again."""
+        engine = self.app._engine
+        groups = tuple(reactor.group for reactor in engine.router)
+        for said in messages:
+            message = enveloped(said, self.stream, self.clock.now())
+            record = engine.codec.encode(message, settled_by=groups)
+            with self.app.store.transaction() as connection:
+                run(self.app.store.append([Entry(message.stream, (record,))]), connection)
+        return self
+
+    def when(self, *messages: Said) -> Outcome:
+        """What happens now. One reactor handles it alone; several answer each other until nothing is left to do."""
+        return Outcome(self, messages)
+
+
+class Outcome:
+    """What followed. It is worked out once, when it is first asked for."""
+
+    def __init__(self, scenario: Scenario, messages: Sequence[Said]) -> None:
+        self._scenario = scenario
+        self._messages = messages
+        self.app = scenario.app
+        self.error: Exception | None = None
+
+    def given(self, *messages: Said) -> NoReturn:
+        raise FinishedScenario("expected no more givens after when; start a new scenario with given(…)")
+
+    @functools.cached_property
+    def new_messages(self) -> list[Message[Any]]:
+        """Everything stored since the givens, what was acted upon included, in order."""
+        self._project_the_givens()
+        before = self.app.status().position
+        try:
+            for said in self._messages:
+                self._act(enveloped(said, self._scenario.stream, self._scenario.clock.now()))
+        except Exception as error:
+            self.error = error
+        return self.app.read_all(after=before)
+
+    def _project_the_givens(self) -> None:
+        """Read models have seen what was given, as a replay: nothing reacts to it."""
+        for reactor in self.app._engine.router:
+            if isinstance(reactor, Projector):
+                self.app.groups.reset(reactor)
+                while self._round(reactor):
+                    pass
+
+    def _round(self, reactor: Reactor) -> int:
+        program = Round(self.app._engine, reactor, new_id(), raise_errors=True).program()
+        return perform(program, transacting(self.app.store))
+
+    def _act(self, message: Message[Any]) -> None:
+        reactors = list(self.app._engine.router)
+        only = reactors[0] if len(reactors) == 1 else None
+        if isinstance(only, Actor) and type(message.payload) in only.decides():
+            self.app.execute(message)
+            return
+        self.app.dispatch(message)
+        if only is None:
+            self.app.drain(raise_errors=True)
+        else:
+            self._round(only)
+
+    @property
+    def followed(self) -> list[Message[Any]]:
+        """What was stored or scheduled in consequence."""
+        acted = {said.id for said in self.new_messages if said.causation_id == said.id}
+        later = [self.app._engine.codec.decode(each.record) for each in self.scheduled]
+        return [message for message in (*self.new_messages, *later) if message.id not in acted]
+
+    @property
+    def scheduled(self) -> list[Scheduled]:
+        return self.app.scheduled.list()
+
+    @property
+    def state(self) -> Any:
+        """The state of the stream's actor, afterwards."""
+        actor = next(reactor for reactor in self.app._engine.router if isinstance(reactor, Actor))
+        assert self.new_messages is not None
+        return self.app.load(type(actor), self._scenario.stream).state
+
+    def table(self, name: str) -> dict[Any, Any]:
+        """What `@sync` methods wrote to `tx.table(name)`."""
+        assert self.new_messages is not None
+        return dict(self.app.store.table(name))  # type: ignore[attr-defined]
+
+    def then(self, *expected: Said) -> Outcome:
+        """Exactly these followed, in this order; a `dispatch(…)` also says to which stream, and when."""
+        followed = self.followed
+        if self.error is not None:
+            raise AssertionError(f"expected {_listed(expected)}, but it failed: {self.error!r}") from self.error
+        matches = len(followed) == len(expected) and all(map(self._matches, expected, followed))
+        assert matches, f"expected {_listed(expected)}\n   found {_listed(followed)}"
+        return self
+
+    def then_raises(self, expected: type[Exception] | Exception) -> Outcome:
+        """It was refused, or failed, in this way; an instance is compared by its message too. Nothing followed."""
+        followed, error = self.followed, self.error
+        if error is None:
+            raise AssertionError(f"expected {expected!r}, but this followed: {_listed(followed)}")
+        wanted = expected if isinstance(expected, type) else type(expected)
+        same = isinstance(error, wanted) and (isinstance(expected, type) or str(error) == str(expected))
+        if not same:
+            raise AssertionError(f"expected {expected!r}, found {error!r}") from error
+        return self
+
+    def _matches(self, expected: Said, found: Message[Any]) -> bool:
+        if isinstance(expected, Payload):
+            return bool(expected == found.payload)
+        if isinstance(expected, Message):
+            return (expected.stream, expected.payload) == (found.stream, found.payload)
+        due = expected.due(self._scenario.clock.now())
+        at = next((each.at for each in self.scheduled if each.record.id == found.id), None)
+        streams = expected.to is None or _goes_to(expected.to, found.stream)
+        return expected.payload == found.payload and streams and due == at
+
+
+def enveloped(said: Said, stream: str, now: datetime) -> Message[Any]:
+    if isinstance(said, Message):
+        return said
+    outgoing = said if isinstance(said, Outgoing) else dispatch(said)
+    to = stream if outgoing.to is None else outgoing.to
+    return Message.new(outgoing.payload, stream=to, metadata=outgoing.metadata, now=now)
+
+
+def _goes_to(to: Any, stream: str) -> bool:
+    """To an actor's class means: to a new stream of that actor."""
+    name = address(to)
+    return stream.rpartition("-")[0].startswith(name.partition("-")[0]) if isinstance(to, type) else stream == name
+
+
+def _listed(messages: Sequence[Said]) -> str:
+    shown = [m.payload if isinstance(m, Message) else m for m in messages]
+    return ", ".join(map(repr, shown)) or "nothing"
