@@ -17,7 +17,7 @@ FLOORS = {
     "ports": "store notifier",
     "adapters": "stores notifiers",
     "runtime": "runtime",
-    "façade": "app client context",
+    "façade": "app client context loaded operations verbs",
     "edges": "cli dashboard testing integrations",
 }
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS.values()) for room in rooms.split()}

@@ -5,11 +5,12 @@ from msgspec import Meta
 from sourced.actions import Ack, AfterCommit, Append, Batch, Failure, Park, RetryAt, Schedule, Send, Stop, Sync
 from sourced.actor import Actor, Aggregate, Decision
 from sourced.app import Sourced
-from sourced.client import AsyncClient, AsyncLoaded, Client, Loaded
+from sourced.client import AsyncClient, Client
 from sourced.context import CommandContext
 from sourced.envelope import Message, dispatch
 from sourced.errors import Conflict, DefinitionError, Duplicate, Invalid, Rejection, SourcedError
 from sourced.handlers import AsyncCommands, Commands, Events, after_commit, decide, evolve, react, sync
+from sourced.loaded import AsyncLoaded, Loaded
 from sourced.messages import Command, Event, Rejected, Unknown, parse, upcast
 from sourced.policy import Exponential, Linear, Retry
 from sourced.projector import EventSourced, Projector

@@ -1,28 +1,33 @@
-"""All an app can be asked to do, written once: on a `Client` it happens here and now, on an `AsyncClient` it is awaited."""
+"""All an app can be asked to do: on a `Client` it happens here and now, on an `AsyncClient` it is awaited."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Concatenate, Generic, ParamSpec, TypeAlias, TypeVar, overload
-
-import msgspec
-from msgspec.structs import replace
+from typing import Any, TypeVar
 
 from sourced.actor import Actor, Aggregate, Decision
 from sourced.clock import as_delta
 from sourced.envelope import Message, To, address, dispatch
-from sourced.errors import Conflict, Invalid, NotKnown
+from sourced.errors import Invalid
 from sourced.ids import new_id
+from sourced.loaded import AsyncLoaded, Loaded
 from sourced.messages import Command, Payload
-from sourced.ops import AsyncConnection, Call, Connection, Op
-from sourced.reactor import Reactor
+from sourced.operations import (
+    AsyncGroups,
+    AsyncParked,
+    AsyncScheduled,
+    BlockingGroups,
+    BlockingParked,
+    BlockingScheduled,
+    Status,
+    group_infos,
+)
+from sourced.ops import AsyncConnection, Connection, Op
 from sourced.runtime import foreground
 from sourced.runtime.engine import Engine
 from sourced.runtime.programs import (
-    Invoke,
     Program,
     Transact,
     Work,
@@ -36,103 +41,14 @@ from sourced.runtime.programs import (
     transacting_async,
 )
 from sourced.runtime.rounds import drain
-from sourced.store import Group, Progress, Scheduled, Straggler, StreamState
+from sourced.store import StreamState
+from sourced.verbs import Awaiting, Blocking, Side, verb
 
-P = ParamSpec("P")
 T = TypeVar("T")
 S = TypeVar("S")
 
-AnyReactor: TypeAlias = str | type[Reactor] | Reactor
 
-
-class Blocking:
-    """One who carries programs out here and now."""
-
-    def _perform(self, program: Program[T]) -> T:
-        raise NotImplementedError
-
-
-class Awaiting:
-    """One who carries programs out on the event loop."""
-
-    async def _perform(self, program: Program[T]) -> T:
-        raise NotImplementedError
-
-
-class verb(Generic[P, T]):  # noqa: N801  (it is used as a decorator)
-    """A method written as a program: a plain method on a `Blocking` owner, a coroutine method on an `Awaiting` one."""
-
-    def __init__(self, program: Callable[Concatenate[Any, P], Program[T]]) -> None:
-        self.program = program
-        functools.update_wrapper(self, program)  # type: ignore[arg-type]
-
-    @overload
-    def __get__(self, owner: Blocking, cls: Any = None) -> Callable[P, T]: ...
-    @overload
-    def __get__(self, owner: Awaiting, cls: Any = None) -> Callable[P, Coroutine[Any, Any, T]]: ...
-    @overload
-    def __get__(self, owner: None, cls: Any = None) -> verb[P, T]: ...
-    def __get__(self, owner: Any, cls: Any = None) -> Any:
-        if owner is None:
-            return self
-
-        @functools.wraps(self.program)
-        def bound(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return owner._perform(self.program(owner, *args, **kwargs))
-
-        return bound
-
-
-class GroupInfo(msgspec.Struct, frozen=True):
-    """How a group is doing."""
-
-    group: Group
-    progress: tuple[Progress, ...]
-    stragglers: tuple[Straggler, ...]
-
-    @property
-    def name(self) -> str:
-        return self.group.name
-
-    @property
-    def status(self) -> str:
-        return self.group.status
-
-    @property
-    def lag(self) -> int:
-        """Messages in the log that it has not looked at yet."""
-        return sum(each.pending for each in self.progress)
-
-    @property
-    def oldest(self) -> int:
-        """Of the shards it has handled anything in: the position the one furthest behind has come to."""
-        return min((each.high for each in self.progress if each.high), default=0)
-
-    @property
-    def newest(self) -> int:
-        return max((each.high for each in self.progress), default=0)
-
-    @property
-    def parked(self) -> tuple[Straggler, ...]:
-        return tuple(each for each in self.stragglers if each.parked)
-
-
-class Status(msgspec.Struct, frozen=True):
-    """The whole app at a glance."""
-
-    streams: int
-    position: int
-    groups: tuple[GroupInfo, ...]
-    scheduled: int
-
-
-class _Side:
-    """What both sides are made from."""
-
-    _engine: Engine
-
-
-class Verbs(_Side):
+class Verbs(Side):
     """What `app.…` and `app.aio.…` offer."""
 
     # -- deciding and storing
@@ -231,7 +147,7 @@ class Verbs(_Side):
 
         def op() -> Op[Status]:
             streams, position = yield from self._engine.store.extent()
-            groups = yield from _group_infos(self._engine)
+            groups = yield from group_infos(self._engine)
             return Status(streams, position, tuple(groups), len((yield from self._engine.store.scheduled())))
 
         return (yield Transact(op()))
@@ -255,168 +171,6 @@ class Verbs(_Side):
         yield from foreground.wait_for(self._engine, message if isinstance(message, str) else message.id, seconds)
 
 
-class GroupVerbs(_Side):
-    """`app.groups`: how every reactor is doing, and stop, start, reset."""
-
-    @verb
-    def list(self) -> Program[list[GroupInfo]]:
-        return (yield Transact(_group_infos(self._engine)))
-
-    @verb
-    def get(self, reactor: AnyReactor) -> Program[GroupInfo]:
-        name = self._engine.router.group(reactor).group
-        infos: Sequence[GroupInfo] = yield Transact(_group_infos(self._engine))
-        return next(info for info in infos if info.name == name)
-
-    @verb
-    def stop(self, reactor: AnyReactor, reason: str = "") -> Program[None]:
-        """Nothing more is handed to the group; a round in flight ends. Then the reactor's `on_stop` runs."""
-        found = self._engine.router.group(reactor)
-        yield Transact(self._engine.store.stop(found.group, reason))
-        yield Invoke([_called(lambda: found.on_stop(reason))])
-
-    @verb
-    def start(self, reactor: AnyReactor) -> Program[None]:
-        """It goes on where it was; what had failed is due at once, counting anew. Then the reactor's `on_start` runs."""
-        found = self._engine.router.group(reactor)
-        yield Transact(self._engine.store.start(found.group, self._engine.clock.now()))
-        yield Invoke([_called(found.on_start)])
-        self._engine.notifier.notify()
-
-    @verb
-    def reset(self, reactor: AnyReactor) -> Program[None]:
-        """Everything is delivered again, as a replay. The reactor's `on_reset` runs in the same transaction."""
-        found = self._engine.router.group(reactor)
-        yield Transact(_reset(self._engine, found))
-        self._engine.memos.forget(found)
-        self._engine.notifier.notify()
-
-
-class ParkedVerbs(_Side):
-    """`app.parked`: streams that wait for a person."""
-
-    @verb
-    def list(self, reactor: AnyReactor | None = None) -> Program[list[Straggler]]:
-        return (yield Transact(_parked(self._engine, reactor, None)))
-
-    @verb
-    def retry(self, reactor: AnyReactor | None = None, stream: str | None = None) -> Program[int]:
-        """Hands parked streams to the workers again, counting anew: one, a group's, or all. How many there were."""
-
-        def op() -> Op[int]:
-            rows = yield from _parked(self._engine, reactor, stream)
-            yield from self._engine.store.straggle([replace(row, parked=False, attempts=0) for row in rows])
-            return len(rows)
-
-        count: int = yield Transact(op())
-        self._engine.notifier.notify()
-        return count
-
-    @verb
-    def skip(self, reactor: AnyReactor, stream: str, *, reason: str) -> Program[None]:
-        """Gives up the message a stream is parked at; the ones behind it are handled. Raises when nothing is parked."""
-
-        def op() -> Op[None]:
-            rows = yield from _parked(self._engine, reactor, stream)
-            if not rows:
-                group = self._engine.router.group(reactor).group
-                raise NotKnown(f"stream {stream!r} is not parked for group {group!r}; app.parked.list() tells what is")
-            skipped = [
-                replace(row, from_seq=row.from_seq + 1, parked=False, attempts=0, reason=f"skipped: {reason}")
-                for row in rows
-            ]
-            yield from self._engine.store.straggle(skipped)
-
-        yield Transact(op())
-        self._engine.notifier.notify()
-
-
-class ScheduledVerbs(_Side):
-    """`app.scheduled`: messages that wait for their time."""
-
-    @verb
-    def list(self) -> Program[list[Scheduled]]:
-        """In the order they will be promoted; one with an `error` was set aside."""
-        return (yield Transact(self._engine.store.scheduled()))
-
-    @verb
-    def cancel(self, *message_ids: str) -> Program[Sequence[str]]:
-        """Takes messages off the schedule; the ids that were still there."""
-        return (yield Transact(self._engine.store.cancel(message_ids)))
-
-    @verb
-    def promote(self) -> Program[int]:
-        """Moves what is due into the log, as workers do by themselves. How many there were."""
-        records = yield Transact(self._engine.store.promote(self._engine.clock.now()))
-        self._engine.notifier.notify()
-        return len(records)
-
-
-# -- one stream's actor, loaded --------------------------------------------------------------------------------------
-
-
-class LoadedVerbs(Aggregate[S]):
-    """An actor with its stream's history folded in."""
-
-    _client: Any
-    pinned: bool  # loaded as of an earlier seq: it stays there, and a decision on it conflicts with what came since
-
-    def __init__(self, client: Any, actor: Actor[S], stream: str, *, pinned: bool = False) -> None:
-        super().__init__(actor, stream)
-        self._client = client
-        self.pinned = pinned
-
-    @verb
-    def execute(
-        self, command: Command | Message[Any], *, expected_seq: int | None = None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> Program[Decision]:  # fmt: skip
-        """Decides a command and stores it with its events, atomically; then this state includes them."""
-        engine: Engine = self._client._engine
-        if expected_seq is not None and expected_seq != self.seq:
-            raise Conflict(self.stream, expected=expected_seq, actual=self.seq)
-        pinned = self.pinned or expected_seq is not None
-        source = self._client._message(command, self.stream, metadata)
-        return (yield from foreground.execute(engine, self, source, loaded=True, pinned=pinned))
-
-    @verb
-    def history(self) -> Program[list[Message[Any]]]:
-        """The messages this state is made of."""
-        records = yield from foreground.read(self._client._engine, self.stream, 0, self.seq)
-        return self._client._engine.codec.decode_all(records)
-
-    @verb
-    def refresh(self) -> Program[list[Message[Any]]]:
-        """Folds in what was stored since; the messages that were new."""
-        records = yield from foreground.catch_up(self._client._engine, self)
-        self.pinned = False
-        return self._client._engine.codec.decode_all(records)
-
-    def _perform(self, program: Any) -> Any:
-        return self._client._perform(program)
-
-
-class Loaded(LoadedVerbs[S], Blocking):
-    """What `app.load` gives you."""
-
-    def _run(self, command: Any) -> Decision:
-        return self.execute(command)
-
-
-class AsyncLoaded(LoadedVerbs[S], Awaiting):
-    """What `await app.aio.load` gives you."""
-
-    def _run(self, command: Any) -> Coroutine[Any, Any, Decision]:
-        return self.execute(command)
-
-
-def _load(engine: Engine, aggregate: Aggregate[Any], upto: int | None) -> Program[None]:
-    yield from foreground.catch_up(engine, aggregate, upto)
-
-
-# -- the two sides ---------------------------------------------------------------------------------------------------
-
-
 class Client(Verbs, Blocking):
     """An app's verbs, carried out here and now: each in a transaction of its own, or all in the one it was made for."""
 
@@ -425,9 +179,9 @@ class Client(Verbs, Blocking):
         self._connection = connection
         self._transact = transacting(engine.store) if connection is None else joining(connection)
         self._later: list[Work] | None = None if connection is None else []
-        self.groups = _Groups(self)
-        self.parked = _Parked(self)
-        self.scheduled = _Scheduled(self)
+        self.groups = BlockingGroups(self)
+        self.parked = BlockingParked(self)
+        self.scheduled = BlockingScheduled(self)
 
     def _perform(self, program: Program[T]) -> T:
         return perform(prepared(self._engine, program), self._transact, self._later)
@@ -460,9 +214,9 @@ class AsyncClient(Verbs, Awaiting):
         self._connection = connection
         self._transact = transacting_async(engine.store) if connection is None else joining_async(connection)
         self._later: list[Work] | None = None if connection is None else []
-        self.groups = _AsyncGroups(self)
-        self.parked = _AsyncParked(self)
-        self.scheduled = _AsyncScheduled(self)
+        self.groups = AsyncGroups(self)
+        self.parked = AsyncParked(self)
+        self.scheduled = AsyncScheduled(self)
 
     async def _perform(self, program: Program[T]) -> T:
         return await perform_async(prepared(self._engine, program), self._transact, self._later)
@@ -484,36 +238,6 @@ class AsyncClient(Verbs, Awaiting):
         await drive_all(client._later or ())
 
 
-class _Namespace(_Side):
-    def __init__(self, client: Any) -> None:
-        self._engine = client._engine
-        self._client = client
-
-    def _perform(self, program: Any) -> Any:
-        return self._client._perform(program)
-
-
-class _Groups(_Namespace, GroupVerbs, Blocking): ...
-
-
-class _Parked(_Namespace, ParkedVerbs, Blocking): ...
-
-
-class _Scheduled(_Namespace, ScheduledVerbs, Blocking): ...
-
-
-class _AsyncGroups(_Namespace, GroupVerbs, Awaiting): ...
-
-
-class _AsyncParked(_Namespace, ParkedVerbs, Awaiting): ...
-
-
-class _AsyncScheduled(_Namespace, ScheduledVerbs, Awaiting): ...
-
-
-# -- pieces ------------------------------------------------------------------------------------------------------------
-
-
 def prepared(engine: Engine, program: Program[T]) -> Program[T]:
     """Every registered group is made known to the store before anything else, so that where it starts is pinned."""
     for group, start_from in engine.unknown_groups():
@@ -526,32 +250,8 @@ def _nothing() -> Program[None]:
     yield from ()
 
 
-def _called(hook: Callable[[], Any]) -> Work:
-    result = hook()
-    if isinstance(result, Awaitable):
-        yield result
-
-
-def _group_infos(engine: Engine) -> Op[list[GroupInfo]]:
-    known = {reactor.group for reactor in engine.router}
-    infos: list[GroupInfo] = []
-    for group in (yield from engine.store.groups()):
-        if group.name in known:
-            progress = yield from engine.store.progress(group.name)
-            stragglers = yield from engine.store.stragglers(group.name)
-            infos.append(GroupInfo(group, tuple(progress), tuple(stragglers)))
-    return infos
-
-
-def _reset(engine: Engine, reactor: Reactor) -> Op[None]:
-    yield from engine.store.reset(reactor.group)
-    yield Call(reactor.on_reset)
-
-
-def _parked(engine: Engine, reactor: AnyReactor | None, stream: str | None) -> Op[list[Straggler]]:
-    group = None if reactor is None else engine.router.group(reactor).group
-    rows = yield from engine.store.stragglers(group)
-    return [row for row in rows if row.parked and stream in (None, row.stream)]
+def _load(engine: Engine, aggregate: Aggregate[Any], upto: int | None) -> Program[None]:
+    yield from foreground.catch_up(engine, aggregate, upto)
 
 
 def _not_negative(limit: int | None) -> int | None:

@@ -1,4 +1,4 @@
-"""Builds commands from what a web request sends: only allowed types, only the client's own fields, trusted facts last."""
+"""Builds commands from what a web request sends: only allowed types, only the client's own fields, trust last."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def on(hook: F) -> F:
     """`(self, message)`: returns the message, changed or not; registered by the annotation of its parameter.
 
-    `Message[AddItem | RemoveItem]` runs for both; `Message[Command]`, or a family, runs for all of it, after the others.
+    `Message[AddItem | RemoveItem]` runs for both; `Message[Command]`, or a family, for all of it, after the others.
     """
     hook.__sourced_on__ = True  # type: ignore[attr-defined]
     return hook

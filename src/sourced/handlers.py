@@ -1,4 +1,4 @@
-"""Turns annotated methods into tables when their class is created: a declaration that is wrong is refused right there."""
+"""Turns annotated methods into tables when their class is created; a wrong declaration is refused right there."""
 
 from __future__ import annotations
 

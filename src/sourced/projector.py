@@ -26,8 +26,8 @@ class Projector(Evolving, Generic[S]):
         for message in cls.tables.react.keys() - cls.tables.evolve.keys():
             handler = cls.tables.react[message]
             raise DefinitionError(
-                f"{cls.__qualname__}.{handler.name} reacts to {message.__qualname__}, which {cls.__qualname__} does not "
-                f"evolve; add an @evolve method for it"
+                f"{cls.__qualname__}.{handler.name} reacts to {message.__qualname__}, which it does not evolve; "
+                f"add an @evolve method for it"
             )
 
     @property

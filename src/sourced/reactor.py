@@ -50,7 +50,7 @@ class Memo:
         """Takes what `load` has read."""
 
     def restart(self) -> None:
-        """Forgets everything but the batch; the next `wants` and `load` bring the state back to the end of the batch."""
+        """Forgets all but the batch; the next `wants` and `load` bring the state back to the end of the batch."""
         self.tainted = False
 
 

@@ -112,7 +112,7 @@ def carry_out(store: Store, effects: Effects) -> Op[list[Record]]:
 
 
 def carry_out_together(store: Store, many: Iterable[Effects]) -> Op[set[Effects]]:
-    """The simple effects of many streams in as few statements as there are kinds; the ones that met a conflict come back."""
+    """The simple effects of many streams, in one statement for each kind; those that met a conflict come back."""
     many = list(many)
     owners = [effects for effects in many if effects.entries]
     conflicted: set[Effects] = set()

@@ -53,7 +53,7 @@ class Router:
         for command in decided:
             if command in self._deciders:
                 raise DefinitionError(
-                    f"{command.__qualname__} is decided by both {_where(self._deciders[command])} and {_where(reactor)}; "
+                    f"{command.__qualname__} is decided by {_where(self._deciders[command])} and by {_where(reactor)}; "
                     f"a command has one actor"
                 )
         if not reactor.handles:
@@ -92,7 +92,7 @@ class Router:
 
 
 class Memos:
-    """What reactors remember of streams, the most recently used ones only. A memo is taken out to be used: two never share one."""
+    """What reactors remember of the streams used last. A memo is taken out to be used: two never share one."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity

@@ -15,59 +15,21 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sourced.actions import Failure, Park, RetryAt, Stop, Verdict
+from sourced.actions import Failure, Park, RetryAt, Stop
 from sourced.codec import Record
 from sourced.errors import Conflict, Fenced
 from sourced.ops import Call, Op, savepoint
 from sourced.policy import judge
-from sourced.reactor import Delivery, Memo, Reactor
-from sourced.runtime.effects import Effects, carry_out, carry_out_together
+from sourced.reactor import Delivery, Reactor
+from sourced.runtime.effects import carry_out, carry_out_together
 from sourced.runtime.engine import Engine, committed, log
 from sourced.runtime.programs import Afterwards, Invoke, Program, Transact, Work
+from sourced.runtime.slice import Slice
 from sourced.store import Claim, Lease, Move, Range, Straggler, shard_of
 
 
 class Died(Exception):
-    """The process handling a message went away in the middle of it: killed, out of memory, or paused beyond its lease."""
-
-
-class Slice:
-    """One stream's share of a round, handled message by message."""
-
-    def __init__(self, lease: Lease, stream: str, memo: Memo, limit: int, straggler: Straggler | None = None) -> None:
-        self.lease = lease
-        self.stream = stream
-        self.memo = memo
-        self.limit = limit
-        self.straggler = straggler
-        self.deliveries: list[Delivery] = []
-        self.unreadable: Exception | None = None  # why the last of them could not be decoded
-        self.done = 0  # how many of them have been handled
-        self.effects = Effects()
-        self.verdict: Verdict | None = None  # what shall happen to the one that could not be handled
-        self.error: BaseException | None = None
-        self.deferred: Straggler | None = None  # to be handled anew, with nothing held against it
-
-    @property
-    def finished(self) -> bool:
-        through = self.done == len(self.deliveries) or self.verdict is not None
-        return through and not (self.memo.tainted and self.done)
-
-    @property
-    def attempts(self) -> int:
-        """How often the message at hand has been tried, this time included."""
-        return self.straggler.attempts if self.straggler and self.done == 0 else 1
-
-    @property
-    def settled(self) -> list[Delivery]:
-        return [] if self.deferred else self.deliveries[: self.done]
-
-    def rest(self) -> list[Delivery]:
-        return [] if self.verdict else self.deliveries[self.done :]
-
-    def undo(self) -> None:
-        """Nothing of it will be stored."""
-        self.done, self.effects, self.memo.tainted = 0, Effects(), True
+    """The process handling a message went away in the middle of it: killed, or paused beyond its lease."""
 
 
 class Round:
@@ -182,7 +144,7 @@ class Round:
     # -- handle ------------------------------------------------------------------------------------------------------
 
     def handle(self, slices: list[Slice]) -> Program[None]:
-        """Every slice until it is through or has failed, with its state, in the end, as of the last message that is stored."""
+        """Every slice until it is through or has failed, and its state is as of the last message it handled."""
         unfinished = [one for one in slices if one.deliveries]
         while unfinished:
             yield Transact(self.remember(unfinished))
@@ -363,7 +325,7 @@ def described(error: BaseException | None) -> str:
 def drain(
     engine: Engine, reactors: Iterable[Reactor], owner: str, *, limit: int | None, raise_errors: bool
 ) -> Program[int]:
-    """Rounds of every group, in turn, until there is nothing left to do; what waits for a later time goes on waiting."""
+    """Rounds of every group, in turn, until nothing is left to do; what waits for a later time goes on waiting."""
     reactors, handled = list(reactors), 0
     while limit is None or handled < limit:
         before = handled

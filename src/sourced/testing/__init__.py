@@ -1,4 +1,4 @@
-"""What tests of event-sourced programs need: given/when/then, a clock to turn, faults to inject, and the store's contract."""
+"""What tests of event-sourced programs need: given/when/then, a clock to turn, and faults to inject."""
 
 from sourced.testing.clock import VirtualClock
 from sourced.testing.faults import Crash, CrashingStore, DeafNotifier, crash_everywhere, steal_leases

@@ -1,0 +1,72 @@
+"""One stream's actor with its history folded in: look at its state, decide on it, read on."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
+
+from sourced.actor import Actor, Aggregate, Decision
+from sourced.envelope import Message
+from sourced.errors import Conflict
+from sourced.messages import Command
+from sourced.runtime import foreground
+from sourced.runtime.engine import Engine
+from sourced.runtime.programs import Program
+from sourced.verbs import Awaiting, Blocking, verb
+
+S = TypeVar("S")
+
+
+class LoadedVerbs(Aggregate[S]):
+    """An actor with its stream's history folded in."""
+
+    _client: Any
+    pinned: bool  # loaded as of an earlier seq: it stays there, and a decision on it conflicts with what came since
+
+    def __init__(self, client: Any, actor: Actor[S], stream: str, *, pinned: bool = False) -> None:
+        super().__init__(actor, stream)
+        self._client = client
+        self.pinned = pinned
+
+    @verb
+    def execute(
+        self, command: Command | Message[Any], *, expected_seq: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Program[Decision]:  # fmt: skip
+        """Decides a command and stores it with its events, atomically; then this state includes them."""
+        engine: Engine = self._client._engine
+        if expected_seq is not None and expected_seq != self.seq:
+            raise Conflict(self.stream, expected=expected_seq, actual=self.seq)
+        pinned = self.pinned or expected_seq is not None
+        source = self._client._message(command, self.stream, metadata)
+        return (yield from foreground.execute(engine, self, source, loaded=True, pinned=pinned))
+
+    @verb
+    def history(self) -> Program[list[Message[Any]]]:
+        """The messages this state is made of."""
+        records = yield from foreground.read(self._client._engine, self.stream, 0, self.seq)
+        return self._client._engine.codec.decode_all(records)
+
+    @verb
+    def refresh(self) -> Program[list[Message[Any]]]:
+        """Folds in what was stored since; the messages that were new."""
+        records = yield from foreground.catch_up(self._client._engine, self)
+        self.pinned = False
+        return self._client._engine.codec.decode_all(records)
+
+    def _perform(self, program: Any) -> Any:
+        return self._client._perform(program)
+
+
+class Loaded(LoadedVerbs[S], Blocking):
+    """What `app.load` gives you."""
+
+    def _run(self, command: Any) -> Decision:
+        return self.execute(command)
+
+
+class AsyncLoaded(LoadedVerbs[S], Awaiting):
+    """What `await app.aio.load` gives you."""
+
+    def _run(self, command: Any) -> Coroutine[Any, Any, Decision]:
+        return self.execute(command)

@@ -1,0 +1,369 @@
+"""What the memory store holds, and every statement it understands, as a method; all of it can be undone."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+from bisect import bisect_right
+from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from operator import attrgetter
+from typing import Any, Literal
+
+import msgspec
+
+from sourced.codec import Record
+from sourced.errors import Conflict, Duplicate, Fenced, Invalid
+from sourced.store import (
+    Claim,
+    Entry,
+    Group,
+    Lease,
+    Move,
+    Outcome,
+    Pending,
+    Progress,
+    Range,
+    Scheduled,
+    Snapshot,
+    Straggler,
+    StreamState,
+    shard_of,
+)
+
+_MISSING: Any = object()
+_position = attrgetter("position")
+_changed: Any = msgspec.structs.replace
+
+
+@dataclass(frozen=True, slots=True)
+class _Shard:
+    """A group's row for one shard."""
+
+    checkpoint: int
+    high: int = 0
+    owner: str = ""
+    until: datetime | None = None
+    token: int = 0
+    open: bool = False  # claimed, and neither settled nor released
+    careful: int = 0
+
+
+class Tables:
+    """The data, and what may be done to it; every change goes through `put`, `drop` or `push`, to be undone."""
+
+    def __init__(self, shards: int) -> None:
+        self.log: list[Record] = []
+        self.streams: dict[str, list[Record]] = {}
+        self.stories: dict[str, list[Record]] = {}
+        self.ids: dict[str, Record] = {}
+        self.shards: list[list[Record]] = [[] for _ in range(shards)]
+        self.groups: dict[str, Group] = {}
+        self.progress: dict[str, dict[int, _Shard]] = {}
+        self.waiting: dict[str, dict[str, Straggler]] = {}
+        self.schedule: dict[str, tuple[int, Scheduled]] = {}  # with the order they were scheduled in
+        self.scheduled_so_far = itertools.count()
+        self.snapshots: dict[tuple[str, str], tuple[Snapshot, ...]] = {}
+        self.users: dict[str, dict[Any, Any]] = {}
+        self.undo: list[tuple[Any, Any, Any]] = []
+
+    # -- changing and undoing
+
+    @contextlib.contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.roll_back(0)
+            raise
+        finally:
+            self.undo.clear()
+
+    def put(self, rows: dict[Any, Any], key: Any, row: Any) -> None:
+        self.undo.append((rows, key, rows.get(key, _MISSING)))
+        rows[key] = row
+
+    def drop(self, rows: dict[Any, Any], key: Any) -> None:
+        self.undo.append((rows, key, rows.pop(key)))
+
+    def push(self, rows: list[Any], row: Any) -> None:
+        self.undo.append((rows, None, None))
+        rows.append(row)
+
+    def roll_back(self, mark: int) -> None:
+        while len(self.undo) > mark:
+            rows, key, before = self.undo.pop()
+            if isinstance(rows, list):
+                rows.pop()
+            elif before is _MISSING:
+                del rows[key]
+            else:
+                rows[key] = before
+
+    # -- the log
+
+    def append(self, entries: Sequence[Entry]) -> list[Outcome]:
+        return [self._append(entry) for entry in entries]
+
+    def _append(self, entry: Entry) -> Outcome:
+        stream, ids = entry.stream, self.ids
+        known = [record.id for record in entry.records if record.id in ids]
+        if known:
+            return Duplicate(known, [ids[each] for each in known])
+        if len({record.id for record in entry.records}) < len(entry.records):
+            raise Invalid("Entry", {"records": "expected messages with different ids, found one twice"})
+        rows = self.streams.get(stream)
+        actual = len(rows) if rows else 0
+        if entry.expected_seq is not None and entry.expected_seq != actual:
+            return Conflict(stream, expected=entry.expected_seq, actual=actual)
+        if rows is None:
+            rows = []
+            self.put(self.streams, stream, rows)
+        shard, stored = self.shards[shard_of(stream, len(self.shards))], []
+        for r in entry.records:
+            if r.stream != stream:
+                raise Invalid("Entry", {"stream": f"expected messages of {stream!r}, found one of {r.stream!r}"})
+            record = Record(
+                r.id, stream, len(rows) + 1, len(self.log) + 1, r.type, r.version, r.payload, r.metadata,
+                r.causation_id, r.correlation_id, r.created_at, r.settled_by,
+            )  # fmt: skip
+            story = self.stories.get(r.correlation_id)
+            if story is None:
+                story = []
+                self.put(self.stories, r.correlation_id, story)
+            for table in (rows, self.log, shard, story):
+                self.push(table, record)
+            self.put(ids, r.id, record)
+            stored.append(record)
+        return tuple(stored)
+
+    def histories(self, ranges: Sequence[Range]) -> list[Sequence[Record]]:
+        return [self.streams.get(r.stream, [])[r.after : r.upto] for r in ranges]
+
+    def read_all(self, after: int, limit: int | None, types: Collection[str] | None, backwards: bool) -> list[Record]:
+        if backwards:
+            found: Iterator[Record] = reversed(self.log[: after - 1] if after else self.log)
+        else:
+            found = iter(self.log[after:])
+        wanted = (record for record in found if types is None or record.type in types)
+        return [record for record, _ in zip(wanted, range(limit), strict=False)] if limit is not None else list(wanted)
+
+    def trace(self, message_id: str) -> list[Record]:
+        record = self.ids.get(message_id)
+        return list(self.stories[record.correlation_id]) if record else []
+
+    def latest_streams(self, limit: int | None) -> list[StreamState]:
+        ends = (rows[-1] for rows in self.streams.values())
+        newest = heapq.nlargest(len(self.streams) if limit is None else limit, ends, key=_position)
+        return [StreamState(record.stream, record.seq, record.created_at) for record in newest]
+
+    def extent(self) -> tuple[int, int]:
+        return len(self.streams), len(self.log)
+
+    # -- groups
+
+    def register(self, name: str, start_from: Literal["beginning", "now"] | datetime) -> Group:
+        if name not in self.groups:
+            self.put(self.groups, name, Group(name, start=self._position_of(start_from)))
+            self.put(self.progress, name, {})
+            self.put(self.waiting, name, {})
+        return self.groups[name]
+
+    def _position_of(self, start_from: Literal["beginning", "now"] | datetime) -> int:
+        if start_from == "beginning":
+            return 0
+        if isinstance(start_from, datetime):
+            return next((r.position - 1 for r in self.log if r.created_at > start_from), len(self.log))
+        return len(self.log)
+
+    def change_group(self, name: str, changes: dict[str, Any]) -> None:
+        self.put(self.groups, name, _changed(self.groups[name], **changes))
+
+    def progress_of(self, name: str) -> list[Progress]:
+        rows = ((shard, log, self._shard(name, shard)) for shard, log in enumerate(self.shards) if log)
+        return [
+            Progress(shard, row.checkpoint, row.high, len(log) - bisect_right(log, row.checkpoint, key=_position))
+            for shard, log, row in rows
+        ]
+
+    def _shard(self, name: str, shard: int) -> _Shard:
+        return self.progress[name].get(shard) or _Shard(self.groups[name].start)
+
+    def retry_all(self, name: str) -> None:
+        for straggler in self.list_stragglers(name):
+            if not straggler.parked:
+                self._straggle(_changed(straggler, attempts=0, retry_at=None, running=False))
+
+    def reset_group(self, name: str) -> None:
+        self.change_group(name, {"epoch": self.groups[name].epoch + 1, "reset_at": len(self.log)})
+
+    def reset_checkpoints(self, name: str) -> None:
+        for shard, row in list(self.progress[name].items()):
+            self.put(self.progress[name], shard, replace(row, checkpoint=self.groups[name].start, careful=0))
+
+    def reset_stragglers(self, name: str) -> None:
+        for s in self.list_stragglers(name):
+            rest = self.streams.get(s.stream, [])[max(0, s.from_seq - 1) :]
+            live_after = rest[0].position - 1 if rest else len(self.log)
+            self._straggle(Straggler(s.group, s.stream, 1, live_after=max(s.live_after, live_after)))
+
+    # -- rounds
+
+    def claim(self, name: str, owner: str, now: datetime, until: datetime, limit: int) -> Claim:
+        group = self.groups[name]
+        if group.status != "active":
+            return Claim(group)
+        due: dict[int, list[Straggler]] = {}
+        for straggler in self.waiting[name].values():
+            if not straggler.parked and (straggler.retry_at is None or straggler.retry_at <= now):
+                due.setdefault(shard_of(straggler.stream, len(self.shards)), []).append(straggler)
+        free = [
+            (row.checkpoint, shard, row)
+            for shard, log in enumerate(self.shards)
+            if log
+            and (log[-1].position > (row := self._shard(name, shard)).checkpoint or shard in due)
+            and (not row.owner or row.owner == owner or (row.until is not None and row.until <= now))
+        ]
+        if len(free) > limit:
+            free = heapq.nsmallest(limit, free, key=lambda each: each[:2])  # whoever is furthest behind goes first
+        leases, taken = [], []
+        for checkpoint, shard, row in free:
+            careful = (row.careful or limit) if row.open else row.careful
+            self.put(self.progress[name], shard, replace(
+                row, owner=owner, until=until, token=row.token + 1, open=True, careful=careful
+            ))  # fmt: skip
+            leases.append(Lease(shard, row.token + 1, checkpoint, row.high, careful))
+            taken += due.get(shard, [])[: 1 if careful else limit]
+        for straggler in taken:
+            self._straggle(_changed(straggler, attempts=straggler.attempts + 1, running=True))
+        return Claim(group, tuple(leases), tuple(_changed(s, attempts=s.attempts + 1) for s in taken))
+
+    def pending(self, name: str, leases: Sequence[Lease], types: Collection[str], limit: int) -> Pending:
+        found: list[Record] = []
+        scanned: dict[int, int] = {}
+        waiting, reset_at = self.waiting[name], self.groups[name].reset_at
+        share = max(1, limit // max(1, len(leases)))
+        for lease in leases:
+            log = self.shards[lease.shard]
+            full = len(found) + (1 if lease.careful else share)
+            for index in range(bisect_right(log, lease.checkpoint, key=_position), len(log)):
+                if len(found) == full:
+                    scanned[lease.shard] = log[index - 1].position
+                    break
+                record = log[index]
+                if record.type not in types or record.stream in waiting:
+                    continue
+                if name in record.settled_by and record.position > reset_at:
+                    continue
+                found.append(record)
+            else:
+                scanned[lease.shard] = log[-1].position if log else lease.checkpoint
+        return Pending(tuple(found), scanned)
+
+    def straggling(
+        self, stragglers: Sequence[Straggler], types: Collection[str], upto: Mapping[int, int], limit: int
+    ) -> list[Sequence[Record]]:
+        found: list[Sequence[Record]] = []
+        for s in stragglers:
+            last, reset_at = upto[shard_of(s.stream, len(self.shards))], self.groups[s.group].reset_at
+            wanted = (
+                record
+                for record in self.streams[s.stream][max(0, s.from_seq - 1) :]
+                if record.type in types
+                and record.position <= last
+                and (s.group not in record.settled_by or record.position <= reset_at)
+            )
+            found.append([record for record, _ in zip(wanted, range(limit), strict=False)])
+        return found
+
+    def fence(self, claim: Claim) -> None:
+        name = claim.group.name
+        if self.groups[name].epoch != claim.group.epoch:
+            raise Fenced(name, "it was reset meanwhile")
+        for lease in claim.leases:
+            if self._shard(name, lease.shard).token != lease.token:
+                raise Fenced(name, f"the lease of shard {lease.shard} went to somebody else")
+
+    def settle(self, name: str, moves: Sequence[Move], release: bool) -> None:
+        rows = self.progress[name]
+        for move in moves:
+            row = self._shard(name, move.shard)
+            owner, until = ("", None) if release else (row.owner, row.until)
+            checkpoint, high = max(row.checkpoint, move.checkpoint), max(row.high, move.high)
+            self.put(rows, move.shard, _Shard(checkpoint, high, owner, until, row.token, False, move.careful))
+
+    def release(self, claim: Claim) -> None:
+        rows = self.progress[claim.group.name]
+        for lease in claim.leases:
+            row = rows.get(lease.shard)
+            if row is not None and row.token == lease.token:
+                self.put(rows, lease.shard, replace(row, owner="", until=None, open=False))
+
+    def straggle(self, stragglers: Sequence[Straggler]) -> None:
+        for straggler in stragglers:
+            self._straggle(straggler)
+
+    def _straggle(self, straggler: Straggler) -> None:
+        self.put(self.waiting[straggler.group], straggler.stream, straggler)
+
+    def catch_up(self, name: str, streams: Sequence[str]) -> None:
+        for stream in streams:
+            if stream in self.waiting[name]:
+                self.drop(self.waiting[name], stream)
+
+    def list_stragglers(self, name: str | None) -> list[Straggler]:
+        return [row for group, rows in self.waiting.items() if name in (None, group) for row in rows.values()]
+
+    # -- the schedule and snapshots
+
+    def add_scheduled(self, scheduled: Sequence[Scheduled]) -> None:
+        for each in scheduled:
+            order, _ = self.schedule.get(each.record.id) or (next(self.scheduled_so_far), each)
+            self.put(self.schedule, each.record.id, (order, each))
+
+    def due(self, now: datetime | None, limit: int | None) -> list[Scheduled]:
+        waiting = sorted((each.at, order, each) for order, each in self.schedule.values())
+        return [each for _, _, each in waiting if now is None or (each.at <= now and not each.error)][:limit]
+
+    def cancel(self, message_ids: Sequence[str]) -> list[str]:
+        there = [each for each in message_ids if each in self.schedule]
+        for each in there:
+            self.drop(self.schedule, each)
+        return there
+
+    def save_snapshot(self, snapshot: Snapshot, keep: int) -> None:
+        key = (snapshot.group, snapshot.stream)
+        others = (s for s in self.snapshots.get(key, ()) if s.seq != snapshot.seq)
+        newest = sorted((*others, snapshot), key=attrgetter("seq"), reverse=True)
+        self.put(self.snapshots, key, tuple(newest[:keep]))
+
+    def latest_snapshots(self, group: str, streams: Sequence[str]) -> dict[str, Snapshot]:
+        return {s: self.snapshots[group, s][0] for s in streams if (group, s) in self.snapshots}
+
+
+class Table(MutableMapping[Any, Any]):
+    """A dictionary whose changes belong to the transaction they are made in."""
+
+    def __init__(self, tables: Tables, name: str) -> None:
+        self._tables = tables
+        self._rows: dict[Any, Any] = tables.users.setdefault(name, {})
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._rows[key]
+
+    def __setitem__(self, key: Any, row: Any) -> None:
+        self._tables.put(self._rows, key, row)
+
+    def __delitem__(self, key: Any) -> None:
+        self._tables.drop(self._rows, key)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(list(self._rows))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __repr__(self) -> str:
+        return repr(self._rows)

@@ -1,0 +1,57 @@
+"""Written once, offered twice: a `verb` is a plain method on a blocking owner, a coroutine on an awaiting one."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Coroutine
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+
+from sourced.runtime.engine import Engine
+from sourced.runtime.programs import Program
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Side:
+    """What both sides are made from."""
+
+    _engine: Engine
+
+
+class Blocking:
+    """One who carries programs out here and now."""
+
+    def _perform(self, program: Program[T]) -> T:
+        raise NotImplementedError
+
+
+class Awaiting:
+    """One who carries programs out on the event loop."""
+
+    async def _perform(self, program: Program[T]) -> T:
+        raise NotImplementedError
+
+
+class verb(Generic[P, T]):  # noqa: N801  (it is used as a decorator)
+    """A method written as a program: a plain method on a `Blocking` owner, a coroutine method on an `Awaiting` one."""
+
+    def __init__(self, program: Callable[Concatenate[Any, P], Program[T]]) -> None:
+        self.program = program
+        functools.update_wrapper(self, program)  # type: ignore[arg-type]
+
+    @overload
+    def __get__(self, owner: Blocking, cls: Any = None) -> Callable[P, T]: ...
+    @overload
+    def __get__(self, owner: Awaiting, cls: Any = None) -> Callable[P, Coroutine[Any, Any, T]]: ...
+    @overload
+    def __get__(self, owner: None, cls: Any = None) -> verb[P, T]: ...
+    def __get__(self, owner: Any, cls: Any = None) -> Any:
+        if owner is None:
+            return self
+
+        @functools.wraps(self.program)
+        def bound(*args: P.args, **kwargs: P.kwargs) -> Any:
+            return owner._perform(self.program(owner, *args, **kwargs))
+
+        return bound
