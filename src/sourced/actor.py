@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import copy
 import functools
-import inspect
-from collections.abc import AsyncIterable, Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from sourced.actions import Action, Actions, AfterCommit, Append, Batch, Schedule, Send, Sync
+from sourced.actions import Action, Actions, Append
 from sourced.clock import SystemClock
 from sourced.codec import Codec, Record
-from sourced.envelope import Message, Outgoing
+from sourced.envelope import Message
 from sourced.errors import NotKnown, Rejection
-from sourced.fold import Fold, first_state, state_class
-from sourced.handlers import Tables, collect, mentioned
-from sourced.messages import Command, Event, Payload, Rejected, is_family, parse, snake
-from sourced.reactor import Delivery, Memo, Reactor, Want
+from sourced.evolving import Evolving
+from sourced.fold import Fold
+from sourced.messages import Command, Event, Payload, Rejected, parse, snake
+from sourced.reactor import Delivery, Memo, Want
 
 S = TypeVar("S")
 
@@ -27,97 +26,6 @@ class Decision(NamedTuple):
 
     command: Message[Any]
     events: list[Message[Any]]
-
-
-class Evolving(Reactor):
-    """What actors and projectors share: a state per stream that messages are folded into."""
-
-    roles: ClassVar[tuple[str, ...]] = ()
-    tables: ClassVar[Tables] = Tables()
-    made_of: ClassVar[Any] = None
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        cls.tables = collect(cls, cls.tables, cls.roles)
-        cls.made_of = state_class(cls, Evolving)
-
-    def initial(self, stream: str) -> Any:
-        """The first state of a stream: by default the state class called with the stream's id."""
-        return first_state(type(self).__qualname__, self.made_of, stream)
-
-    def before_evolve(self, state: Any, message: Message[Any]) -> None:
-        """Runs before each message that has an `@evolve` method."""
-
-    @property
-    def evolvers(self) -> Mapping[str, tuple[Callable[[Any, Any], Any], bool]]:
-        return self._evolvers
-
-    @functools.cached_property
-    def _evolvers(self) -> Mapping[str, tuple[Callable[[Any, Any], Any], bool]]:
-        return {
-            name: self._evolver(handler.name, handler.envelope)
-            for message, handler in self.tables.evolve.items()
-            for name in message.__sourced__.names
-        }
-
-    def _evolver(self, name: str, envelope: bool) -> tuple[Callable[[Any, Any], Any], bool]:
-        method = getattr(self, name)
-        if type(self).before_evolve is Evolving.before_evolve:
-            return method, envelope
-
-        def hooked(state: Any, message: Message[Any]) -> Any:
-            self.before_evolve(state, message)
-            return method(state, message if envelope else message.payload)
-
-        return hooked, True
-
-    @functools.cached_property
-    def reactions(self) -> Mapping[type[Payload], Any]:
-        return self.tables.reactions()
-
-    def messages(self) -> Iterable[type[Payload]]:
-        tables = self.tables
-        declared = (*tables.decide, *tables.evolve, *self.reactions)
-        handlers = {h.name for table in (tables.decide, tables.evolve, self.reactions) for h in table.values()}
-        named = (message for name in handlers for message in mentioned(getattr(self, name)))
-        return dict.fromkeys((*declared, *(message for message in named if not is_family(message))))
-
-    def react_to(self, state: Any, delivery: Delivery) -> Actions:
-        """The commands a reaction yields, as actions; a coroutine of them when the reaction is async."""
-        handler = self.reactions.get(type(delivery.message.payload))
-        if handler is None:
-            return ()
-        where = f"{type(self).__qualname__}.{handler.name}"
-        yielded = handler.call(self, state, delivery.message)
-        if inspect.isawaitable(yielded) or isinstance(yielded, AsyncIterable):
-            return self._sent_async(where, yielded, delivery)
-        return self._sent(where, yielded, delivery)
-
-    async def _sent_async(self, where: str, yielded: Any, delivery: Delivery) -> list[Action]:
-        if inspect.isawaitable(yielded):
-            return self._sent(where, await yielded, delivery)
-        return self._sent(where, [each async for each in yielded], delivery)
-
-    def _sent(self, where: str, yielded: Any, delivery: Delivery) -> list[Action]:
-        now: list[Message[Any]] = []
-        later: dict[datetime, list[Message[Any]]] = {}
-        for outgoing in _each(where, yielded):
-            if not isinstance(outgoing.payload, Command):
-                raise TypeError(
-                    f"{where} yielded {outgoing.payload!r}; a reaction yields commands or dispatch(command, …)"
-                )
-            at = outgoing.due(delivery.now)
-            message = outgoing.following(delivery.message, delivery.now, producer=self.group)
-            (now if at is None else later.setdefault(at, [])).append(message)
-        sends: list[Action] = [Send(tuple(now))] if now else []
-        return sends + [Schedule(tuple(messages), at) for at, messages in later.items()]
-
-    def closing_with(self, state: Any, batch: Batch) -> Iterator[Action]:
-        if batch.commands or batch.events:
-            for name in self.tables.sync:
-                yield Sync(functools.partial(getattr(self, name), state, batch))
-            for name in self.tables.after_commit:
-                yield AfterCommit(functools.partial(getattr(self, name), state, batch))
 
 
 class Actor(Evolving, Generic[S]):
@@ -289,17 +197,3 @@ def _rejected(actor: Actor[Any], source: Message[Any], rejection: Rejection) -> 
     details = [fact if isinstance(fact, str | int | float | bool | None) else str(fact) for fact in rejection.details]
     reason = snake(type(rejection).__name__)
     return Rejected(actor.group, source.type, source.id, reason, str(rejection), details)
-
-
-def _each(where: str, yielded: Any) -> Iterator[Outgoing]:
-    if yielded is None:
-        return
-    if not isinstance(yielded, Generator | list):
-        raise TypeError(f"{where} returned {yielded!r}; a reaction yields its commands")
-    for each in yielded:
-        if isinstance(each, Outgoing):
-            yield each
-        elif isinstance(each, Payload):
-            yield Outgoing(each)
-        else:
-            raise TypeError(f"{where} yielded {each!r}; a reaction yields commands or dispatch(command, …)")

@@ -15,7 +15,8 @@ SourcedError
 ├── Undecodable            a stored message and the code disagree: mend the class or add an upcaster
 ├── Fenced                 the lease was lost meanwhile: nothing was changed, its new owner goes on
 ├── StillWaiting           not handled in time: `app.status()` tells what it waits for
-└── InTransaction          a transaction is open here already: use the one you were handed
+├── InTransaction          a transaction is open here already: use the one you were handed
+└── NeedsAwait             async code was met on the blocking side: `await app.aio.…` instead
 """
 
 from __future__ import annotations
@@ -146,3 +147,10 @@ class StillWaiting(SourcedError, TimeoutError):
 class InTransaction(SourcedError):
     def __init__(self) -> None:
         super().__init__("a transaction of this store is already open here; use the one you were handed")
+
+
+class NeedsAwait(SourcedError):
+    def __init__(self, what: object) -> None:
+        super().__init__(
+            f"{what!r} is async and an event loop is running here; call `await app.aio.…` instead of `app.…`"
+        )

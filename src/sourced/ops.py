@@ -12,6 +12,8 @@ import inspect
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
+from sourced.errors import NeedsAwait
+
 T = TypeVar("T")
 Rows: TypeAlias = Any
 
@@ -107,7 +109,7 @@ def finish(result: T | Awaitable[T]) -> T:
         return asyncio.run(_awaited(result))
     if inspect.iscoroutine(result):
         result.close()
-    raise RuntimeError(f"{result!r} is async and an event loop is running here: use `await app.aio…` instead of `app…`")
+    raise NeedsAwait(result)
 
 
 async def _awaited(result: Awaitable[T]) -> T:

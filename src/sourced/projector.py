@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 from sourced.actions import Action, Actions
-from sourced.actor import Evolving
 from sourced.codec import Codec, Record
 from sourced.errors import DefinitionError
+from sourced.evolving import Evolving
 from sourced.fold import Fold
 from sourced.messages import Payload
 from sourced.reactor import Delivery, Memo, Want

@@ -185,7 +185,7 @@ class Store(Protocol):
     # -- the log
 
     def append(self, entries: Sequence[Entry]) -> Op[list[Outcome]]:
-        """Each entry is stored whole or not at all, with an outcome of its own: a conflict costs nobody else anything."""
+        """Each entry is stored whole or not at all, with an outcome of its own: a conflict costs nobody else."""
         ...
 
     def histories(self, ranges: Sequence[Range]) -> Op[list[Sequence[Record]]]:

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
+from sourced.errors import NeedsAwait
 from sourced.notifier import Listener
 from sourced.ops import AsyncConnection, Connection, Op, finish, run, run_async
 from sourced.store import Store
@@ -110,6 +111,8 @@ def drive(work: Work) -> None:
         while True:
             try:
                 result = finish(awaitable)
+            except NeedsAwait:
+                raise  # the caller's mistake, not the handler's
             except Exception as error:
                 awaitable = work.throw(error)
             else:

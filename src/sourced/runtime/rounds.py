@@ -5,6 +5,7 @@ Read `Round.program` first; every step below it has a name. Nothing outside a ro
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 import logging
@@ -17,7 +18,7 @@ from msgspec.structs import replace
 
 from sourced.actions import Failure, Park, RetryAt, Stop
 from sourced.codec import Record
-from sourced.errors import Conflict, Fenced
+from sourced.errors import Conflict, Fenced, NeedsAwait
 from sourced.ops import Call, Op, savepoint
 from sourced.policy import judge
 from sourced.reactor import Delivery, Reactor
@@ -58,7 +59,7 @@ class Round:
         except Fenced as fenced:
             log.info("%s", fenced)
             return 1  # nothing was changed; whoever holds the lease now goes on
-        except (Exception, KeyboardInterrupt):
+        except (Exception, KeyboardInterrupt, asyncio.CancelledError):
             yield Transact(self.store.release(claim))
             raise
         return sum(len(one.deliveries) for one in slices)
@@ -145,7 +146,7 @@ class Round:
 
     def handle(self, slices: list[Slice]) -> Program[None]:
         """Every slice until it is through or has failed, and its state is as of the last message it handled."""
-        unfinished = [one for one in slices if one.deliveries]
+        unfinished = [one for one in slices if not one.finished]
         while unfinished:
             yield Transact(self.remember(unfinished))
             yield Invoke([self.attend(one) for one in unfinished])
@@ -259,7 +260,7 @@ class Round:
             except Conflict:
                 self.defer(one)
             except Exception as error:
-                if self.raise_errors:
+                if self.raise_errors or isinstance(error, NeedsAwait):
                     raise
                 self.unsettled(one, error)
 
