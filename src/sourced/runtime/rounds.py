@@ -100,10 +100,8 @@ class Round:
 
     def load_stragglers(self, claim: Claim, leases: dict[int, Lease]) -> Op[list[Slice]]:
         slices: list[Slice] = []
-        for alone in (
-            True,
-            False,
-        ):  # what has failed before goes one message at a time, so that the right one is blamed
+        # what has failed before goes one message at a time, so that the right one is blamed
+        for alone in (True, False):
             due = [s for s in claim.due if (s.attempts > 1 or leases[self.shard(s.stream)].careful > 0) is alone]
             limit = 1 if alone else self.limit
             found = (yield from self.store.straggling(due, self.types, self.scanned, limit)) if due else []
@@ -243,7 +241,7 @@ class Round:
         caught_up = [one.stream for one in slices if one.straggler and one.stream not in still]
         if caught_up:
             yield from self.store.catch_up(group, caught_up)
-        yield from self.store.settle(group, [self.move(lease, slices) for lease in claim.leases], release=True)
+        yield from self.store.settle(group, self.moves(claim, slices), release=True)
         for one in slices:
             if isinstance(one.verdict, Stop):
                 yield from self.store.stop(group, one.verdict.reason, described(one.error))
@@ -312,11 +310,22 @@ class Round:
             since=known.since if known and known.since else self.now,
         )
 
-    def move(self, lease: Lease, slices: list[Slice]) -> Move:
-        mine = [one for one in slices if one.lease is lease]
-        handled = [one.settled[-1].message.position for one in mine if one.settled]
-        careful = lease.careful - 1 if lease.careful and any(one.deliveries for one in mine) else 0
-        return Move(lease.shard, self.scanned[lease.shard], max(handled, default=0), careful)
+    def moves(self, claim: Claim, slices: list[Slice]) -> list[Move]:
+        """Where the round leaves every shard it had leased."""
+        high: dict[int, int] = {}
+        touched = {one.lease.shard for one in slices if one.deliveries}
+        for one in slices:
+            if one.settled:
+                high[one.lease.shard] = max(high.get(one.lease.shard, 0), one.settled[-1].message.position)
+        return [
+            Move(
+                lease.shard,
+                self.scanned[lease.shard],
+                high.get(lease.shard, 0),
+                careful=lease.careful - 1 if lease.careful and lease.shard in touched else 0,
+            )
+            for lease in claim.leases
+        ]
 
 
 def described(error: BaseException | None) -> str:
