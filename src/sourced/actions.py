@@ -8,6 +8,13 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from sourced.envelope import Message
+from sourced.errors import Invalid
+
+
+def check_zone(subject: str, at: object) -> None:
+    """Once stored, a time without a zone could be compared with nothing, and whoever looks for what is due would fail."""
+    if not (isinstance(at, datetime) and at.tzinfo):
+        raise Invalid(subject, {"at": f"expected a datetime with a zone, found {at!r}"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,9 @@ class Schedule:
 
     messages: tuple[Message[Any], ...]
     at: datetime
+
+    def __post_init__(self) -> None:
+        check_zone("Schedule", self.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +69,9 @@ class RetryAt:
     """Not now: this message, and what follows it in its stream, is handled again at that time."""
 
     at: datetime
+
+    def __post_init__(self) -> None:
+        check_zone("RetryAt", self.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,3 +119,10 @@ class Batch:
     commands: list[Message[Any]] = field(default_factory=list)  # decided just now; projectors have none
     events: list[Message[Any]] = field(default_factory=list)  # an actor: appended just now; a projector: evolved
     replaying: bool = False  # all of it had been handled before, so this is a rebuild
+
+    def mark(self) -> tuple[int, int]:
+        return len(self.commands), len(self.events)
+
+    def back_to(self, mark: tuple[int, int]) -> None:
+        """Forgets what was added since the mark."""
+        del self.commands[mark[0] :], self.events[mark[1] :]

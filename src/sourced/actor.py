@@ -6,16 +6,17 @@ import copy
 import functools
 from collections.abc import Callable, Generator, Iterable, Sequence
 from datetime import datetime
+from inspect import signature
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from sourced.actions import Action, Actions, Append
 from sourced.clock import SystemClock
 from sourced.codec import Codec, Record
 from sourced.envelope import Message
-from sourced.errors import NotKnown, Rejection
+from sourced.errors import DifferentStream, NotKnown, Rejection
 from sourced.evolving import Evolving
 from sourced.fold import Fold
-from sourced.messages import Command, Event, Payload, Rejected, parse, snake
+from sourced.messages import Command, Event, Payload, Rejected, check, parse, snake
 from sourced.reactor import Delivery, Memo, Want
 
 S = TypeVar("S")
@@ -72,9 +73,15 @@ class Aggregate(Fold[S]):
     def decide(self, command: Command | Message[Any], *, now: datetime | None = None) -> Decision:
         """What would follow from a command: the events, applied to this state and stored nowhere."""
         source = command if isinstance(command, Message) else Message.new(command, stream=self.stream, now=now)
+        if source.stream != self.stream:
+            raise DifferentStream(self.stream, source.stream)
+        check(source.payload)
         before = copy.deepcopy(self.state), self.seq
         try:
-            return Decision(source, self.follow(source, now or SystemClock().now()))
+            events = self.follow(source, now or SystemClock().now())
+            for event in events:
+                check(event.payload)
+            return Decision(source, events)
         except BaseException:
             self.state, self.seq = before  # a failed decision leaves nothing behind
             raise
@@ -93,20 +100,15 @@ class Aggregate(Fold[S]):
         if not isinstance(decider, Generator):
             raise TypeError(f"{where} returned {decider!r}; a decider yields its events")
         try:
-            payload = next(decider)
-            while True:
+            payload = _next(where, decider, None)
+            while payload is not _END:
                 if not isinstance(payload, Event):
                     raise TypeError(f"{where} yielded {payload!r}; a decider yields events")
-                event = source.follow(payload, stream=self.stream, seq=self.seq + 1, now=now)
+                self.seq += 1  # before the event is applied: if that fails, this says that the state was touched
+                event = source.follow(payload, stream=self.stream, seq=self.seq, now=now)
                 self.apply(event)
-                self.seq += 1
                 events.append(event)
-                payload = decider.send(self.state)
-        except StopIteration as end:
-            if end.value is not None:
-                raise TypeError(
-                    f"{where} returned {end.value!r}; a decider yields its events and returns nothing"
-                ) from None
+                payload = _next(where, decider, self.state)
         finally:
             decider.close()
         return events
@@ -119,9 +121,13 @@ class Aggregate(Fold[S]):
                     return functools.partial(self._command, cls)
         raise AttributeError(f"{type(self.owner).__qualname__} has no attribute and decides no command named {name!r}")
 
-    def _command(self, cls: type[Payload], *args: Any, **fields: Any) -> Any:
-        named = dict(zip(cls.__struct_fields__, args, strict=False)) | fields
-        return self._run(parse(cls, named))
+    def _command(self, cls: type[Payload], /, *args: Any, **fields: Any) -> Any:
+        try:
+            given = signature(cls).bind_partial(*args, **fields).arguments
+        except TypeError as error:
+            raise TypeError(f"{snake(cls.__name__)}: {error}") from None
+        encoded = dict(zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True))
+        return self._run(parse(cls, {encoded[name]: value for name, value in given.items()}))
 
     def _run(self, command: Any) -> Any:
         return self.decide(command)
@@ -145,7 +151,7 @@ class ActorMemo(Memo):
     def wants(self, deliveries: Sequence[Delivery]) -> Iterable[Want]:
         live = [d.message for d in deliveries if not d.replaying]
         answers = [m.seq for m in live if type(m.payload) not in self.actor.tables.decide]
-        deciding = len(answers) < len(live) or bool(self.batch.events)
+        deciding = len(answers) < len(live) or bool(self.batch.commands)
         if deciding:
             yield Want(self.stream, self.head.seq, None, self._take_head)
         if answers:
@@ -191,6 +197,21 @@ class ActorMemo(Memo):
         super().restart()
         self.head.restart()
         self.trail = None
+
+
+def _next(where: str, decider: Generator[Any, Any, Any], state: Any) -> Any:
+    """What the decider yields next. Its end is told apart from a `StopIteration` that an @evolve method lets slip."""
+    try:
+        return decider.send(state)
+    except StopIteration as end:
+        if end.value is not None:
+            raise TypeError(
+                f"{where} returned {end.value!r}; a decider yields its events and returns nothing"
+            ) from None
+        return _END
+
+
+_END: Any = object()
 
 
 def _rejected(actor: Actor[Any], source: Message[Any], rejection: Rejection) -> Rejected:

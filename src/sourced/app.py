@@ -33,14 +33,17 @@ class Sourced(Client):
     ) -> None:
         if errors is not None:
             check_policy("Sourced(errors=…)", errors)
+        for name, value, least in (("batch", batch, 1), ("cache", cache, 0)):
+            if value < least:
+                raise DefinitionError(f"Sourced({name}=…): expected {least} or more, found {value}")
         codec = Codec()
         super().__init__(
             Engine(
-                store=_opened(store) if isinstance(store, str) else store,
+                store=_opened(store),
                 codec=codec,
                 clock=clock or SystemClock(),
                 notifier=LocalNotifier(),
-                errors=errors or Retry(),
+                errors=Retry() if errors is None else errors,
                 router=Router(codec),
                 memos=Memos(cache),
                 batch=batch,
@@ -65,7 +68,9 @@ class Sourced(Client):
             elif isinstance(thing, Reactor) or (isinstance(thing, type) and issubclass(thing, Reactor)):
                 self._engine.router.add(thing)
             else:
-                raise DefinitionError(f"register: expected an actor, a projector or another reactor, found {thing!r}")
+                raise DefinitionError(
+                    f"register: expected actors, projectors and other reactors, one by one, found {thing!r}"
+                )
 
     def close(self) -> None:
         self._engine.store.close()
@@ -77,12 +82,15 @@ class Sourced(Client):
         self.close()
 
 
-def _opened(url: str) -> Store:
-    scheme = url.partition(":")[0]
-    if scheme == "memory":
+def _opened(store: str | Store) -> Store:
+    if not isinstance(store, str):
+        if not hasattr(store, "transaction"):
+            raise DefinitionError(f"Sourced(store): expected a URL such as memory://, or a store, found {store!r}")
+        return store
+    if store.partition(":")[0] == "memory":
         from sourced.stores.memory import MemoryStore
 
         return MemoryStore()
     raise DefinitionError(
-        f"no store for {url!r}: expected memory://; SQLite and PostgreSQL come with the next releases"
+        f"no store for {store!r}: expected memory://; SQLite and PostgreSQL come with the next releases"
     )

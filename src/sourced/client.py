@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from sourced.actor import Actor, Aggregate, Decision
 from sourced.clock import as_delta
 from sourced.envelope import Message, To, address, dispatch
-from sourced.errors import Invalid
+from sourced.errors import InTransaction, Invalid, TransactionEnded
 from sourced.ids import new_id
 from sourced.loaded import AsyncLoaded, Loaded
 from sourced.messages import Command, Payload
@@ -50,6 +50,9 @@ S = TypeVar("S")
 
 class Verbs(Side):
     """What `app.…` and `app.aio.…` offer."""
+
+    _connection: Connection | AsyncConnection | None  # the transaction that all of it belongs to, if there is one
+    _over = False  # that transaction has ended
 
     # -- deciding and storing
 
@@ -104,7 +107,7 @@ class Verbs(Side):
     ) -> Message[Any]:
         if not isinstance(message, Message):
             if to is None:
-                name = type(message).__qualname__
+                name = type(dispatch(message).payload).__qualname__  # which refuses what is no message at all
                 raise Invalid(name, {"stream": f"expected to=…, the stream this {name} is for"})
             return Message.new(message, stream=to, metadata=metadata, now=self._engine.clock.now())
         if to is not None and address(to) != message.stream:
@@ -130,13 +133,15 @@ class Verbs(Side):
     ) -> Program[list[Message[Any]]]:  # fmt: skip
         """The whole log in order of position: after one position, of some types, backwards."""
         names = None if types is None else {name for cls in types for name in cls.__sourced__.names}
-        op = self._engine.store.read_all(after=after, limit=_not_negative(limit), types=names, backwards=backwards)
+        op = self._engine.store.read_all(
+            after=_position(after), limit=_not_negative(limit), types=names, backwards=backwards
+        )
         return self._engine.codec.decode_all((yield Transact(op)))
 
     @verb
     def trace(self, message: str | Message[Any]) -> Program[list[Message[Any]]]:
         """The whole story a message belongs to: what caused it and all that followed, in order. Empty when unknown."""
-        records = yield Transact(self._engine.store.trace(message if isinstance(message, str) else message.id))
+        records = yield Transact(self._engine.store.trace(_id_of(message)))
         return self._engine.codec.decode_all(records)
 
     @verb
@@ -170,8 +175,11 @@ class Verbs(Side):
     @verb
     def wait_for(self, message: str | Message[Any], *, timeout: timedelta | float = 30.0) -> Program[None]:
         """Until every group that wants the message has handled it: read your own writes. Raises `StillWaiting`."""
-        seconds = as_delta(timeout).total_seconds()
-        yield from foreground.wait_for(self._engine, message if isinstance(message, str) else message.id, seconds)
+        if self._connection is not None:
+            raise InTransaction(
+                "nobody else can see, or handle, what this transaction stores before it ends; wait then"
+            )
+        yield from foreground.wait_for(self._engine, _id_of(message), as_delta(timeout).total_seconds())
 
 
 class Client(Verbs, Blocking):
@@ -179,7 +187,7 @@ class Client(Verbs, Blocking):
 
     def __init__(self, engine: Engine, connection: Connection | None = None) -> None:
         self._engine = engine
-        self._connection = connection
+        self._connection: Connection | None = connection
         self._transact = transacting(engine.store) if connection is None else joining(connection)
         self._later: list[Work] | None = None if connection is None else []
         self.groups = BlockingGroups(self)
@@ -187,6 +195,8 @@ class Client(Verbs, Blocking):
         self.scheduled = BlockingScheduled(self)
 
     def _perform(self, program: Program[T]) -> T:
+        if self._over:
+            raise TransactionEnded()
         return perform(prepared(self._engine, program), self._transact, self._later)
 
     def load(self, actor: type[Actor[S]], stream: To, *, upto: int | None = None) -> Loaded[S]:
@@ -204,7 +214,10 @@ class Client(Verbs, Blocking):
         self._perform(_nothing())
         with self._engine.store.transaction() as connection:
             client = Client(self._engine, connection)
-            yield client
+            try:
+                yield client
+            finally:
+                client._over = True
         for work in client._later or ():
             drive(work)
 
@@ -214,7 +227,7 @@ class AsyncClient(Verbs, Awaiting):
 
     def __init__(self, engine: Engine, connection: AsyncConnection | None = None) -> None:
         self._engine = engine
-        self._connection = connection
+        self._connection: AsyncConnection | None = connection
         self._transact = transacting_async(engine.store) if connection is None else joining_async(connection)
         self._later: list[Work] | None = None if connection is None else []
         self.groups = AsyncGroups(self)
@@ -222,22 +235,29 @@ class AsyncClient(Verbs, Awaiting):
         self.scheduled = AsyncScheduled(self)
 
     async def _perform(self, program: Program[T]) -> T:
+        if self._over:
+            raise TransactionEnded()
         return await perform_async(prepared(self._engine, program), self._transact, self._later)
 
     async def load(self, actor: type[Actor[S]], stream: To, *, upto: int | None = None) -> AsyncLoaded[S]:
+        """An actor with its stream's history folded in, up to a seq if you like: time travel."""
         loaded = AsyncLoaded(self, self._engine.router.actor(actor), address(stream), pinned=upto is not None)
         await self._perform(_load(self._engine, loaded, upto))
         return loaded
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncClient]:
+        """A client whose verbs all belong to one transaction; inside one, it joins it."""
         if self._connection is not None:
             yield self
             return
         await self._perform(_nothing())
         async with self._engine.store.transaction_async() as connection:
             client = AsyncClient(self._engine, connection)
-            yield client
+            try:
+                yield client
+            finally:
+                client._over = True
         await drive_all(client._later or ())
 
 
@@ -257,7 +277,19 @@ def _load(engine: Engine, aggregate: Aggregate[Any], upto: int | None) -> Progra
     yield from foreground.catch_up(engine, aggregate, upto)
 
 
+def _id_of(message: str | Message[Any]) -> str:
+    if isinstance(message, str | Message):
+        return message if isinstance(message, str) else message.id
+    raise Invalid("message", {"message": f"expected a stored message or its id, found {message!r}"})
+
+
 def _not_negative(limit: int | None) -> int | None:
     if limit is not None and limit < 0:
         raise Invalid("limit", {"limit": f"expected 0 or more, or None for all, found {limit}"})
     return limit
+
+
+def _position(after: int) -> int:
+    if after < 0:
+        raise Invalid("after", {"after": f"expected a position, 0 or more, found {after}"})
+    return after

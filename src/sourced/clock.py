@@ -6,6 +6,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from sourced.errors import Invalid
+
 
 class Clock(Protocol):
     """Anything that tells the time: aware, in UTC, to the microsecond."""
@@ -29,4 +31,11 @@ class SystemClock:
 
 def as_delta(duration: timedelta | float) -> timedelta:
     """Durations are given as a timedelta or as seconds; everything inside uses timedelta."""
-    return duration if isinstance(duration, timedelta) else timedelta(seconds=duration)
+    if isinstance(duration, timedelta):
+        return duration
+    try:
+        return timedelta(seconds=duration)
+    except (TypeError, ValueError, OverflowError):
+        raise Invalid(
+            "duration", {"seconds": f"expected a number of seconds or a timedelta, found {duration!r}"}
+        ) from None

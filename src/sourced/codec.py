@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 import msgspec
 
 from sourced.envelope import Message
-from sourced.errors import DefinitionError, Undecodable, UnknownMessage
-from sourced.messages import Payload, Rejected, Spec, Unknown, check, is_family
+from sourced.errors import DefinitionError, Invalid, Undecodable, UnknownMessage
+from sourced.messages import BROKEN_TEXT, Payload, Rejected, Spec, Unknown, check, is_family
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -86,19 +86,21 @@ class Codec:
     def encode(self, message: Message[Any], settled_by: tuple[str, ...] = ()) -> Record:
         """The message as it will be stored; what could not be read back raises `Invalid` now."""
         payload = message.payload
-        cls = type(payload)
+        cls, name, version = type(payload), message.type, message.version
         if cls is Unknown:  # passed on as it came
             text = _encode(payload.data)
         else:
+            spec = cls.__sourced__
+            name, version = spec.name, spec.version  # the message's own may be older: it was brought up to date
             decoder = self._decoders.get(cls) or self._learned(cls)
             try:
                 text = _encode(payload)
                 decoder(text)
-            except (TypeError, msgspec.ValidationError) as error:
+            except (TypeError, UnicodeEncodeError, msgspec.ValidationError) as error:
                 self._refuse(payload, error)
-        metadata = _encode(message.metadata).decode() if message.metadata else "{}"
+        metadata = _metadata(message) if message.metadata else "{}"
         return Record(
-            message.id, message.stream, message.seq, message.position, message.type, message.version, text.decode(),
+            message.id, message.stream, message.seq, message.position, name, version, text.decode(),
             metadata, message.causation_id, message.correlation_id, message.created_at, settled_by,
         )  # fmt: skip
 
@@ -125,7 +127,27 @@ class Codec:
     def _refuse(self, payload: Payload, error: Exception) -> NoReturn:
         if isinstance(error, msgspec.ValidationError):
             check(payload, error)
+        if isinstance(error, UnicodeEncodeError):
+            broken = [name for name in payload.__struct_fields__ if not _is_text(getattr(payload, name))]
+            raise Invalid(type(payload).__qualname__, dict.fromkeys(broken, BROKEN_TEXT))
         raise DefinitionError(f"{type(payload).__qualname__} cannot be stored as JSON: {error}") from error
+
+
+def _metadata(message: Message[Any]) -> str:
+    try:
+        return _encode(message.metadata).decode()
+    except (TypeError, UnicodeEncodeError) as error:
+        raise Invalid(
+            message.type, {"metadata": f"expected what JSON can hold, found {message.metadata}: {error}"}
+        ) from error
+
+
+def _is_text(value: Any) -> bool:
+    try:
+        _encode(value)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _enveloped(record: Record, payload: Any) -> Message[Any]:
@@ -161,7 +183,11 @@ def _brought_up_to_date(record: Record, spec: Spec) -> dict[str, Any]:
         if upcaster is None:
             missing = f"no upcaster from version {version}; add one with @upcast(…, version={version})"
             raise Undecodable(record.id, record.type, record.version, missing)
-        data = upcaster(data)
+        try:
+            data = upcaster(data)
+        except Exception as error:
+            failed = f"its upcaster from version {version} failed: {error!r}"
+            raise Undecodable(record.id, record.type, record.version, failed) from error
     return data
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from inspect import iscoroutinefunction
 from typing import Any, ClassVar, TypeVar
 
 from sourced.app import Sourced
-from sourced.envelope import Message, To, address
+from sourced.envelope import Message, To
 from sourced.errors import DefinitionError, Invalid
 from sourced.handlers import annotated
 from sourced.messages import Command, Payload, is_family, parse
@@ -31,8 +32,8 @@ class CommandContext:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        own = {name: annotated(cls, hook)[0] for name, hook in vars(cls).items() if hasattr(hook, "__sourced_on__")}
-        cls.hooks = {**cls.hooks, **own}
+        declared = [vars(each).get("hooks") or _declared(cls, each) for each in reversed(cls.__mro__)]
+        cls.hooks = {name: messages for hooks in declared for name, messages in hooks.items()}
 
     def __init__(
         self,
@@ -53,16 +54,18 @@ class CommandContext:
         Raises `UnknownMessage` outside the scope and `Invalid` with every wrong field.
         """
         engine = self.app._engine
-        cls = engine.codec.find(command.__sourced__.name if command else str(data.get("type", "")), within=self.scope)
-        stream = self.stream if self.stream is not None else data.get("stream")
-        if not stream:
-            raise Invalid(cls.__qualname__, {"stream": "Required"})
-        payload = parse(cls, data.get("payload") or {})
-        built = Message.new(payload, stream=address(stream), now=engine.clock.now())
+        said = _given("command", "", data, Mapping)
+        name = command.__sourced__.name if command else _given("command", "type", said.get("type"), str)
+        cls = engine.codec.find(name, within=self.scope)
+        stream = self.stream if self.stream is not None else _given(name, "stream", said.get("stream") or None, str)
+        fields = said.get("payload")
+        payload = parse(cls, {} if fields is None else _given(name, "payload", fields, Mapping))
+        built = Message.new(payload, stream=stream, now=engine.clock.now())
         for hook in self._hooks_for(cls):
             built = hook(built)
             if not isinstance(built, Message):
-                raise DefinitionError(f"{type(self).__qualname__}: a hook returned {built!r}; expected the message")
+                where = f"{type(self).__qualname__}.{hook.__name__}"
+                raise DefinitionError(f"{where} returned {built!r}; a hook returns the message, changed or not")
         return built.with_metadata(self.metadata)
 
     def _hooks_for(self, cls: type[Payload]) -> list[Callable[[Message[Any]], Message[Any]]]:
@@ -71,3 +74,30 @@ class CommandContext:
             name for name, messages in self.hooks.items() if any(is_family(m) and issubclass(cls, m) for m in messages)
         ]
         return [getattr(self, name) for name in (*exact, *wide)]
+
+
+def _declared(cls: type, body: type) -> dict[str, tuple[type[Payload], ...]]:
+    """The hooks in the body of one class, and the messages each of them is for."""
+    hooks: dict[str, tuple[type[Payload], ...]] = {}
+    for name, hook in vars(body).items():
+        if not hasattr(hook, "__sourced_on__"):
+            continue
+        where = f"{body.__qualname__}.{name}"
+        messages, envelope = annotated(cls, hook)
+        if not envelope:
+            names = " | ".join(each.__qualname__ for each in messages)
+            raise DefinitionError(f"{where}: a hook gets the whole message; annotate it Message[{names}]")
+        if iscoroutinefunction(hook):
+            raise DefinitionError(f"{where}: a hook cannot be async; fetch what it needs before you make the context")
+        hooks[name] = messages
+    return hooks
+
+
+def _given(subject: str, field: str, found: Any, kind: type) -> Any:
+    """What a client sent, if it is of the kind it has to be."""
+    if found is None:
+        raise Invalid(subject, {field: "Required"})
+    if not isinstance(found, kind):
+        expected = "str" if kind is str else "object"
+        raise Invalid(subject, {field: f"Expected {expected}, got {type(found).__name__}"})
+    return found

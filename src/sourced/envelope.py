@@ -11,7 +11,7 @@ import msgspec
 from sourced.clock import SystemClock, as_delta
 from sourced.errors import Invalid, PastDate
 from sourced.ids import new_id
-from sourced.messages import Payload, is_family
+from sourced.messages import Payload, Unknown, is_family, is_payload_class
 
 T = TypeVar("T", covariant=True)
 Q = TypeVar("Q", bound=Payload)
@@ -65,7 +65,7 @@ class Message(msgspec.Struct, Generic[T], frozen=True, gc=False):
         spec, own = _spec(payload), id or new_id()
         return Message(
             own, address(stream), 0, 0, spec.name, spec.version, payload,
-            dict(metadata or {}), own, own, now or _clock.now(),
+            _facts(metadata), own, own, _zoned(spec.name, now or _clock.now()),
         )  # fmt: skip
 
     def follow(self, payload: Q, *, stream: To | None = None, seq: int = 0, now: datetime | None = None) -> Message[Q]:
@@ -82,7 +82,7 @@ class Message(msgspec.Struct, Generic[T], frozen=True, gc=False):
         return _replace(other, causation_id=self.id, correlation_id=self.correlation_id, metadata=metadata)
 
     def with_metadata(self, metadata: Mapping[str, Any]) -> Message[T]:
-        return _replace(self, metadata={**self.metadata, **metadata}) if metadata else self
+        return _replace(self, metadata={**self.metadata, **_facts(metadata)}) if metadata else self
 
     def with_payload(self, **changes: Any) -> Message[T]:
         return _replace(self, payload=_replace(self.payload, **changes))
@@ -91,7 +91,7 @@ class Message(msgspec.Struct, Generic[T], frozen=True, gc=False):
         return _replace(self, stream=address(stream))
 
     def at(self, time: datetime) -> Message[T]:
-        if time < self.created_at:
+        if _zoned(self.type, time) < self.created_at:
             raise PastDate(self.type, self.created_at, time)
         return _replace(self, created_at=time)
 
@@ -132,31 +132,61 @@ def dispatch(
     _spec(payload)
     if at is not None and after is not None:
         raise Invalid("dispatch", {"after": "expected either `at` or `after`, found both"})
-    if at is not None and at.tzinfo is None:
-        raise Invalid("dispatch", {"at": f"expected a time with a zone, found {at.isoformat()}"})
-    return Outgoing(payload, to, at, None if after is None else as_delta(after), dict(metadata or {}))
+    if at is not None:
+        _zoned("dispatch", at)
+    return Outgoing(payload, to, at, None if after is None else as_delta(after), _facts(metadata))
 
 
 def address(to: Any) -> str:
     """The stream that `to` stands for: its name, a thing that has a stream, or an actor's next new one."""
     if isinstance(to, str):
         stream = to
+    elif isinstance(to, HasStream) and not isinstance(to, type):
+        stream = to.stream  # asked first: a loaded actor may decide a command called `NewStream`
     elif isinstance(to, NewStream):
         stream = to.new_stream()
-    elif isinstance(to, HasStream):
-        stream = to.stream
     else:
         raise Invalid(
             "Message", {"stream": f"expected a stream's name, an actor class or a loaded actor, found {to!r}"}
         )
     if not stream:
         raise Invalid("Message", {"stream": "expected a stream's name, found an empty one"})
+    if not is_text(stream) or "\0" in stream:
+        raise Invalid("Message", {"stream": f"expected a stream's name in plain text, found {stream!r}"})
     return stream
 
 
+def is_text(text: str) -> bool:
+    """Whether every store can hold it: half a surrogate pair, as broken input may contain, is not text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _zoned(subject: str, at: Any) -> datetime:
+    if not (isinstance(at, datetime) and at.tzinfo):
+        raise Invalid(subject, {"at": f"expected a datetime with a zone, found {at!r}"})
+    return at
+
+
+def _facts(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise Invalid("Message", {"metadata": f"expected a mapping, found {metadata!r}"})
+    return dict(metadata or {})
+
+
 def _spec(payload: Any) -> Any:
+    if is_payload_class(payload):
+        name = payload.__qualname__
+        raise Invalid(
+            "Message", {"payload": f"expected a command or an event, found the class {name}; make a {name}(…)"}
+        )
     if not isinstance(payload, Payload):
         raise Invalid("Message", {"payload": f"expected a command or an event, found {payload!r}"})
+    if type(payload) is Unknown:
+        raise Invalid("Message", {"payload": f"expected a command or an event; {payload.name!r} has no class here"})
     if is_family(type(payload)):
         name = type(payload).__qualname__
         raise Invalid(name, {"payload": f"{name} is a family of messages; make one of its members"})

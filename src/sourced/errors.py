@@ -16,6 +16,7 @@ SourcedError
 ├── Fenced                 the lease was lost meanwhile: nothing was changed, its new owner goes on
 ├── StillWaiting           not handled in time: `app.status()` tells what it waits for
 ├── InTransaction          a transaction is open here already: use the one you were handed
+├── TransactionEnded       this client belonged to a transaction that is over: ask the app
 └── NeedsAwait             async code was met on the blocking side: `await app.aio.…` instead
 """
 
@@ -54,7 +55,8 @@ class Invalid(SourcedError):
         super().__init__(subject, self.fields)
 
     def __str__(self) -> str:
-        return f"{self.subject} is not valid: " + "; ".join(f"{name}: {why}" for name, why in self.fields.items())
+        errors = (f"{name}: {why}" if name else why for name, why in self.fields.items())
+        return f"{self.subject} is not valid: " + "; ".join(errors)
 
 
 class PastDate(Invalid):
@@ -91,7 +93,7 @@ class Conflict(SourcedError):
     def __init__(self, stream: str, *, expected: int, actual: int) -> None:
         self.stream, self.expected, self.actual = stream, expected, actual
         super().__init__(
-            f"{stream!r} is at seq {actual}, not at the expected {expected}; read it again and decide anew"
+            f"{stream!r} is at seq {actual}, not at the expected {expected!r}; read it again and decide anew"
         )
 
 
@@ -145,8 +147,17 @@ class StillWaiting(SourcedError, TimeoutError):
 
 
 class InTransaction(SourcedError):
+    def __init__(self, why: str = "") -> None:
+        super().__init__(
+            why
+            or "a transaction of this store is already open here; use the one you were handed "
+            "(if another task of this event loop opened it, `await app.aio.…` waits for its end)"
+        )
+
+
+class TransactionEnded(SourcedError):
     def __init__(self) -> None:
-        super().__init__("a transaction of this store is already open here; use the one you were handed")
+        super().__init__("the transaction this client belonged to has ended; use the app, or load anew in a new one")
 
 
 class NeedsAwait(SourcedError):

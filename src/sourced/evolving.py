@@ -12,7 +12,7 @@ from sourced.actions import Action, Actions, AfterCommit, Batch, Schedule, Send,
 from sourced.envelope import Message, Outgoing
 from sourced.fold import first_state, state_class
 from sourced.handlers import Tables, collect, mentioned
-from sourced.messages import Command, Payload, is_family
+from sourced.messages import Command, Payload, is_family, is_payload_class
 from sourced.reactor import Delivery, Reactor
 
 
@@ -25,7 +25,7 @@ class Evolving(Reactor):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        cls.tables = collect(cls, cls.tables, cls.roles)
+        cls.tables = collect(cls, cls.roles)
         cls.made_of = state_class(cls, Evolving)
 
     def initial(self, stream: str) -> Any:
@@ -66,8 +66,9 @@ class Evolving(Reactor):
         tables = self.tables
         declared = (*tables.decide, *tables.evolve, *self.reactions)
         handlers = {h.name for table in (tables.decide, tables.evolve, self.reactions) for h in table.values()}
+        nested = (thing for base in type(self).__mro__ for thing in vars(base).values() if is_payload_class(thing))
         named = (message for name in handlers for message in mentioned(getattr(self, name)))
-        return dict.fromkeys((*declared, *(message for message in named if not is_family(message))))
+        return dict.fromkeys((*declared, *(message for message in (*nested, *named) if not is_family(message))))
 
     def react_to(self, state: Any, delivery: Delivery) -> Actions:
         """The commands a reaction yields, as actions; a coroutine of them when the reaction is async."""

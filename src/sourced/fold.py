@@ -101,6 +101,8 @@ def first_state(where: str, made_of: Any, stream: str) -> Any:
     """The default first state: the state class, called with the stream's id."""
     if made_of is None or made_of is type(None):
         return None
+    if (get_origin(made_of) or made_of).__module__ == "builtins":  # a list would take the stream's id letter by letter
+        raise DefinitionError(f"{where}: override `initial(self, stream)` to say what the first {made_of} holds")
     try:
         return made_of(stream)
     except TypeError as error:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from inspect import Parameter, isasyncgenfunction, iscoroutinefunction, signature
+from inspect import Parameter, isasyncgenfunction, iscoroutinefunction, signature, unwrap
 from typing import Any, TypeAlias, TypeVar, Union, get_args, get_origin
 
 from sourced.envelope import Message, Outgoing
@@ -28,7 +28,9 @@ Commands: TypeAlias = Iterator[Command | Outgoing]
 AsyncCommands: TypeAlias = AsyncIterator[Command | Outgoing]
 
 _Decider: TypeAlias = Callable[[A, S, C], Generator[Event, S, None] | None]
-_Reaction: TypeAlias = Callable[[A, S, M], Iterator[Command | Outgoing] | AsyncIterator[Command | Outgoing] | None]
+_Reaction: TypeAlias = Callable[
+    [A, S, M], Iterator[Command | Outgoing] | AsyncIterator[Command | Outgoing] | Awaitable[None] | None
+]
 
 
 def decide(method: _Decider[A, S, C]) -> _Decider[A, S, C]:
@@ -57,6 +59,10 @@ def after_commit(method: F) -> F:
 
 
 def _mark(role: str, method: F) -> F:
+    body = sys._getframe(2).f_locals  # of the class, as far as it has come
+    earlier = body.get(getattr(method, "__name__", ""))
+    if earlier is not method and _role(earlier):
+        raise DefinitionError(f"{method.__qualname__}: two handlers have this name, so one would be lost; rename it")
     method.__sourced_role__ = role  # type: ignore[attr-defined]
     return method
 
@@ -84,7 +90,7 @@ class Handler:
 
 @dataclass(slots=True)
 class Tables:
-    """What a class declares, message by message; a subclass starts from a copy."""
+    """What a class declares, message by message."""
 
     decide: dict[type[Payload], Handler] = field(default_factory=dict)
     evolve: dict[type[Payload], Handler] = field(default_factory=dict)
@@ -92,16 +98,6 @@ class Tables:
     wildcards: dict[type[Payload], Handler] = field(default_factory=dict)  # family → reaction
     sync: list[str] = field(default_factory=list)
     after_commit: list[str] = field(default_factory=list)
-
-    def copy(self) -> Tables:
-        return Tables(
-            dict(self.decide),
-            dict(self.evolve),
-            dict(self.react),
-            dict(self.wildcards),
-            list(self.sync),
-            list(self.after_commit),
-        )
 
     def reactions(self) -> dict[type[Payload], Handler]:
         """Every reaction by message: a wildcard covers each evolved message of its family that has none of its own."""
@@ -114,27 +110,40 @@ class Tables:
         return covered | self.react
 
 
-def collect(cls: type, inherited: Tables, roles: tuple[str, ...]) -> Tables:
-    """The tables of a class: what it inherits, with what its own body declares put on top."""
-    tables = inherited.copy()
+def collect(cls: type, roles: tuple[str, ...]) -> Tables:
+    """The tables of a class: what its bases and mixins declare, with what its own body declares put on top."""
+    tables = Tables()
     names = _names_around_the_class()
+    for base in reversed(cls.__mro__):
+        _declare(tables, base, roles, names)
+    for answered, table in (("reacted to", tables.react), ("evolved by", tables.evolve)):
+        for both in tables.decide.keys() & table.keys():
+            raise DefinitionError(
+                f"{cls.__qualname__}: {both.__qualname__} is both decided ({tables.decide[both].name}) and {answered} "
+                f"({table[both].name}); a message has one of the two"
+            )
+    return tables
+
+
+def _declare(tables: Tables, cls: type, roles: tuple[str, ...], names: dict[str, Any]) -> None:
+    """Puts what the body of one class declares on top of what is there."""
     own: dict[tuple[str, type], str] = {}
     for name, method in vars(cls).items():
-        role = getattr(method, "__sourced_role__", None)
+        role = _role(method) or _role(getattr(method, "__func__", None))  # the latter to refuse a marked classmethod
         if role is None:
             continue
         where = f"{cls.__qualname__}.{name}"
         if role not in roles:
-            raise DefinitionError(
-                f"{where}: a {cls.__mro__[1].__name__} has no @{role} methods; it has {_listed(roles)}"
-            )
+            raise DefinitionError(f"{where}: there are no @{role} methods here; there are {_listed(roles)}")
         last = _check_shape(where, role, method)
         if role in ("sync", "after_commit"):
             methods: list[str] = getattr(tables, role)
             methods.extend([] if name in methods else [name])
             continue
         _forget(tables, name)
-        messages, envelope = _annotated(where, cls, method, last, names)
+        if not hasattr(method, "__sourced_messages__"):  # resolved once, where its names are at hand
+            method.__sourced_messages__ = _annotated(where, cls, method, last, names)
+        messages, envelope = method.__sourced_messages__
         handler = Handler(name, messages, envelope)
         for message in messages:
             earlier = own.setdefault((role, message), where)
@@ -143,12 +152,10 @@ def collect(cls: type, inherited: Tables, roles: tuple[str, ...]) -> Tables:
                     f"{where}: {message.__qualname__} is handled by {earlier} already; keep one @{role}"
                 )
             _table(where, role, message, tables)[message] = handler
-    for both in tables.decide.keys() & tables.react.keys():
-        raise DefinitionError(
-            f"{cls.__qualname__}: {both.__qualname__} is both decided ({tables.decide[both].name}) and reacted to "
-            f"({tables.react[both].name}); a message has one of the two"
-        )
-    return tables
+
+
+def _role(method: Any) -> Any:
+    return getattr(method, "__sourced_role__", None)
 
 
 def _table(where: str, role: str, message: type[Payload], tables: Tables) -> dict[type[Payload], Handler]:
@@ -175,6 +182,8 @@ def _forget(tables: Tables, name: str) -> None:
 
 def _check_shape(where: str, role: str, method: Any) -> Parameter:
     expected = _SHAPES[role]
+    if isinstance(method, classmethod | staticmethod):
+        raise DefinitionError(f"{where}: @{role} is for plain methods, found a {type(method).__name__}")
     parameters = list(signature(method).parameters.values())
     fits = all(p.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD) for p in parameters)
     if not fits or len(parameters) != len(expected):
@@ -198,9 +207,10 @@ def _annotated(
     annotation = parameter.annotation
     if annotation is Parameter.empty:
         raise DefinitionError(f"{where}: annotate {parameter.name!r} with the message it is for")
-    if isinstance(annotation, str):
+    function = unwrap(method)  # a decorated method keeps its annotations, but lives where its decorator does
+    while isinstance(annotation, str):
         try:
-            annotation = eval(annotation, method.__globals__, {**names, **_closure(method), **vars(cls)})
+            annotation = eval(annotation, function.__globals__, {**names, **_closure(function), **vars(cls)})
         except Exception as error:
             raise DefinitionError(
                 f"{where}: the annotation {parameter.annotation!r} cannot be resolved: {error}"
@@ -226,9 +236,17 @@ def _members(annotation: Any, envelope: bool = False) -> Iterator[tuple[Any, boo
 def _names_around_the_class() -> dict[str, Any]:
     """The local names at the class statement, so that classes made inside functions (tests!) resolve too."""
     frame = sys._getframe(1)
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "sourced":
+    while frame.f_back and (_is_ours(frame) or frame.f_code.co_name == "__init_subclass__"):
         frame = frame.f_back
-    return dict(frame.f_locals)
+    names = dict(frame.f_locals)
+    while frame.f_back and "__qualname__" in frame.f_locals:  # the body of a class around it
+        frame = frame.f_back
+        names = {**frame.f_locals, **names}
+    return names
+
+
+def _is_ours(frame: types.FrameType) -> bool:
+    return frame.f_globals.get("__name__", "").partition(".")[0] == "sourced"
 
 
 def _listed(roles: tuple[str, ...]) -> str:
@@ -237,7 +255,7 @@ def _listed(roles: tuple[str, ...]) -> str:
 
 def mentioned(method: Callable[..., Any]) -> Iterator[type[Payload]]:
     """The message classes a method's code names: an actor brings the events it yields along when it is registered."""
-    function = getattr(method, "__func__", method)
+    function = unwrap(getattr(method, "__func__", method))
     code = getattr(function, "__code__", None)
     if code is None:
         return

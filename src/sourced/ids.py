@@ -7,7 +7,8 @@ import random
 import time
 
 _luck = random.Random(os.urandom(32))
-os.register_at_fork(after_in_child=lambda: _luck.seed(os.urandom(32)))  # a fork must not repeat its parent's ids
+if hasattr(os, "register_at_fork"):  # a fork must not repeat its parent's ids
+    os.register_at_fork(after_in_child=lambda: _luck.seed(os.urandom(32)))
 
 
 def new_id() -> str:

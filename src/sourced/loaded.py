@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping
+from datetime import datetime
 from typing import Any, TypeVar
 
 from sourced.actor import Actor, Aggregate, Decision
@@ -27,6 +28,23 @@ class LoadedVerbs(Aggregate[S]):
         super().__init__(actor, stream)
         self._client = client
         self.pinned = pinned
+        self._logged: int | None = None  # the seq in the log, once decisions were only thought through on top of it
+
+    def decide(self, command: Command | Message[Any], *, now: datetime | None = None) -> Decision:
+        """What would follow from a command, applied here and stored nowhere; `execute` and `refresh` forget it."""
+        self._logged = self.seq if self._logged is None else self._logged
+        return super().decide(command, now=now)
+
+    def evolve(self, *messages: Message[Any]) -> S:
+        """The state with these applied, here and nowhere else; `execute` and `refresh` forget it."""
+        self._logged = self.seq if self._logged is None else self._logged
+        return super().evolve(*messages)
+
+    def _back_to_the_log(self) -> Program[None]:
+        if self._logged is not None:
+            seq, self._logged = self._logged, None
+            self.restart()
+            yield from foreground.catch_up(self._client._engine, self, seq)
 
     @verb
     def execute(
@@ -35,6 +53,7 @@ class LoadedVerbs(Aggregate[S]):
     ) -> Program[Decision]:  # fmt: skip
         """Decides a command and stores it with its events, atomically; then this state includes them."""
         engine: Engine = self._client._engine
+        yield from self._back_to_the_log()
         if expected_seq is not None and expected_seq != self.seq:
             raise Conflict(self.stream, expected=expected_seq, actual=self.seq)
         pinned = self.pinned or expected_seq is not None
@@ -43,13 +62,15 @@ class LoadedVerbs(Aggregate[S]):
 
     @verb
     def history(self) -> Program[list[Message[Any]]]:
-        """The messages this state is made of."""
-        records = yield from foreground.read(self._client._engine, self.stream, 0, self.seq)
+        """The stored messages this state is made of."""
+        seq = self.seq if self._logged is None else self._logged
+        records = yield from foreground.read(self._client._engine, self.stream, 0, seq)
         return self._client._engine.codec.decode_all(records)
 
     @verb
     def refresh(self) -> Program[list[Message[Any]]]:
         """Folds in what was stored since; the messages that were new."""
+        yield from self._back_to_the_log()
         records = yield from foreground.catch_up(self._client._engine, self)
         self.pinned = False
         return self._client._engine.codec.decode_all(records)

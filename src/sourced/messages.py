@@ -20,6 +20,8 @@ from sourced.errors import DefinitionError, Invalid
 P = TypeVar("P", bound="Payload")
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
 
+BROKEN_TEXT = "Expected text, got half a character"
+
 
 @dataclass(frozen=True, slots=True)
 class Spec:
@@ -145,7 +147,7 @@ def parse(cls: type[P], data: Mapping[str, Any]) -> P:
     """
     try:
         return msgspec.convert(data, cls, strict=False)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
         if not isinstance(data, Mapping):
             raise Invalid(cls.__qualname__, {"": _plain(error)}) from None
         raise Invalid(cls.__qualname__, _field_errors(cls, data, strict=False) or {"": _plain(error)}) from None
@@ -153,7 +155,7 @@ def parse(cls: type[P], data: Mapping[str, Any]) -> P:
 
 def check(payload: Payload, error: msgspec.ValidationError | None = None) -> None:
     """Raises `Invalid` when a payload that was built in code holds something its fields do not allow."""
-    data = {f.name: getattr(payload, f.name) for f in struct_fields(type(payload))}
+    data = {f.encode_name: getattr(payload, f.name) for f in struct_fields(type(payload))}
     found = _field_errors(type(payload), msgspec.to_builtins(data), strict=True)
     if found or error:
         raise Invalid(type(payload).__qualname__, found or {"": _plain(error)})  # type: ignore[arg-type]
@@ -168,12 +170,14 @@ def _field_errors(cls: type[Payload], data: Mapping[str, Any], *, strict: bool) 
             continue
         try:
             msgspec.convert(data[each.encode_name], each.type, strict=strict)
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, UnicodeEncodeError) as error:
             errors[each.name] = _plain(error)
     return errors
 
 
 def _plain(error: Exception) -> str:
     """msgspec's sentence without its markup; the path stays where it says more than the field's own name."""
+    if isinstance(error, UnicodeEncodeError):
+        return BROKEN_TEXT
     sentence, _, path = str(error).replace("`", "").partition(" - at $")
     return f"{sentence} at {path}" if path else sentence

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from inspect import iscoroutinefunction, signature
 from typing import Any
 
 from sourced.actions import Failure, Park, Policy, RetryAt, Stop, Verdict
@@ -32,7 +33,10 @@ class Exponential:
 
     def __call__(self, after: float, attempt: int) -> float:
         first = after if self.after is None else self.after
-        return min(self.ceiling, first * self.factor ** min(attempt - 1, 1_000))
+        try:
+            return min(self.ceiling, first * float(self.factor) ** (attempt - 1))
+        except OverflowError:
+            return self.ceiling if first else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +51,16 @@ class Retry:
     then: Policy = field(default_factory=Park)
 
     def __post_init__(self) -> None:
-        if self.times < 0:
-            raise DefinitionError(f"Retry: expected times to be 0 or more, found {self.times}")
-        for name in ("backoff", "then"):
-            check_policy(f"Retry({name}=…)", getattr(self, name))
+        if not isinstance(self.times, int) or self.times < 0:
+            raise DefinitionError(f"Retry: expected times to be a whole number from 0, found {self.times!r}")
+        if not isinstance(self.after, timedelta | int | float) or as_delta(self.after) < timedelta():
+            raise DefinitionError(f"Retry: expected after to be seconds or a timedelta, from 0, found {self.after!r}")
+        _check_callable("Retry(backoff=…)", self.backoff, "seconds, attempt")
+        _check_callable("Retry(then=…)", self.then, "failure")
+        if self.on_retry is not None:
+            _check_callable("Retry(on_retry=…)", self.on_retry, "failure, at")
+        if self.on_stop is not None:
+            _check_callable("Retry(on_stop=…)", self.on_stop, "failure")
 
     def __call__(self, failure: Failure) -> Verdict:
         if failure.attempts > self.times:
@@ -65,8 +75,24 @@ class Retry:
 
 
 def check_policy(subject: str, policy: object) -> None:
-    if not callable(policy):
-        raise DefinitionError(f"{subject}: expected something that can be called with a failure, found {policy!r}")
+    _check_callable(subject, policy, "failure")
+
+
+def _check_callable(subject: str, found: object, parameters: str) -> None:
+    """Refuses what would fail, or be passed over, only once something else has failed."""
+    wanted = f"{subject}: expected a plain function of ({parameters})"
+    if isinstance(found, type):
+        raise DefinitionError(f"{wanted}, found the class {found.__qualname__}; make one of it: {found.__qualname__}()")
+    if not callable(found):
+        raise DefinitionError(f"{wanted}, found {found!r}")
+    if iscoroutinefunction(found) or iscoroutinefunction(getattr(found, "__call__", None)):  # noqa: B004
+        raise DefinitionError(f"{wanted}, found {found!r}, which is async")
+    try:
+        signature(found).bind(*parameters.split(", "))
+    except TypeError as error:
+        raise DefinitionError(f"{wanted}, found {found!r}: {error}") from None
+    except ValueError:
+        pass  # written in C: it does not say what it takes
 
 
 def judge(policy: Policy, failure: Failure) -> Verdict:

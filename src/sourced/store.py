@@ -22,7 +22,7 @@ from typing import Literal, Protocol, TypeAlias
 import msgspec
 
 from sourced.codec import Record
-from sourced.errors import Conflict, Duplicate
+from sourced.errors import Conflict, Duplicate, Invalid
 from sourced.ops import AsyncConnection, Connection, Op
 
 SHARDS = 64
@@ -50,6 +50,14 @@ class Entry(msgspec.Struct, frozen=True):
     records: tuple[Record, ...]
     expected_seq: int | None = None
 
+    def __post_init__(self) -> None:
+        for record in self.records:
+            if record.stream != self.stream:
+                found = f"expected messages of {self.stream!r}, found one of {record.stream!r}"
+                raise Invalid("Entry", {"stream": found})
+        if len({record.id for record in self.records}) < len(self.records):
+            raise Invalid("Entry", {"records": "expected messages with different ids, found one twice"})
+
 
 Outcome: TypeAlias = "tuple[Record, ...] | Conflict | Duplicate"
 """What became of an entry: its records with their seqs and positions, or why nothing of it was stored."""
@@ -61,6 +69,10 @@ class Range(msgspec.Struct, frozen=True):
     stream: str
     after: int = 0
     upto: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.after < 0 or (self.upto is not None and self.upto < 0):
+            raise Invalid("Range", {"after, upto": f"expected 0 or more, found {self.after}, {self.upto}"})
 
 
 class StreamState(msgspec.Struct, frozen=True):
@@ -121,6 +133,11 @@ class Straggler(msgspec.Struct, frozen=True):
     reason: str = ""
     message_id: str = ""
     since: datetime | None = None
+
+    @property
+    def suspected(self) -> bool:
+        """Something in it failed, so its messages are handled one at a time, and the right one is blamed."""
+        return self.attempts > 1 or bool(self.error)
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -266,7 +283,7 @@ class Store(Protocol):
         ...
 
     def release(self, claim: Claim) -> Op[None]:
-        """Gives the leases back with nothing done."""
+        """Gives the leases back with nothing done: the attempts that were counted for the claim were not made."""
         ...
 
     def straggle(self, stragglers: Sequence[Straggler]) -> Op[None]:
@@ -281,7 +298,9 @@ class Store(Protocol):
 
     # -- the schedule
 
-    def schedule(self, scheduled: Sequence[Scheduled]) -> Op[None]: ...
+    def schedule(self, scheduled: Sequence[Scheduled]) -> Op[None]:
+        """Messages wait here until they are due; one that waits already stays as it is."""
+        ...
 
     def promote(self, now: datetime, limit: int = 100) -> Op[list[Record]]:
         """Moves what is due into the log, by due time, then as it was scheduled; sets aside what cannot be read."""

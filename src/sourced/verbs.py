@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine
+from types import MethodType
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 from sourced.runtime.engine import Engine
@@ -37,7 +38,15 @@ class verb(Generic[P, T]):  # noqa: N801  (it is used as a decorator)
     """A method written as a program: a plain method on a `Blocking` owner, a coroutine method on an `Awaiting` one."""
 
     def __init__(self, program: Callable[Concatenate[Any, P], Program[T]]) -> None:
-        self.program = program
+        @functools.wraps(program)
+        def here(owner: Any, *args: P.args, **kwargs: P.kwargs) -> Any:
+            return owner._perform(program(owner, *args, **kwargs))
+
+        @functools.wraps(program)
+        async def awaited(owner: Any, *args: P.args, **kwargs: P.kwargs) -> Any:
+            return await owner._perform(program(owner, *args, **kwargs))
+
+        self.here, self.awaited = here, awaited
         functools.update_wrapper(self, program)  # type: ignore[arg-type]
 
     @overload
@@ -49,9 +58,4 @@ class verb(Generic[P, T]):  # noqa: N801  (it is used as a decorator)
     def __get__(self, owner: Any, cls: Any = None) -> Any:
         if owner is None:
             return self
-
-        @functools.wraps(self.program)
-        def bound(*args: P.args, **kwargs: P.kwargs) -> Any:
-            return owner._perform(self.program(owner, *args, **kwargs))
-
-        return bound
+        return MethodType(self.awaited if isinstance(owner, Awaiting) else self.here, owner)

@@ -53,10 +53,9 @@ class _Listener:
     async def wait_async(self, seconds: float) -> bool:
         event = asyncio.Event()
         self._waiting = (asyncio.get_running_loop(), event)
-        if self._flag.is_set():
-            event.set()
         try:
-            await asyncio.wait_for(event.wait(), seconds)
+            if not self._flag.is_set():
+                await asyncio.wait_for(event.wait(), seconds)
         except TimeoutError:
             return False
         finally:

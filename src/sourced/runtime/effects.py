@@ -8,16 +8,16 @@ from typing import Any
 from sourced.actions import Ack, Action, AfterCommit, Append, Park, RetryAt, Schedule, Send, Stop, Sync, Verdict
 from sourced.codec import Record
 from sourced.envelope import Message
-from sourced.errors import Conflict
+from sourced.errors import Conflict, Duplicate
 from sourced.ops import Call, Op
 from sourced.runtime.engine import Engine
-from sourced.store import Entry, Scheduled, Store
+from sourced.store import Entry, Outcome, Scheduled, Store
 
 
 class Effects:
     """Filled message by message; a message whose actions are wrong leaves no trace."""
 
-    __slots__ = ("acked", "after", "entries", "scheduled", "sent", "syncs")
+    __slots__ = ("acked", "acked_at", "after", "entries", "scheduled", "sent", "syncs")
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
@@ -25,7 +25,7 @@ class Effects:
         self.scheduled: list[Scheduled] = []
         self.syncs: list[Sync] = []
         self.after: list[AfterCommit] = []
-        self.acked = 0
+        self.acked = self.acked_at = 0  # the seq and the position everything is done through
 
     @property
     def simple(self) -> bool:
@@ -45,7 +45,7 @@ class Effects:
         self.scheduled += new.scheduled
         self.syncs += new.syncs
         self.after += new.after
-        self.acked = max(self.acked, new.acked)
+        self.acked, self.acked_at = max(self.acked, new.acked), max(self.acked_at, new.acked_at)
         return None
 
     def _add(self, action: Action, source: Message[Any], engine: Engine) -> None:
@@ -70,7 +70,7 @@ class Effects:
         elif isinstance(action, Ack):
             if action.message.stream != source.stream:
                 raise TypeError(f"Ack: expected a message of {source.stream!r}, found one of {action.message.stream!r}")
-            self.acked = max(self.acked, action.message.seq)
+            self.acked, self.acked_at = max((self.acked, self.acked_at), (action.message.seq, action.message.position))
         else:
             raise TypeError(f"expected an action, found {action!r}; see sourced.actions for what there is")
 
@@ -92,46 +92,47 @@ def caused(source: Message[Any], messages: Iterable[Message[Any]]) -> Iterable[M
     return (source.correlate(m) if m.causation_id == m.id and m.id != source.id else m for m in messages)
 
 
-def by_stream(records: Iterable[Record]) -> list[Entry]:
-    """Records as entries that go to the end of their streams, whatever that is by then."""
-    streams: dict[str, list[Record]] = {}
-    for record in records:
-        streams.setdefault(record.stream, []).append(record)
-    return [Entry(stream, tuple(rows)) for stream, rows in streams.items()]
+def each_alone(records: Iterable[Record]) -> list[Entry]:
+    """Records that go to the end of their streams; one that is there already takes none of the others with it."""
+    return [Entry(record.stream, (record,)) for record in records]
 
 
-def carry_out(store: Store, effects: Effects) -> Op[list[Record]]:
+def refusal(entry: Entry, outcome: Outcome) -> Conflict | Duplicate | None:
+    """Why an append was not made. One that is stored already as a whole was made before; a part of it is not enough."""
+    if isinstance(outcome, tuple) or (isinstance(outcome, Duplicate) and len(outcome.ids) == len(entry.records)):
+        return None
+    return outcome
+
+
+def carry_out(store: Store, effects: Effects) -> Op[None]:
     """All of one stream's effects; raises when any part of them cannot be."""
-    stored: list[Record] = []
     if effects.entries:
-        for outcome in (yield from store.append(effects.entries)):
-            if isinstance(outcome, Conflict):
-                raise outcome
-            stored += outcome if isinstance(outcome, tuple) else outcome.records
+        outcomes = yield from store.append(effects.entries)
+        for refused in filter(None, map(refusal, effects.entries, outcomes)):
+            raise refused
     if effects.sent:
-        yield from store.append(by_stream(effects.sent))
+        yield from store.append(each_alone(effects.sent))
     if effects.scheduled:
         yield from store.schedule(effects.scheduled)
     for sync in effects.syncs:
         yield Call(sync.work)
-    return stored
 
 
-def carry_out_together(store: Store, many: Iterable[Effects]) -> Op[set[Effects]]:
-    """The simple effects of many streams, in one statement for each kind; those that met a conflict come back."""
+def carry_out_together(store: Store, many: Iterable[Effects]) -> Op[dict[Effects, Conflict | Duplicate]]:
+    """The simple effects of many streams, in one statement for each kind; those that were refused come back."""
     many = list(many)
     owners = [effects for effects in many if effects.entries]
-    conflicted: set[Effects] = set()
+    refused: dict[Effects, Conflict | Duplicate] = {}
     if owners:
         outcomes = yield from store.append([effects.entries[0] for effects in owners])
-        conflicted = {
-            effects for effects, outcome in zip(owners, outcomes, strict=True) if isinstance(outcome, Conflict)
-        }
-    through = [effects for effects in many if effects not in conflicted] if conflicted else many
+        for effects, outcome in zip(owners, outcomes, strict=True):
+            if why := refusal(effects.entries[0], outcome):
+                refused[effects] = why
+    through = [effects for effects in many if effects not in refused] if refused else many
     sent = [record for effects in through for record in effects.sent]
     if sent:
-        yield from store.append(by_stream(sent))
+        yield from store.append(each_alone(sent))
     scheduled = [each for effects in through for each in effects.scheduled]
     if scheduled:
         yield from store.schedule(scheduled)
-    return conflicted
+    return refused

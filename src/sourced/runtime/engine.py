@@ -19,7 +19,7 @@ from sourced.clock import Clock
 from sourced.codec import Codec, Record
 from sourced.envelope import Message
 from sourced.errors import DefinitionError, NotKnown, UnknownGroup
-from sourced.messages import Payload
+from sourced.messages import Event, Payload
 from sourced.notifier import Notifier
 from sourced.policy import check_policy
 from sourced.reactor import Memo, Reactor
@@ -43,7 +43,7 @@ class Router:
         known = self._reactors.get(thing.group)
         if known is not None and (thing is known or thing is type(known)):
             return
-        reactor = thing() if isinstance(thing, type) else thing
+        reactor = _made(thing) if isinstance(thing, type) else thing
         if known is not None:
             raise DefinitionError(
                 f"two reactors share the group {reactor.group!r}: {_where(known)} and {_where(reactor)}; "
@@ -60,8 +60,9 @@ class Router:
             raise DefinitionError(f"{_where(reactor)} handles no messages; give it methods or `handles`")
         if reactor.errors is not None:
             check_policy(f"{_where(reactor)}.errors", reactor.errors)
+        start = _pinned(reactor)
         self._codec.learn(*reactor.messages())
-        self.starts[reactor.group] = _pinned(reactor)
+        self.starts[reactor.group] = start
         self._reactors[reactor.group] = reactor
         for command in decided:
             assert isinstance(reactor, Actor)
@@ -78,6 +79,8 @@ class Router:
         return self._reactors[name]
 
     def actor(self, cls: type[Actor[Any]]) -> Actor[Any]:
+        if not (isinstance(cls, type) and issubclass(cls, Actor)):
+            raise NotKnown(f"expected the class of a registered actor, found {cls!r}")
         for reactor in self._reactors.values():
             if type(reactor) is cls:
                 return reactor
@@ -87,7 +90,10 @@ class Router:
         actor = self._deciders.get(command)
         if actor is None:
             known = ", ".join(sorted(each.__qualname__ for each in self._deciders)) or "none"
-            raise NotKnown(f"no registered actor decides {command.__qualname__}; decided here are: {known}")
+            hint = "register the actor with a @decide method for it"
+            if issubclass(command, Event):
+                hint = "an event is nobody's to decide: store it with app.append(…) or app.dispatch(…)"
+            raise NotKnown(f"no registered actor decides {command.__qualname__}; {hint}; decided here are: {known}")
         return actor
 
 
@@ -144,6 +150,16 @@ class Engine:
         return frozenset(name for message in reactor.handles for name in message.__sourced__.names)
 
 
+def _made(cls: type[Reactor]) -> Reactor:
+    try:
+        return cls()
+    except TypeError as error:
+        name = cls.__qualname__
+        raise DefinitionError(
+            f"{name}() failed: {error}; register one that you made: app.register({name}(…))"
+        ) from error
+
+
 def _pinned(reactor: Reactor) -> Any:
     """Where a reactor starts, asked once, when it is registered."""
     wanted = reactor.start_from() if callable(reactor.start_from) else reactor.start_from
@@ -162,7 +178,17 @@ def committed(engine: Engine, hooks: Iterable[AfterCommit]) -> Iterator[Work]:
 
 
 def _notify(engine: Engine) -> Work:
-    engine.notifier.notify()
+    try:
+        engine.notifier.notify()
+    except Exception:
+        log.exception("nobody was woken up; what was committed is found when they next look")
+    yield from ()
+
+
+def remembered(engine: Engine, reactor: Reactor, memos: Iterable[Memo]) -> Work:
+    """Keeps states for the next time, once what they are made of is durable."""
+    for memo in memos:
+        engine.memos.keep(reactor, memo)
     yield from ()
 
 

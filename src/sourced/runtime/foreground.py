@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,9 +14,12 @@ from sourced.codec import Record
 from sourced.envelope import Message
 from sourced.errors import Conflict, Duplicate, StillWaiting
 from sourced.ops import Call, Op
-from sourced.runtime.engine import Engine, committed, stored
+from sourced.runtime.engine import Engine, committed, remembered, stored
 from sourced.runtime.programs import Afterwards, Await, Program, Transact
 from sourced.store import Entry, Range, Scheduled, shard_of
+
+
+LOOK_AGAIN = 0.1  # seconds: what a lost wake-up costs one who waits
 
 
 def read(engine: Engine, stream: str, after: int = 0, upto: int | None = None) -> Program[Sequence[Record]]:
@@ -26,7 +30,11 @@ def read(engine: Engine, stream: str, after: int = 0, upto: int | None = None) -
 def catch_up(engine: Engine, aggregate: Aggregate[Any], upto: int | None = None) -> Program[Sequence[Record]]:
     """Folds what was stored since; the records that were new."""
     records = yield from read(engine, aggregate.stream, aggregate.seq, upto)
-    aggregate.feed(records, engine.codec)
+    try:
+        aggregate.feed(records, engine.codec)
+    except BaseException:
+        aggregate.restart()  # states change in place: half of the news may be in it
+        raise
     return records
 
 
@@ -43,21 +51,21 @@ def execute(
             yield from catch_up(engine, aggregate)
         place, loaded = aggregate.seq, True
         try:
-            decision = yield from _decide_and_store(engine, aggregate, source)
-        except Conflict:
+            decision, hooks = yield from _decide_and_store(engine, aggregate, source)
+        except (Exception, KeyboardInterrupt, asyncio.CancelledError) as error:
             yield from _back_to(engine, aggregate, place, pinned)
-            if pinned or not tries_left:
-                raise
-        except Exception:
-            yield from _back_to(engine, aggregate, place, pinned)
-            if pinned or aggregate.seq == place or not tries_left:
+            outdated = isinstance(error, Conflict) or (isinstance(error, Exception) and aggregate.seq != place)
+            if pinned or not outdated or not tries_left:
                 raise  # it was up to date, so the answer stands
         else:
+            yield Afterwards([*committed(engine, hooks)])
             return decision
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-def _decide_and_store(engine: Engine, aggregate: Aggregate[Any], source: Message[Any]) -> Program[Decision]:
+def _decide_and_store(
+    engine: Engine, aggregate: Aggregate[Any], source: Message[Any]
+) -> Program[tuple[Decision, list[AfterCommit]]]:
     actor, place = aggregate.owner, aggregate.seq
     aggregate.seq += 1  # the command's own place
     command = replace(source, seq=aggregate.seq)
@@ -66,9 +74,8 @@ def _decide_and_store(engine: Engine, aggregate: Aggregate[Any], source: Message
     closing = list(actor.closing_with(aggregate.state, batch))
     records = engine.encode([command], settled_by=(actor.group,)) + engine.encode(events)
     kept = yield Transact(_store(engine, Entry(aggregate.stream, records, place), closing))
-    yield Afterwards([*committed(engine, [hook for hook in closing if isinstance(hook, AfterCommit)])])
     decided, *followed = stored([command, *events], kept)
-    return Decision(decided, followed)
+    return Decision(decided, followed), [hook for hook in closing if isinstance(hook, AfterCommit)]
 
 
 def _store(engine: Engine, entry: Entry, closing: Sequence[Action]) -> Op[tuple[Record, ...]]:
@@ -102,7 +109,7 @@ def execute_routed(engine: Engine, source: Message[Any], *, expected_seq: int | 
         if memo.head.seq != expected_seq:
             raise Conflict(source.stream, expected=expected_seq or 0, actual=memo.head.seq)
     decision = yield from execute(engine, memo.head, source, loaded=pinned or memo.head.seq > 0, pinned=pinned)
-    engine.memos.keep(actor, memo)
+    yield Afterwards([remembered(engine, actor, [memo])])
     return decision
 
 
@@ -140,7 +147,7 @@ def wait_for(engine: Engine, message_id: str, seconds: float) -> Program[None]:
             left = deadline - engine.clock.elapsed()
             if left <= 0:
                 raise StillWaiting(message_id, waiting, seconds)
-            yield Await(listener, min(left, 1.0))
+            yield Await(listener, min(left, LOOK_AGAIN))
 
 
 def _waiting_for(engine: Engine, message_id: str) -> Op[Mapping[str, str]]:
@@ -148,7 +155,7 @@ def _waiting_for(engine: Engine, message_id: str) -> Op[Mapping[str, str]]:
     story = yield from engine.store.trace(message_id)
     record = next((record for record in story if record.id == message_id), None)
     if record is None:
-        return {"the schedule": "it is not in the log yet"}
+        return (yield from _not_stored(engine, message_id))
     waiting: dict[str, str] = {}
     groups = {group.name: group for group in (yield from engine.store.groups())}
     shard = shard_of(record.stream, engine.store.shards)
@@ -163,5 +170,13 @@ def _waiting_for(engine: Engine, message_id: str) -> Op[Mapping[str, str]]:
             waiting[group.name] = f"stream {record.stream!r} is {why} since seq {behind.from_seq}: {behind.error}"
         elif group.start < record.position and come.get(shard, group.start) < record.position:
             stopped = f"the group was stopped: {group.reason}"
-            waiting[group.name] = stopped if group.status == "stopped" else "nobody has come to it yet"
+            free = "nobody has come to it yet; is a worker running, or did anybody call drain()?"
+            waiting[group.name] = stopped if group.status == "stopped" else free
     return waiting
+
+
+def _not_stored(engine: Engine, message_id: str) -> Op[Mapping[str, str]]:
+    for each in (yield from engine.store.scheduled()):
+        if each.record.id == message_id:
+            return {"the schedule": f"it was set aside: {each.error}" if each.error else f"it is due at {each.at}"}
+    return {"the log": "no message with this id is stored"}

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from sourced.errors import NeedsAwait
 from sourced.notifier import Listener
-from sourced.ops import AsyncConnection, Connection, Op, finish, run, run_async
+from sourced.ops import AsyncConnection, Connection, Op, finish, run, run_async, savepoint
 from sourced.store import Store
 
 T = TypeVar("T")
@@ -157,9 +157,9 @@ def transacting_async(store: Store) -> Callable[[Op[Any]], Awaitable[Any]]:
 
 
 def joining(connection: Connection) -> Callable[[Op[Any]], Any]:
-    """Every op in the one transaction that is already open."""
-    return lambda op: run(op, connection)
+    """Every op in the one transaction that is already open; one that fails is undone, and the transaction goes on."""
+    return lambda op: run(savepoint(op), connection)
 
 
 def joining_async(connection: AsyncConnection) -> Callable[[Op[Any]], Awaitable[Any]]:
-    return lambda op: run_async(op, connection)
+    return lambda op: run_async(savepoint(op), connection)

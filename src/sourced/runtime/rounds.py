@@ -23,7 +23,7 @@ from sourced.ops import Call, Op, savepoint
 from sourced.policy import judge
 from sourced.reactor import Delivery, Reactor
 from sourced.runtime.effects import carry_out, carry_out_together
-from sourced.runtime.engine import Engine, committed, log
+from sourced.runtime.engine import Engine, committed, log, remembered
 from sourced.runtime.programs import Afterwards, Invoke, Program, Transact, Work
 from sourced.runtime.slice import Slice
 from sourced.store import Claim, Lease, Move, Range, Straggler, shard_of
@@ -46,21 +46,23 @@ class Round:
         self.limit = reactor.batch_size or engine.batch
         self.types = engine.types(reactor)
         self.scanned: dict[int, int] = {}  # shard → how far it has been looked through
+        self.counted: list[Straggler] = []  # whose attempt was written down before it is made
 
-    def program(self) -> Program[int]:
-        """How many messages were dealt with; 0 when there is nothing to do for this group now."""
+    def program(self) -> Program[int | None]:
+        """How many messages were dealt with; None when there is nothing to do for this group now."""
         claim: Claim = yield Transact(self.claim())
         if not claim.leases:
-            return 0
+            return None
         try:
             slices: list[Slice] = yield Transact(self.load(claim))
             yield from self.handle(slices)
             yield from self.settle(claim, slices)
         except Fenced as fenced:
             log.info("%s", fenced)
-            return 1  # nothing was changed; whoever holds the lease now goes on
+            yield Transact(self.give_back(claim))
+            return 0  # nothing was changed; whoever holds the lease now goes on
         except (Exception, KeyboardInterrupt, asyncio.CancelledError):
-            yield Transact(self.store.release(claim))
+            yield Transact(self.give_back(claim))
             raise
         return sum(len(one.deliveries) for one in slices)
 
@@ -70,48 +72,65 @@ class Round:
         until = self.now + self.engine.lease
         return self.store.claim(self.reactor.group, self.owner, now=self.now, until=until, limit=self.limit)
 
+    def give_back(self, claim: Claim) -> Op[None]:
+        """Nobody failed, so no attempt counts."""
+        return self.store.release(replace(claim, due=(*claim.due, *self.counted)))
+
     # -- load --------------------------------------------------------------------------------------------------------
 
     def load(self, claim: Claim) -> Op[list[Slice]]:
         """What is pending and what is due again, as slices."""
         leases = {lease.shard: lease for lease in claim.leases}
-        pending = yield from self.load_pending(claim, leases)
-        stragglers = yield from self.load_stragglers(claim, leases)
-        return pending + stragglers
+        pending = yield from self.store.pending(self.reactor.group, claim.leases, self.types, self.limit)
+        records, self.scanned = list(pending.records), dict(pending.scanned)
+        careful = [s for s in claim.due if leases[self.shard(s.stream)].careful]
+        others = [s for s in claim.due if not leases[self.shard(s.stream)].careful]
+        slices = yield from self.load_careful(careful, records, leases)
+        slices += yield from self.load_pending(records, leases)
+        slices += yield from self.load_stragglers([s for s in others if s.suspected], leases, limit=1)
+        slices += yield from self.load_stragglers([s for s in others if not s.suspected], leases, limit=self.limit)
+        return slices
 
-    def load_pending(self, claim: Claim, leases: dict[int, Lease]) -> Op[list[Slice]]:
-        busy = {self.shard(s.stream) for s in claim.due if leases[self.shard(s.stream)].careful}  # one thing at a time
-        looking = [lease for lease in claim.leases if lease.shard not in busy]
-        pending = yield from self.store.pending(self.reactor.group, looking, self.types, self.limit)
-        self.scanned = {lease.shard: lease.checkpoint for lease in claim.leases} | pending.scanned
+    def load_careful(self, due: list[Straggler], records: list[Record], leases: dict[int, Lease]) -> Op[list[Slice]]:
+        """One thing at a time: a straggler's message goes first when it is older than the next one of its shard."""
+        following = {self.shard(record.stream): record for record in records} if due else {}
+        looked, before = self.scanned, {shard: record.position - 1 for shard, record in following.items()}
+        self.scanned = looked | before
+        slices = yield from self.load_stragglers(due, leases, limit=1)
+        for one in slices:
+            shard = one.lease.shard
+            if shard in following and one.deliveries:
+                records.remove(following.pop(shard))
+            elif shard in following:
+                one.limit = 0  # it goes on waiting, since its shard goes on without it
+        self.scanned |= {shard: looked[shard] for shard in following}
+        return slices
+
+    def load_pending(self, records: list[Record], leases: dict[int, Lease]) -> Op[list[Slice]]:
         slices: dict[str, Slice] = {}
-        for record in pending.records:
+        for record in records:
             one = slices.get(record.stream)
             if one is None:
                 one = slices[record.stream] = self.slice(leases, record.stream, self.limit + 1)
             self.deliver(one, record, one.lease.high)
         for one in slices.values():
             if one.lease.careful:  # a round died here: the attempt is written down before it is made
-                one.straggler = replace(self.straggler(one, 0), attempts=1, running=True)
-        suspects = [one.straggler for one in slices.values() if one.straggler]
-        if suspects:
-            yield from self.store.straggle(suspects)
+                one.straggler = replace(self.straggler(one, 0), attempts=1)
+        self.counted = [one.straggler for one in slices.values() if one.straggler]
+        if self.counted:
+            yield from self.store.straggle([replace(each, running=True) for each in self.counted])
         return list(slices.values())
 
-    def load_stragglers(self, claim: Claim, leases: dict[int, Lease]) -> Op[list[Slice]]:
+    def load_stragglers(self, due: list[Straggler], leases: dict[int, Lease], limit: int) -> Op[list[Slice]]:
         slices: list[Slice] = []
-        # what has failed before goes one message at a time, so that the right one is blamed
-        for alone in (True, False):
-            due = [s for s in claim.due if (s.attempts > 1 or leases[self.shard(s.stream)].careful > 0) is alone]
-            limit = 1 if alone else self.limit
-            found = (yield from self.store.straggling(due, self.types, self.scanned, limit)) if due else []
-            for straggler, records in zip(due, found, strict=True):
-                one = self.slice(leases, straggler.stream, limit, straggler)
-                slices.append(one)
-                for record in records:
-                    self.deliver(one, record, straggler.live_after)
-                if straggler.running and one.deliveries:
-                    self.judge_the_dead(one, straggler)
+        found = (yield from self.store.straggling(due, self.types, self.scanned, limit)) if due else []
+        for straggler, records in zip(due, found, strict=True):
+            one = self.slice(leases, straggler.stream, limit, straggler)
+            slices.append(one)
+            for record in records:
+                self.deliver(one, record, straggler.live_after)
+            if straggler.running and one.deliveries:
+                self.judge_the_dead(one, straggler)
         return slices
 
     def slice(self, leases: dict[int, Lease], stream: str, limit: int, straggler: Straggler | None = None) -> Slice:
@@ -150,10 +169,11 @@ class Round:
             yield Invoke([self.attend(one) for one in unfinished])
             unfinished = [one for one in unfinished if not one.finished]
         for one in slices:
+            if one.done:
+                with self.blaming(one):
+                    one.effects.add(self.reactor.closing(one.memo), one.deliveries[0].message, self.engine)
             if one.error and self.raise_errors:
                 raise one.error
-            if one.done:
-                one.effects.add(self.reactor.closing(one.memo), one.deliveries[0].message, self.engine)
 
     def remember(self, slices: list[Slice]) -> Op[None]:
         """Brings every memo to where its slice goes on: one statement for the histories of all streams."""
@@ -174,6 +194,7 @@ class Round:
     def attend(self, one: Slice) -> Work:
         """Hands a slice's messages to the reactor, one after the other."""
         for delivery in one.rest():
+            before = one.memo.batch.mark()
             try:
                 if one.unreadable and delivery is one.deliveries[-1]:
                     raise one.unreadable
@@ -183,10 +204,12 @@ class Round:
                         actions = yield actions
                     asked = one.effects.add(actions, delivery.message, self.engine) if actions else None
                     if asked:
+                        one.drop(before)
                         soonest = self.now + timedelta(milliseconds=1)  # asking for "now" must not spin
                         one.verdict = RetryAt(max(asked.at, soonest)) if isinstance(asked, RetryAt) else asked
                         return
             except Exception as error:
+                one.drop(before)
                 self.failed(one, error)
                 return
             one.done += 1
@@ -222,12 +245,10 @@ class Round:
     def settle(self, claim: Claim, slices: list[Slice]) -> Program[None]:
         """The transaction, and what comes after its commit."""
         yield Transact(self.settlement(claim, slices))
-        for one in slices:
-            if one.verdict is None and one.deferred is None:
-                self.engine.memos.keep(self.reactor, one.memo)
-        yield Afterwards(
-            [*committed(self.engine, [hook for one in slices if one.settled for hook in one.effects.after])]
-        )
+        memos = [one.memo for one in slices if one.verdict is None and one.deferred is None]
+        hooks = [hook for one in slices if one.settled for hook in one.effects.after]
+        yield Afterwards([*committed(self.engine, hooks)])
+        yield Afterwards([remembered(self.engine, self.reactor, memos)])  # not before: the hooks look at these states
 
     def settlement(self, claim: Claim, slices: list[Slice]) -> Op[None]:
         """Everything the round has to say, in one transaction that the fence guards."""
@@ -248,29 +269,30 @@ class Round:
 
     def carry_out(self, slices: list[Slice]) -> Op[None]:
         together = {one.effects: one for one in slices if one.effects.simple}
-        for effects in (yield from carry_out_together(self.store, together)):
-            self.defer(together[effects])
+        refused = yield from carry_out_together(self.store, together)
+        for effects, refusal in refused.items():
+            self.unsettled(together[effects], refusal)
         for one in slices:
             if one.effects.simple:
                 continue
             try:
                 yield from savepoint(carry_out(self.store, one.effects))
-            except Conflict:
-                self.defer(one)
             except Exception as error:
-                if self.raise_errors or isinstance(error, NeedsAwait):
-                    raise
                 self.unsettled(one, error)
 
-    def defer(self, one: Slice) -> None:
-        """Somebody else wrote to the stream meanwhile: it is handled anew, with fresh history, in the next round."""
-        attempts = one.straggler.attempts - 1 if one.straggler else 0
-        one.deferred = replace(self.straggler(one, 0), attempts=attempts)
-
     def unsettled(self, one: Slice, error: Exception) -> None:
-        """A sync block failed: among several messages nobody knows whose it was, so each is tried alone first."""
-        if one.done > 1:
-            one.deferred = replace(self.straggler(one, 0), attempts=1, error=described(error))
+        """What the slice asked for could not be stored.
+
+        When somebody else wrote to its stream meanwhile, it is handled anew in the next round, with fresh history, a
+        few times. After anything else nobody knows which of its messages is to blame, so each is tried alone first.
+        """
+        tried = one.straggler.attempts if one.straggler else 1
+        if isinstance(error, Conflict) and tried < self.engine.tries:
+            one.deferred = replace(self.straggler(one, 0), attempts=tried)
+        elif self.raise_errors or isinstance(error, NeedsAwait):
+            raise error
+        elif one.done > 1:
+            one.deferred = replace(self.straggler(one, 0), error=described(error))
         else:
             one.undo()
             self.failed(one, error)
@@ -291,11 +313,16 @@ class Round:
             return replace(row, parked=isinstance(one.verdict, Park), reason=one.verdict.reason)
         last = one.deliveries[-1].message.seq if one.deliveries else 0
         lags = one.straggler is not None and (
-            len(one.deliveries) >= one.limit or self.scanned[one.lease.shard] < one.lease.high
+            len(one.deliveries) >= one.limit
+            or self.scanned[one.lease.shard] < max(one.lease.high, one.straggler.live_after)
         )
+        if one.straggler and lags and not one.deliveries:
+            return replace(one.straggler, attempts=one.straggler.attempts - 1)
         if lags or one.effects.acked > last:
             row = self.straggler(one, 0)
-            return replace(row, from_seq=max(row.from_seq, last + 1, one.effects.acked + 1))
+            from_seq = max(last, one.effects.acked) + 1
+            hunted = one.straggler.error if one.straggler and one.straggler.attempts == 1 else ""
+            return replace(row, from_seq=from_seq, live_after=max(row.live_after, one.effects.acked_at), error=hunted)
         return None
 
     def straggler(self, one: Slice, index: int) -> Straggler:
@@ -338,10 +365,11 @@ def drain(
     """Rounds of every group, in turn, until nothing is left to do; what waits for a later time goes on waiting."""
     reactors, handled = list(reactors), 0
     while limit is None or handled < limit:
-        before = handled
-        handled += len((yield Transact(engine.store.promote(engine.clock.now()))))
+        promoted = len((yield Transact(engine.store.promote(engine.clock.now()))))
+        rounds: list[int | None] = []
         for reactor in reactors:
-            handled += yield from Round(engine, reactor, owner, raise_errors=raise_errors).program()
-        if handled == before:
+            rounds.append((yield from Round(engine, reactor, owner, raise_errors=raise_errors).program()))
+        handled += promoted + sum(each or 0 for each in rounds)
+        if not promoted and all(each is None for each in rounds):
             break
     return handled

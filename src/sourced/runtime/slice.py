@@ -42,6 +42,11 @@ class Slice:
     def rest(self) -> list[Delivery]:
         return [] if self.verdict else self.deliveries[self.done :]
 
+    def drop(self, before: tuple[int, int]) -> None:
+        """Nothing of the message at hand stays in the batch; what it did to the state is not known."""
+        self.memo.batch.back_to(before)
+        self.memo.tainted = True
+
     def undo(self) -> None:
         """Nothing of it will be stored."""
         self.done, self.effects, self.memo.tainted = 0, Effects(), True

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from sourced.codec import Record
-from sourced.errors import Conflict, Duplicate, Fenced, Invalid
+from sourced.errors import Conflict, Duplicate, Fenced
 from sourced.store import (
     Claim,
     Entry,
@@ -112,19 +112,17 @@ class Tables:
         known = [record.id for record in entry.records if record.id in ids]
         if known:
             return Duplicate(known, [ids[each] for each in known])
-        if len({record.id for record in entry.records}) < len(entry.records):
-            raise Invalid("Entry", {"records": "expected messages with different ids, found one twice"})
         rows = self.streams.get(stream)
         actual = len(rows) if rows else 0
         if entry.expected_seq is not None and entry.expected_seq != actual:
             return Conflict(stream, expected=entry.expected_seq, actual=actual)
+        if not entry.records:
+            return ()
         if rows is None:
             rows = []
             self.put(self.streams, stream, rows)
         shard, stored = self.shards[shard_of(stream, len(self.shards))], []
         for r in entry.records:
-            if r.stream != stream:
-                raise Invalid("Entry", {"stream": f"expected messages of {stream!r}, found one of {r.stream!r}"})
             record = Record(
                 r.id, stream, len(rows) + 1, len(self.log) + 1, r.type, r.version, r.payload, r.metadata,
                 r.causation_id, r.correlation_id, r.created_at, r.settled_by,
@@ -194,7 +192,9 @@ class Tables:
     def retry_all(self, name: str) -> None:
         for straggler in self.list_stragglers(name):
             if not straggler.parked:
-                self._straggle(_changed(straggler, attempts=0, retry_at=None, running=False))
+                self._straggle(
+                    _changed(straggler, attempts=0, retry_at=None, running=False, error="", traceback="")
+                )
 
     def reset_group(self, name: str) -> None:
         self.change_group(name, {"epoch": self.groups[name].epoch + 1, "reset_at": len(self.log)})
@@ -205,8 +205,8 @@ class Tables:
 
     def reset_stragglers(self, name: str) -> None:
         for s in self.list_stragglers(name):
-            rest = self.streams.get(s.stream, [])[max(0, s.from_seq - 1) :]
-            live_after = rest[0].position - 1 if rest else len(self.log)
+            rows = self.streams[s.stream]
+            live_after = rows[s.from_seq - 1].position - 1 if s.from_seq <= len(rows) else rows[-1].position
             self._straggle(Straggler(s.group, s.stream, 1, live_after=max(s.live_after, live_after)))
 
     # -- rounds
@@ -267,13 +267,13 @@ class Tables:
     ) -> list[Sequence[Record]]:
         found: list[Sequence[Record]] = []
         for s in stragglers:
-            last, reset_at = upto[shard_of(s.stream, len(self.shards))], self.groups[s.group].reset_at
+            last, group = upto[shard_of(s.stream, len(self.shards))], self.groups[s.group]
             wanted = (
                 record
                 for record in self.streams[s.stream][max(0, s.from_seq - 1) :]
                 if record.type in types
-                and record.position <= last
-                and (s.group not in record.settled_by or record.position <= reset_at)
+                and group.start < record.position <= last
+                and (s.group not in record.settled_by or record.position <= group.reset_at)
             )
             found.append([record for record, _ in zip(wanted, range(limit), strict=False)])
         return found
@@ -300,6 +300,9 @@ class Tables:
             row = rows.get(lease.shard)
             if row is not None and row.token == lease.token:
                 self.put(rows, lease.shard, replace(row, owner="", until=None, open=False))
+        for s in claim.due:
+            if self.waiting[s.group].get(s.stream) == _changed(s, running=True):  # nothing else became of it meanwhile
+                self._straggle(_changed(s, attempts=s.attempts - 1))
 
     def straggle(self, stragglers: Sequence[Straggler]) -> None:
         for straggler in stragglers:
@@ -320,15 +323,19 @@ class Tables:
 
     def add_scheduled(self, scheduled: Sequence[Scheduled]) -> None:
         for each in scheduled:
-            order, _ = self.schedule.get(each.record.id) or (next(self.scheduled_so_far), each)
-            self.put(self.schedule, each.record.id, (order, each))
+            if each.record.id not in self.schedule:
+                self.put(self.schedule, each.record.id, (next(self.scheduled_so_far), each))
+
+    def set_aside(self, scheduled: Scheduled) -> None:
+        order, _ = self.schedule[scheduled.record.id]
+        self.put(self.schedule, scheduled.record.id, (order, scheduled))
 
     def due(self, now: datetime | None, limit: int | None) -> list[Scheduled]:
         waiting = sorted((each.at, order, each) for order, each in self.schedule.values())
         return [each for _, _, each in waiting if now is None or (each.at <= now and not each.error)][:limit]
 
     def cancel(self, message_ids: Sequence[str]) -> list[str]:
-        there = [each for each in message_ids if each in self.schedule]
+        there = [each for each in dict.fromkeys(message_ids) if each in self.schedule]
         for each in there:
             self.drop(self.schedule, each)
         return there

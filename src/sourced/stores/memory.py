@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import threading
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, MutableMapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
 
 from sourced.codec import Record
-from sourced.errors import InTransaction
 from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, Op, Statement
 from sourced.store import (
     SHARDS,
@@ -31,6 +29,7 @@ from sourced.store import (
     Straggler,
     StreamState,
 )
+from sourced.stores._gate import Gate
 from sourced.stores._tables import Table, Tables
 
 _changed: Any = msgspec.structs.replace
@@ -44,7 +43,7 @@ class MemoryStore:
     def __init__(self, shards: int = SHARDS) -> None:
         self.shards = shards
         self._tables = Tables(shards)
-        self._gate = _Gate()
+        self._gate = Gate()
 
     # -- transactions ------------------------------------------------------------------------------------------------
 
@@ -62,9 +61,9 @@ class MemoryStore:
     def close(self) -> None:
         """Nothing to give back."""
 
-    def table(self, name: str) -> MutableMapping[Any, Any]:
-        """A table of the user's own, as `tx.table(name)` gives it inside a transaction."""
-        return Table(self._tables, name)
+    def table(self, name: str) -> Mapping[Any, Any]:
+        """What a table of the user's own holds; it is changed inside a transaction, through `tx.table(name)`."""
+        return MappingProxyType(self._tables.users.setdefault(name, {}))
 
     # -- the log -----------------------------------------------------------------------------------------------------
 
@@ -155,7 +154,7 @@ class MemoryStore:
             try:
                 entries.append(Entry(each.record.stream, (promoted(each, now),)))
             except msgspec.MsgspecError as error:
-                yield Statement("set aside", Tables.add_scheduled, ([_changed(each, error=str(error))],))
+                yield Statement("set aside", Tables.set_aside, (_changed(each, error=str(error)),))
         if not entries:
             return []
         outcomes: list[Outcome] = yield Statement("append", Tables.append, (entries,))
@@ -225,38 +224,3 @@ class AsyncMemoryConnection:
 
     async def execute(self, statement: Statement) -> Any:
         return self._connection.execute(statement)
-
-
-class _Gate:
-    """One transaction at a time, for threads and event loops; whoever holds it and asks again is told so."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._thread = 0
-        self._task: Any = None
-
-    def __enter__(self) -> None:
-        if self._thread == threading.get_ident():
-            raise InTransaction()
-        self._lock.acquire()
-        self._thread = threading.get_ident()
-
-    def __exit__(self, *_: object) -> None:
-        self._thread, self._task = 0, None
-        self._lock.release()
-
-    async def __aenter__(self) -> None:
-        task = asyncio.current_task()
-        if self._thread == threading.get_ident() and self._task is task:
-            raise InTransaction()
-        if not self._lock.acquire(blocking=False):
-            acquiring = asyncio.get_running_loop().run_in_executor(None, self._lock.acquire)
-            try:
-                await asyncio.shield(acquiring)
-            except asyncio.CancelledError:
-                acquiring.add_done_callback(lambda _: self._lock.release())
-                raise
-        self._thread, self._task = threading.get_ident(), task
-
-    async def __aexit__(self, *error: object) -> None:
-        self.__exit__(*error)

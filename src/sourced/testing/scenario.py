@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NoReturn
 
+from msgspec.structs import replace
+
 from sourced.actor import Actor
 from sourced.app import Sourced
 from sourced.envelope import Message, Outgoing, address, dispatch
@@ -38,7 +40,7 @@ def given(*things: type[Reactor] | Reactor | str | Said) -> Scenario:
     while rest and (isinstance(rest[0], Reactor) or (isinstance(rest[0], type) and issubclass(rest[0], Reactor))):
         reactors.append(rest.pop(0))  # type: ignore[arg-type]
     if not reactors or not rest or not isinstance(rest[0], str):
-        raise TypeError("given: expected one or more reactors, then a stream's name, then messages")
+        raise TypeError(f"given: expected one or more reactors, then a stream's name, then messages, found {things!r}")
     stream, *messages = rest
     assert isinstance(stream, str)
     return Scenario(reactors, stream).given(*messages)  # type: ignore[arg-type]
@@ -52,34 +54,41 @@ class Scenario:
         self.app = Sourced(clock=self.clock)
         self.app.register(*reactors)
         self.stream = stream
+        self.finished = False
 
     def given(self, *messages: Said) -> Scenario:
         """More of what happened before; none of it is handled again."""
+        if self.finished:
+            raise FinishedScenario("expected no more givens after when; start a new scenario with given(…)")
         engine = self.app._engine
         groups = tuple(reactor.group for reactor in engine.router)
         for said in messages:
             message = enveloped(said, self.stream, self.clock.now())
             record = engine.codec.encode(message, settled_by=groups)
             with self.app.store.transaction() as connection:
-                run(self.app.store.append([Entry(message.stream, (record,))]), connection)
+                (outcome,) = run(self.app.store.append([Entry(message.stream, (record,))]), connection)
+            if isinstance(outcome, Exception):
+                raise outcome
         return self
 
     def when(self, *messages: Said) -> Outcome:
         """What happens now. One reactor handles it alone; several answer each other until nothing is left to do."""
-        return Outcome(self, messages)
+        self.finished = True
+        return Outcome(self, [enveloped(said, self.stream, self.clock.now()) for said in messages])
 
 
 class Outcome:
     """What followed. It is worked out once, when it is first asked for."""
 
-    def __init__(self, scenario: Scenario, messages: Sequence[Said]) -> None:
+    def __init__(self, scenario: Scenario, messages: Sequence[Message[Any]]) -> None:
         self._scenario = scenario
         self._messages = messages
         self.app = scenario.app
         self.error: Exception | None = None
 
     def given(self, *messages: Said) -> NoReturn:
-        raise FinishedScenario("expected no more givens after when; start a new scenario with given(…)")
+        self._scenario.given(*messages)
+        raise AssertionError("unreachable: a finished scenario refuses")
 
     @functools.cached_property
     def new_messages(self) -> list[Message[Any]]:
@@ -87,8 +96,8 @@ class Outcome:
         self._project_the_givens()
         before = self.app.status().position
         try:
-            for said in self._messages:
-                self._act(enveloped(said, self._scenario.stream, self._scenario.clock.now()))
+            for message in self._messages:
+                self._act(message)
         except Exception as error:
             self.error = error
         return self.app.read_all(after=before)
@@ -98,10 +107,10 @@ class Outcome:
         for reactor in self.app._engine.router:
             if isinstance(reactor, Projector):
                 self.app.groups.reset(reactor)
-                while self._round(reactor):
+                while self._round(reactor) is not None:
                     pass
 
-    def _round(self, reactor: Reactor) -> int:
+    def _round(self, reactor: Reactor) -> int | None:
         program = Round(self.app._engine, reactor, new_id(), raise_errors=True).program()
         return perform(program, transacting(self.app.store))
 
@@ -120,20 +129,24 @@ class Outcome:
     @property
     def followed(self) -> list[Message[Any]]:
         """What was stored or scheduled in consequence."""
-        acted = {said.id for said in self.new_messages if said.causation_id == said.id}
+        acted = {message.id for message in self._messages}
         later = [self.app._engine.codec.decode(each.record) for each in self.scheduled]
         return [message for message in (*self.new_messages, *later) if message.id not in acted]
 
     @property
     def scheduled(self) -> list[Scheduled]:
+        """What waits for its time, afterwards."""
+        assert self.new_messages is not None
         return self.app.scheduled.list()
 
     @property
     def state(self) -> Any:
         """The state of the stream's actor, afterwards."""
-        actor = next(reactor for reactor in self.app._engine.router if isinstance(reactor, Actor))
+        actors = [type(reactor) for reactor in self.app._engine.router if isinstance(reactor, Actor)]
+        if not actors:
+            raise TypeError("state: expected an actor among what was given; a projector's rows are in table(…)")
         assert self.new_messages is not None
-        return self.app.load(type(actor), self._scenario.stream).state
+        return self.app.load(actors[0], self._scenario.stream).state
 
     def table(self, name: str) -> dict[Any, Any]:
         """What `@sync` methods wrote to `tx.table(name)`."""
@@ -142,6 +155,9 @@ class Outcome:
 
     def then(self, *expected: Said) -> Outcome:
         """Exactly these followed, in this order; a `dispatch(…)` also says to which stream, and when."""
+        for each in expected:
+            if not isinstance(each, Payload | Outgoing | Message):
+                raise TypeError(f"then: expected messages, one by one, found {each!r}")
         followed = self.followed
         if self.error is not None:
             raise AssertionError(f"expected {_listed(expected)}, but it failed: {self.error!r}") from self.error
@@ -150,14 +166,16 @@ class Outcome:
         return self
 
     def then_raises(self, expected: type[Exception] | Exception) -> Outcome:
-        """It was refused, or failed, in this way; an instance is compared by its message too. Nothing followed."""
+        """It was refused, or failed, in this way; an instance is compared by its message too."""
         followed, error = self.followed, self.error
+        wanted, name = (
+            (expected, expected.__qualname__) if isinstance(expected, type) else (type(expected), repr(expected))
+        )
         if error is None:
-            raise AssertionError(f"expected {expected!r}, but this followed: {_listed(followed)}")
-        wanted = expected if isinstance(expected, type) else type(expected)
+            raise AssertionError(f"expected {name}, but this followed: {_listed(followed)}")
         same = isinstance(error, wanted) and (isinstance(expected, type) or str(error) == str(expected))
         if not same:
-            raise AssertionError(f"expected {expected!r}, found {error!r}") from error
+            raise AssertionError(f"expected {name}, found {error!r}") from error
         return self
 
     def _matches(self, expected: Said, found: Message[Any]) -> bool:
@@ -172,17 +190,23 @@ class Outcome:
 
 
 def enveloped(said: Said, stream: str, now: datetime) -> Message[Any]:
-    if isinstance(said, Message):
-        return said
+    if isinstance(said, Message):  # made by the machine's clock, which may be ahead of the scenario's
+        return replace(said, created_at=min(said.created_at, now))
     outgoing = said if isinstance(said, Outgoing) else dispatch(said)
+    if outgoing.due(now):
+        raise TypeError(
+            f"given and when: expected what has happened by now, found {outgoing!r}; move the clock instead"
+        )
     to = stream if outgoing.to is None else outgoing.to
     return Message.new(outgoing.payload, stream=to, metadata=outgoing.metadata, now=now)
 
 
 def _goes_to(to: Any, stream: str) -> bool:
-    """To an actor's class means: to a new stream of that actor."""
-    name = address(to)
-    return stream.rpartition("-")[0].startswith(name.partition("-")[0]) if isinstance(to, type) else stream == name
+    """To an actor's class means: to a new stream of that actor, named like any other but for the id at its end."""
+    name, end = address(to), len(new_id())
+    if isinstance(to, type):
+        return (len(name), name[:-end]) == (len(stream), stream[:-end])
+    return name == stream
 
 
 def _listed(messages: Sequence[Said]) -> str:

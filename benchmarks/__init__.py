@@ -1,0 +1,1 @@
+"""Sourced beside its neighbours, doing the same work in one run: `python -m benchmarks.compare`."""

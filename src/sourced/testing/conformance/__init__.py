@@ -1,0 +1,35 @@
+"""The store's contract as a suite: subclass `StoreConformance`, say how a store is made, and pytest runs every case.
+
+    class TestMyStore(StoreConformance):
+        def make(self) -> Store:
+            return MyStore()
+
+`AsyncStoreConformance` puts the same cases through `transaction_async`. A case is named after the port's method it
+pins. For readable failures call `pytest.register_assert_rewrite("sourced.testing.conformance")` in your conftest first.
+"""
+
+from sourced.testing.conformance._bench import AsyncBench
+from sourced.testing.conformance.claims import Claims
+from sourced.testing.conformance.concurrency import Concurrency
+from sourced.testing.conformance.crashes import Crashes
+from sourced.testing.conformance.groups import Groups
+from sourced.testing.conformance.log import Appending
+from sourced.testing.conformance.reading import Reading
+from sourced.testing.conformance.rounds import Rounds
+from sourced.testing.conformance.schedule import Schedule
+from sourced.testing.conformance.snapshots import Snapshots
+from sourced.testing.conformance.stragglers import Stragglers
+
+__all__ = ["AsyncStoreConformance", "StoreConformance"]
+
+
+class StoreConformance(
+    Crashes, Appending, Reading, Groups, Claims, Rounds, Stragglers, Schedule, Snapshots, Concurrency
+):
+    """Every case, through `transaction`."""
+
+
+class AsyncStoreConformance(AsyncBench, StoreConformance):
+    """Every case, through `transaction_async`."""
+
+    stride = 3

@@ -1,0 +1,300 @@
+"""Rounds: taking shards, and giving them back."""
+
+from __future__ import annotations
+
+from sourced.errors import Fenced
+from sourced.store import Claim, Lease, Move
+from sourced.testing.conformance._bench import TYPES, Bench, at, refused
+
+
+class Claims(Bench):
+    def shards_of(self, claim: Claim) -> set[int]:
+        return {lease.shard for lease in claim.leases}
+
+    # -- claim: what there is
+
+    def test_claim_of_nothing_is_empty(self) -> None:
+        """E82. Nothing was ever stored; all of it has been dealt with; it is before the group's start."""
+        self.register()
+        assert self.claim() == Claim(self.group())
+        self.put("s", 2)
+        self.work_off()
+        assert self.claim().leases == ()
+        late = self.register("late", "now")
+        assert self.claim(group="late") == Claim(late)
+
+    def test_claim_leases_every_shard_with_something_to_do(self) -> None:
+        self.register()
+        a, b, done = self.apart(3)
+        self.put(done, 1)
+        self.work_off()
+        self.put(a, 1)
+        self.put(b, 1)
+        claim = self.claim()
+        assert claim.group == self.group()
+        assert self.shards_of(claim) == {self.shard(a), self.shard(b)}
+        assert all((each.checkpoint, each.high, each.careful) == (0, 0, 0) for each in claim.leases)
+
+    def test_claim_finds_the_one_message_among_many_that_are_not_wanted(self) -> None:
+        """E106. Wanted or not shows when the shards are looked through, and that is the same round."""
+        self.register()
+        for number in range(250):
+            self.put(f"unwanted-{number}", 1, type="unwanted")
+        (wanted,) = self.put("wanted", 1)
+        assert self.work_off() == [wanted]
+        assert self.claim().leases == ()
+
+    def test_claim_takes_no_more_shards_than_messages_may_be_handled(self) -> None:
+        self.register()
+        for stream in self.apart(3):
+            self.put(stream, 1)
+        assert len(self.claim("a", limit=2).leases) == 2
+        assert len(self.claim("b", limit=2).leases) == 1
+
+    def test_claim_gives_every_shard_its_turn_whatever_arrives_meanwhile(self) -> None:
+        """One shard at a time, and one stream is written to all the time: nobody starves."""
+        self.register()
+        streams = self.apart(4)
+        for stream in streams:
+            self.put(stream, 3)
+        seen: set[str] = set()
+        for _ in range(8):
+            self.put(streams[0], 3)
+            claim = self.claim(limit=1)
+            pending = self.pending(claim, limit=1)
+            self.settle(claim, pending)
+            seen |= {r.stream for r in pending.records}
+        assert seen == set(streams)
+
+    # -- claim: whose it is
+
+    def test_claim_leaves_out_what_somebody_else_holds(self) -> None:
+        """E78."""
+        self.register()
+        a, b = self.apart(2)
+        self.put(a, 2)
+        first = self.claim("a")
+        self.put(b, 2)
+        second = self.claim("b")
+        assert (self.shards_of(first), self.shards_of(second)) == ({self.shard(a)}, {self.shard(b)})
+        assert self.claim("c").leases == ()
+
+    def test_claim_of_one_group_is_in_nobody_elses_way(self) -> None:
+        self.register()
+        self.register("other")
+        self.put("s", 1)
+        assert self.shards_of(self.claim("a")) == self.shards_of(self.claim("b", group="other"))
+
+    def test_claim_takes_over_what_has_expired_and_not_a_moment_earlier(self) -> None:
+        """J173. The owner may never have been heard of."""
+        self.register()
+        self.put("s", 1)
+        (first,) = self.claim("a", now=0).leases
+        assert self.claim("b", now=29.999999).leases == ()
+        (second,) = self.claim("b", now=30).leases
+        assert second.token > first.token
+        assert self.claim("c", now=59).leases == ()
+
+    def test_claim_by_the_owner_of_a_lease_renews_it(self) -> None:
+        """Its earlier round is void then: there is one round at a time in a shard, of one owner as well."""
+        self.register()
+        self.put("s", 2)
+        first = self.claim("a", now=0)
+        second = self.claim("a", now=20)
+        assert second.leases[0].token > first.leases[0].token
+        assert self.claim("b", now=40).leases == ()
+        with refused(Fenced):
+            self.settle(first)
+        self.settle(second)
+
+    def test_claim_gives_tokens_that_only_grow(self) -> None:
+        """However the one before came to its end."""
+        self.register()
+        tokens: list[int] = []
+
+        def took(claim: Claim) -> Claim:
+            tokens.extend(lease.token for lease in claim.leases)
+            return claim
+
+        self.put("s", 1)
+        self.settle(took(self.claim("a")), release=True)
+        self.do(self.store.release(took(self.claim("b"))))
+        self.settle(took(self.claim("c")), release=False)
+        self.do(self.store.reset("g"))
+        took(self.claim("c"))
+        took(self.claim("d", now=30))
+        took(self.claim("e", now=60))
+        assert len(tokens) == 6
+        assert tokens == sorted(set(tokens))
+
+    # -- claim: with care
+
+    def test_claim_is_careful_with_a_shard_whose_last_round_was_never_heard_of_again(self) -> None:
+        """Expired, or claimed anew by the very owner who lost track of it."""
+        self.register()
+        a, b = self.apart(2)
+        self.put(a, 2)
+        self.claim("a", now=0)
+        self.put(b, 1)
+        leases = {lease.shard: lease for lease in self.claim("b", now=30).leases}
+        assert leases[self.shard(a)].careful > 0
+        assert leases[self.shard(b)].careful == 0
+        assert all(lease.careful > 0 for lease in self.claim("b", now=31).leases)
+
+    def test_claim_is_not_careful_after_a_round_that_was_settled_or_released(self) -> None:
+        self.register()
+        self.put("s", 2)
+        self.settle(self.claim("a"), release=True)
+        self.settle(self.claim("a"), release=False)
+        self.do(self.store.release(self.claim("a")))
+        (lease,) = self.claim("b").leases
+        assert lease.careful == 0
+
+    def test_claim_stays_careful_for_as_long_as_it_was_settled_to(self) -> None:
+        self.register()
+        self.put("s", 3)
+        self.settle(self.claim("a"), careful=2)
+        for careful in (2, 1, 0):
+            claim = self.claim("a")
+            assert claim.leases[0].careful == careful
+            self.settle(claim, careful=max(0, careful - 1))
+
+    def test_claim_stays_careful_when_a_careful_round_is_released(self) -> None:
+        self.register()
+        self.put("s", 3)
+        self.settle(self.claim("a"), careful=2)
+        self.do(self.store.release(self.claim("a")))
+        assert self.claim("a").leases[0].careful == 2
+
+    # -- fence
+
+    def test_fence_lets_a_claim_through_that_nobody_has_taken_over(self) -> None:
+        """Not even when its time is up."""
+        self.register()
+        self.put("s", 1)
+        claim = self.claim("a", now=0)
+        self.do(self.store.fence(claim))
+        self.do(self.store.stop("g", "ends when it ends"))
+        self.do(self.store.fence(claim))
+
+    def test_fence_stops_a_claim_that_lost_even_one_lease(self) -> None:
+        self.register()
+        a, b = self.apart(2)
+        self.put(a, 1)
+        self.put(b, 1)
+        claim = self.claim("a", now=0)
+        (taken,) = self.claim("b", now=30, limit=1).leases
+        (left,) = (lease for lease in claim.leases if lease.shard != taken.shard)
+        with refused(Fenced) as caught:
+            self.do(self.store.fence(claim))
+        assert caught.error.group == "g"
+        self.do(self.store.fence(Claim(claim.group, (left,))))
+
+    def test_fence_stops_a_claim_of_before_a_reset(self) -> None:
+        self.register()
+        self.put("s", 1)
+        claim = self.claim()
+        self.do(self.store.reset("g"))
+        with refused(Fenced):
+            self.do(self.store.fence(claim))
+
+    def test_fence_of_another_group_is_another_matter(self) -> None:
+        self.register()
+        self.register("other")
+        self.put("s", 1)
+        claim = self.claim("a")
+        self.claim("b", group="other")
+        self.do(self.store.reset("other"))
+        self.do(self.store.fence(claim))
+
+    # -- settle
+
+    def test_settle_moves_the_checkpoint_and_what_was_handled(self) -> None:
+        self.register()
+        first, second = self.put("s", 2)
+        (lease,) = self.claim().leases
+        self.do(self.store.settle("g", [Move(lease.shard, second.position, first.position)], release=True))
+        (each,) = self.do(self.store.progress("g"))
+        assert (each.checkpoint, each.high, each.pending) == (second.position, first.position, 0)
+
+    def test_settle_never_moves_anything_backwards(self) -> None:
+        """E103."""
+        self.register()
+        first, second = self.put("s", 2)
+        (lease,) = self.claim().leases
+        for position in (second.position, first.position, 0):
+            self.do(self.store.settle("g", [Move(lease.shard, position, position)], release=False))
+            (each,) = self.do(self.store.progress("g"))
+            assert (each.checkpoint, each.high) == (second.position, second.position)
+
+    def test_settle_with_release_frees_the_shards_for_anybody_at_once(self) -> None:
+        """J176."""
+        self.register()
+        self.put("s", 2)
+        claim = self.claim("a")
+        self.settle(claim, self.pending(claim, limit=1), release=True)
+        assert len(self.claim("b").leases) == 1
+
+    def test_settle_without_release_keeps_the_lease_for_the_next_round(self) -> None:
+        """The same token goes on being good."""
+        self.register()
+        self.put("s", 2)
+        claim = self.claim("a")
+        first = self.pending(claim, limit=1)
+        self.settle(claim, first, release=False)
+        assert self.claim("b").leases == ()
+        (lease,) = claim.leases
+        moved = Claim(claim.group, (Lease(lease.shard, lease.token, first.scanned[lease.shard], lease.high),))
+        second = self.pending(moved)
+        self.settle(moved, second)
+        assert [r.seq for r in (*first.records, *second.records)] == [1, 2]
+
+    def test_settle_touches_only_the_shards_it_names_of_the_group_it_names(self) -> None:
+        self.register()
+        self.register("other")
+        a, b = self.apart(2)
+        self.put(a, 1)
+        self.put(b, 1)
+        claim = self.claim("w")
+        lease = next(lease for lease in claim.leases if lease.shard == self.shard(a))
+        elsewhere = self.do(self.store.progress("other"))
+        pending = self.do(self.store.pending("g", [lease], TYPES, 10))
+        self.settle(Claim(claim.group, (lease,)), pending)
+        assert {each.shard: each.pending for each in self.do(self.store.progress("g"))} == {
+            self.shard(a): 0, self.shard(b): 1
+        }  # fmt: skip
+        assert self.do(self.store.progress("other")) == elsewhere
+        assert self.claim("x").leases == ()  # b is still w's, and a is done
+
+    # -- release
+
+    def test_release_gives_everything_back_as_it_was(self) -> None:
+        self.register()
+        self.put("s", 2)
+        self.straggle("s", attempts=1, retry_at=at(0))
+        before = self.everything()
+        first = self.claim("a")
+        self.do(self.store.release(first))
+        assert self.everything() == before
+        second = self.claim("b")
+        assert [(each.checkpoint, each.high, each.careful) for each in second.leases] == [(0, 0, 0)]
+        assert second.due == first.due
+
+    def test_release_by_one_who_lost_the_lease_takes_nothing_from_the_new_owner(self) -> None:
+        self.register()
+        self.put("s", 2)
+        self.straggle("s")
+        late = self.claim("a", now=0)
+        owner = self.claim("b", now=30)
+        self.do(self.store.release(late))
+        assert self.claim("c", now=31).leases == ()
+        assert self.straggler("s").running
+        self.settle(owner)
+
+    def test_release_keeps_what_other_rounds_have_settled(self) -> None:
+        self.register()
+        self.put("s", 2)
+        claim = self.claim("a")
+        self.settle(claim, self.pending(claim, limit=1), release=False)
+        self.do(self.store.release(claim))
+        assert [r.seq for r in self.work_off()] == [2]

@@ -1,0 +1,242 @@
+"""Groups: who reads the log, from where, how far, and what happens when they are stopped, started and reset."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sourced.errors import Fenced
+from sourced.store import Group
+from sourced.testing.conformance._bench import Bench, at, refused
+
+
+class Groups(Bench):
+    # -- register
+
+    def test_register_makes_a_group_that_starts_at_the_beginning(self) -> None:
+        self.put("s", 2)
+        assert self.register("g") == Group("g")
+        assert self.do(self.store.groups()) == [Group("g")]
+        assert len(self.work_off()) == 2
+
+    def test_register_now_pins_the_end_of_the_log(self) -> None:
+        """G131. What is appended later is seen, however much later that is looked at."""
+        (*_, last) = self.put("s", 2)
+        assert self.register("g", "now") == Group("g", start=last.position)
+        assert self.claim().leases == ()
+        (new,) = self.put("s", 1)
+        assert self.work_off() == [new]
+
+    def test_register_at_a_time_starts_with_what_was_made_after_it(self) -> None:
+        """G131."""
+        for seconds in (1, 2, 3):
+            self.put("s", 1, created_at=at(seconds))
+        for start, seen in ((at(0), 3), (at(2) - timedelta(microseconds=1), 2), (at(2), 1), (at(3), 0), (at(9), 0)):
+            name = f"from {start.isoformat()}"
+            self.register(name, start)
+            assert len(self.work_off(name)) == seen, name
+
+    def test_register_of_a_group_that_is_there_leaves_it_as_it_is(self) -> None:
+        self.put("s", 2)
+        self.register("g", "now")
+        self.do(self.store.stop("g", "a reason", "an error"))
+        self.do(self.store.reset("g"))
+        known = self.group()
+        assert self.register("g", "beginning") == known
+        assert self.do(self.store.groups()) == [known]
+
+    def test_groups_stand_for_themselves(self) -> None:
+        """E80. Each has a checkpoint of its own."""
+        assert self.do(self.store.groups()) == []
+        self.register("a")
+        self.register("b")
+        stored = self.put("s", 2)
+        assert self.work_off("a") == [*stored]
+        assert self.work_off("a") == []
+        assert self.work_off("b") == [*stored]
+        assert {group.name for group in self.do(self.store.groups())} == {"a", "b"}
+
+    # -- progress
+
+    def test_progress_tells_of_every_shard_that_holds_messages(self) -> None:
+        self.register()
+        assert self.do(self.store.progress("g")) == []
+        a, b = self.apart(2)
+        self.put(a, 2)
+        self.put(b, 1)
+        found = {each.shard: each for each in self.do(self.store.progress("g"))}
+        assert {shard: (each.checkpoint, each.high, each.pending) for shard, each in found.items()} == {
+            self.shard(a): (0, 0, 2), self.shard(b): (0, 0, 1)
+        }  # fmt: skip
+
+    def test_progress_moves_with_what_is_settled(self) -> None:
+        """What is pending counts whether it is wanted or not."""
+        self.register()
+        first, second, _ = self.put("s", 2) + self.put("s", 1, type="unwanted")
+        for expected, pending in ((first, 2), (second, 1)):
+            self.work_off(limit=1)
+            (each,) = self.do(self.store.progress("g"))
+            assert (each.checkpoint, each.high, each.pending) == (expected.position, expected.position, pending)
+
+    def test_progress_starts_where_the_group_does(self) -> None:
+        (*_, last) = self.put("s", 3)
+        self.register("g", "now")
+        self.put("s", 1)
+        (each,) = self.do(self.store.progress("g"))
+        assert (each.checkpoint, each.high, each.pending) == (last.position, 0, 1)
+
+    # -- stop and start
+
+    def test_stop_hands_out_nothing_more_and_says_why(self) -> None:
+        """G120. Neither messages nor stragglers."""
+        self.register()
+        self.put("s", 1)
+        self.put("t", 1)
+        self.straggle("t")
+        self.do(self.store.stop("g", "for the night", "Boom: no"))
+        assert self.group() == Group("g", "stopped", reason="for the night", error="Boom: no")
+        claim = self.claim()
+        assert (claim.group.status, claim.leases, claim.due) == ("stopped", (), ())
+        assert not self.straggler("t").running
+
+    def test_stop_lets_a_round_in_flight_come_to_its_end(self) -> None:
+        self.register()
+        self.put("s", 2)
+        claim = self.claim()
+        pending = self.pending(claim)
+        self.do(self.store.stop("g", "for the night"))
+        self.settle(claim, pending)
+        (each,) = self.do(self.store.progress("g"))
+        assert each.pending == 0
+
+    def test_stop_leaves_other_groups_alone(self) -> None:
+        self.register("a")
+        self.register("b")
+        self.put("s", 1)
+        self.do(self.store.stop("a", ""))
+        assert self.group("b") == Group("b")
+        assert len(self.work_off("b")) == 1
+
+    def test_start_goes_on_where_it_was(self) -> None:
+        """G120. Reason and error are cleared."""
+        self.register()
+        self.put("s", 3)
+        self.work_off(limit=2)
+        self.do(self.store.stop("g", "for the night", "Boom: no"))
+        self.do(self.store.start("g", at(0)))
+        assert self.group() == Group("g")
+        assert [r.seq for r in self.work_off()] == [3]
+
+    def test_start_makes_what_failed_due_at_once_counting_anew(self) -> None:
+        """G120. Whatever was parked goes on waiting for somebody to look at it, and other groups are not concerned."""
+        self.register()
+        self.register("other")
+        self.put("failed", 1)
+        self.put("parked", 1)
+        self.straggle("failed", attempts=3, retry_at=at(3600), running=True, error="Boom: no")
+        parked = self.straggle("parked", attempts=4, parked=True, error="Boom: no")
+        elsewhere = self.straggle("failed", group="other", attempts=3, retry_at=at(3600))
+        assert self.claim(now=1).due == ()
+        self.do(self.store.stop("g", "for the night"))
+        self.do(self.store.start("g", at(60)))
+        (due,) = self.claim(now=60).due
+        assert (due.stream, due.attempts, due.running) == ("failed", 1, False)
+        assert self.straggler("parked") == parked
+        assert self.straggler("failed", "other") == elsewhere
+
+    # -- reset
+
+    def test_reset_delivers_everything_again_and_remembers_what_was_handled(self) -> None:
+        """F107, F108. `high` stays, so that all of it can be told to be a replay, and what is new cannot."""
+        self.register()
+        stored = self.put("s", 2)
+        self.work_off()
+        self.do(self.store.reset("g"))
+        (new,) = self.put("s", 1)
+        claim = self.claim()
+        (lease,) = claim.leases
+        assert (lease.checkpoint, lease.high, lease.careful) == (0, stored[-1].position, 0)
+        assert self.pending(claim).records == (*stored, new)
+
+    def test_reset_goes_back_to_where_the_group_started_and_no_further(self) -> None:
+        self.put("s", 2)
+        self.register("g", "now")
+        new = self.put("s", 2)
+        self.work_off()
+        self.do(self.store.reset("g"))
+        assert self.work_off() == [*new]
+
+    def test_reset_raises_the_epoch_and_notes_where_the_log_ended(self) -> None:
+        self.register()
+        (*_, last) = self.put("s", 2)
+        self.do(self.store.reset("g"))
+        assert self.group() == Group("g", epoch=1, reset_at=last.position)
+        self.do(self.store.reset("g"))
+        assert self.group().epoch == 2
+
+    def test_reset_fences_off_a_round_in_flight(self) -> None:
+        """F116. Otherwise what it settles would be left out of the replay."""
+        self.register()
+        stored = self.put("s", 2)
+        claim = self.claim()
+        pending = self.pending(claim)
+        self.do(self.store.reset("g"))
+        with refused(Fenced):
+            self.settle(claim, pending)
+        self.do(self.store.release(claim))
+        assert self.work_off(owner="another") == [*stored]
+
+    def test_reset_of_a_stopped_group_leaves_it_stopped(self) -> None:
+        """F115."""
+        self.register()
+        self.put("s", 1)
+        self.work_off()
+        self.do(self.store.stop("g", "for the night"))
+        self.do(self.store.reset("g"))
+        assert self.group().status == "stopped"
+        assert self.claim().leases == ()
+        self.do(self.store.start("g", at(0)))
+        assert len(self.work_off()) == 1
+
+    def test_reset_of_a_group_that_has_done_nothing_changes_nothing_it_will_see(self) -> None:
+        self.register()
+        stored = self.put("s", 2)
+        self.do(self.store.reset("g"))
+        claim = self.claim()
+        assert [(lease.checkpoint, lease.high) for lease in claim.leases] == [(0, 0)]
+        assert self.pending(claim).records == stored
+
+    def test_reset_leaves_other_groups_alone(self) -> None:
+        """F119."""
+        for name in ("a", "b"):
+            self.register(name)
+        self.put("s", 2)
+        self.put("t", 1)
+        self.work_off("b")
+        waiting = self.straggle("t", group="b", attempts=2)
+        before = self.group("b"), self.do(self.store.progress("b"))
+        self.do(self.store.reset("a"))
+        assert (self.group("b"), self.do(self.store.progress("b"))) == before
+        assert self.do(self.store.stragglers("b")) == [waiting]
+
+    def test_reset_lets_what_waited_start_over_and_be_live_from_where_it_failed(self) -> None:
+        """What had been handled is a replay, what had failed never was: parked or not, it is due at once."""
+        self.register()
+        stored = self.put("s", 3)
+        self.put("t", 1)
+        self.straggle("s", from_seq=2, attempts=4, parked=True, error="Boom: no", reason="gave up")
+        self.work_off()
+        self.do(self.store.reset("g"))
+        (due,) = self.claim().due
+        assert (due.stream, due.from_seq, due.attempts, due.parked, due.running) == ("s", 1, 1, False, False)
+        assert due.live_after < stored[1].position
+        assert due.live_after >= stored[0].position
+
+    def test_reset_twice_does_not_make_a_replay_of_what_is_one_into_anything_else(self) -> None:
+        self.register()
+        stored = self.put("s", 3)
+        self.straggle("s", from_seq=3, attempts=1)
+        for _ in range(2):
+            self.do(self.store.reset("g"))
+            row = self.straggler("s")
+            assert row.from_seq == 1
+            assert stored[1].position <= row.live_after < stored[2].position

@@ -1,0 +1,130 @@
+"""The log: reading it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sourced.errors import Invalid
+from sourced.store import Range, StreamState
+from sourced.testing.conformance._bench import Bench, at, entry, refused
+
+
+class Reading(Bench):
+    # -- histories
+
+    def test_histories_are_what_comes_after_one_seq_up_to_another(self) -> None:
+        """C55, O243. Half open, so the pieces that touch make up the whole."""
+        stored = self.put("s", 3)
+        for after, upto, expected in (
+            (0, None, stored), (1, None, stored[1:]), (0, 2, stored[:2]), (1, 2, stored[1:2]), (1, 3, stored[1:]),
+            (0, 0, ()), (1, 1, ()), (2, 1, ()), (0, 99, stored), (3, None, ()), (99, None, ()), (99, 100, ()),
+        ):  # fmt: skip
+            assert self.history("s", after, upto) == [*expected], (after, upto)
+
+    def test_histories_of_many_streams_come_in_the_order_they_are_asked_for(self) -> None:
+        """D73. Interleaved in the log, and each by itself here; one that nobody wrote to is empty."""
+        for _ in range(3):
+            self.put("a", 1)
+            self.put("b", 2)
+        found = self.do(self.store.histories([
+            Range("b", 1, 3), Range("nobody"), Range("a"), Range("b", 1, 3), Range("b", 5)
+        ]))  # fmt: skip
+        places = [[(r.stream, r.seq) for r in piece] for piece in found]
+        assert places == [[("b", 2), ("b", 3)], [], [("a", 1), ("a", 2), ("a", 3)], [("b", 2), ("b", 3)], [("b", 6)]]
+
+    def test_histories_of_no_ranges_are_none(self) -> None:
+        assert self.do(self.store.histories([])) == []
+
+    def test_histories_of_hundreds_of_streams_are_one_question(self) -> None:
+        names = [f"s-{number}" for number in range(700)]
+        self.append(*(entry(name) for name in names))
+        found = self.do(self.store.histories([Range(name) for name in reversed(names)]))
+        assert [r.stream for piece in found for r in piece] == names[::-1]
+
+    def test_histories_do_not_change_when_the_stream_does(self) -> None:
+        stored = self.put("s", 1)
+        (found,) = self.do(self.store.histories([Range("s")]))
+        self.put("s", 1)
+        assert list(found) == [*stored]
+
+    def test_histories_before_the_first_seq_cannot_be_asked_for(self) -> None:
+        """O243. Negative numbers would mean different things to different stores."""
+        for after, upto in ((-1, None), (0, -1)):
+            with refused(Invalid):
+                Range("s", after, upto)
+
+    # -- the whole log
+
+    def test_read_all_is_the_log_in_order_of_position(self) -> None:
+        """O244. Every message of every stream, and from any of them on what comes after it."""
+        stored = [r for stream in ("a", "b", "a", "c", "b") for r in self.put(stream, 2)]
+        assert self.do(self.store.read_all()) == stored
+        for index, each in enumerate(stored):
+            assert self.do(self.store.read_all(after=each.position)) == stored[index + 1 :]
+
+    def test_read_all_backwards_starts_at_the_end_or_before_a_position(self) -> None:
+        stored = [r for stream in ("a", "b", "a") for r in self.put(stream, 2)]
+        assert self.do(self.store.read_all(backwards=True)) == stored[::-1]
+        for index, each in enumerate(stored):
+            found = self.do(self.store.read_all(after=each.position, backwards=True))
+            assert found == stored[:index][::-1]
+        beyond = stored[-1].position + 100
+        assert self.do(self.store.read_all(after=beyond, backwards=True)) == stored[::-1]
+        assert self.do(self.store.read_all(after=beyond)) == []
+
+    def test_read_all_stops_at_the_limit(self) -> None:
+        stored = self.put("s", 5)
+        for limit, expected in ((0, ()), (2, stored[:2]), (5, stored), (99, stored), (None, stored)):
+            assert self.do(self.store.read_all(limit=limit)) == [*expected]
+        assert self.do(self.store.read_all(limit=2, backwards=True)) == [stored[4], stored[3]]
+        assert self.do(self.store.read_all(after=stored[1].position, limit=2)) == [stored[2], stored[3]]
+
+    def test_read_all_of_some_types_leaves_out_the_others_and_counts_only_what_it_finds(self) -> None:
+        stored = [self.put("s", 1, type=name)[0] for name in ("a", "b", "c", "a", "b", "A")]
+        assert self.do(self.store.read_all(types={"a", "c"})) == [stored[0], stored[2], stored[3]]
+        assert self.do(self.store.read_all(types=["b"], limit=2)) == [stored[1], stored[4]]
+        assert self.do(self.store.read_all(types=("b",), limit=1, backwards=True)) == [stored[4]]
+        assert self.do(self.store.read_all(types=frozenset())) == []
+        assert self.do(self.store.read_all(types={"nothing"})) == []
+
+    # -- a story
+
+    def test_trace_is_the_whole_story_in_order_whichever_of_its_messages_is_asked_for(self) -> None:
+        """D74."""
+        (command,) = self.put("a", correlation_id="one")
+        self.put("a", correlation_id="another")
+        (first,) = self.put("b", correlation_id="one", causation_id=command.id)
+        (second,) = self.put("a", correlation_id="one", causation_id=first.id)
+        for each in (command, first, second):
+            assert self.do(self.store.trace(each.id)) == [command, first, second]
+
+    def test_trace_of_an_unknown_message_is_empty(self) -> None:
+        """D74. A story's name is not a message's id, unless the message that began it is there."""
+        self.put("a", correlation_id="one")
+        assert self.do(self.store.trace("nobody")) == []
+        assert self.do(self.store.trace("one")) == []
+
+    # -- streams
+
+    def test_streams_are_listed_from_the_one_that_changed_last(self) -> None:
+        """D76."""
+        for number, stream in enumerate(("a", "b", "c", "a")):
+            self.put(stream, 2, created_at=at(number))
+        assert self.do(self.store.streams()) == [
+            StreamState("a", 4, at(3)), StreamState("c", 2, at(2)), StreamState("b", 2, at(1))
+        ]  # fmt: skip
+
+    def test_streams_are_ten_unless_more_or_less_are_wanted(self) -> None:
+        """D76."""
+        for number in range(12):
+            self.put(f"s-{number}", 1)
+        newest = [f"s-{number}" for number in reversed(range(12))]
+        assert [s.stream for s in self.do(self.store.streams())] == newest[:10]
+        for limit, expected in ((3, newest[:3]), (0, []), (1000, newest), (None, newest)):
+            assert [s.stream for s in self.do(self.store.streams(limit))] == expected
+
+    def test_extent_is_how_many_streams_there_are_and_the_last_position(self) -> None:
+        assert self.do(self.store.extent()) == (0, 0)
+        self.put("a", 2)
+        (*_, last) = self.put("b", 1, created_at=at(0) - timedelta(days=1))
+        assert self.do(self.store.extent()) == (2, last.position)

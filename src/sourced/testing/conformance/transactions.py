@@ -1,0 +1,209 @@
+"""Transactions: what every op takes part in, whole or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from sourced.errors import Conflict
+from sourced.ops import Call, Op, run, run_async, savepoint
+from sourced.store import Move, Range, Snapshot, Straggler, shard_of
+from sourced.testing.conformance._bench import Bench, Broken, at, breaking, entry, kept, refused, scheduled
+from sourced.testing.faults import Crash
+
+
+class Transactions(Bench):
+    def prepare(self) -> None:
+        """Something of everything is there."""
+        self.register()
+        self.put("s", 2)
+        self.put("waiting", 1)
+        self.straggle("waiting")
+        self.do(self.store.schedule([scheduled("s", 1), scheduled("s", 100)]))
+        self.do(self.store.save_snapshot(Snapshot("g", "s", 1, "{}", "f")))
+        self.work_off(limit=1)
+
+    def busy(self) -> Op[None]:
+        """Changes everything that can be changed, so that whatever is not undone will show."""
+        store = self.store
+        yield from store.append([entry("s", 2), entry("new", 3), entry("s", 1, expected_seq=0)])
+        yield from store.register("other", "now")
+        yield from store.stop("g", "tidying up", "Error: none")
+        yield from store.start("g", at(0))
+        claim = yield from store.claim("g", "busy", now=at(0), until=at(30), limit=100)
+        pending = yield from store.pending("g", claim.leases, {"thing.done"}, 100)
+        moves = [Move(shard, position, position, 1) for shard, position in pending.scanned.items()]
+        yield from store.settle("g", moves, release=False)
+        yield from store.release(claim)
+        yield from store.straggle([Straggler("g", "s", 1, attempts=2), Straggler("g", "new", 1)])
+        yield from store.catch_up("g", ["waiting"])
+        yield from store.reset("g")
+        yield from store.schedule([scheduled("s", 5), scheduled("later", 60)])
+        yield from store.promote(at(10))
+        yield from store.cancel([each.record.id for each in (yield from store.scheduled())])
+        yield from store.save_snapshot(Snapshot("g", "s", 2, "{}", "f"))
+
+    # -- all or nothing
+
+    def test_transaction_keeps_what_was_done_in_it(self) -> None:
+        self.prepare()
+        before = self.everything()
+        self.do(self.busy())
+        after = self.everything()
+        assert not [what for what in before if before[what] == after[what]], "expected the busy op to change all of it"
+
+    def test_transaction_that_raises_leaves_nothing_of_itself(self) -> None:
+        """D70, D71. Messages, groups, leases, stragglers, schedule, snapshots; and the error reaches the caller."""
+        self.prepare()
+        before = self.everything()
+        with refused(Broken):
+            self.do(breaking(self.busy()))
+        assert self.everything() == before
+
+    def test_transaction_that_raised_leaves_nobody_behind_whom_others_would_wait(self) -> None:
+        """Its leases are free, and its seqs are given again."""
+        self.prepare()
+        (stored,) = self.put("s")
+        with refused(Broken):
+            self.do(breaking(self.busy()))
+        assert self.put("s")[0].seq == stored.seq + 1
+        assert self.shard("s") in {lease.shard for lease in self.claim("somebody else").leases}
+
+    def test_transaction_that_a_process_dies_in_leaves_nothing_of_itself(self) -> None:
+        """A `BaseException` is no reason to commit."""
+        self.prepare()
+        before = self.everything()
+
+        def dying() -> Op[None]:
+            yield from self.busy()
+            raise Crash
+
+        with refused(Crash):
+            self.do(dying())
+        assert self.everything() == before
+
+    def test_transaction_sees_what_it_has_done_itself(self) -> None:
+        def op() -> Op[None]:
+            (outcome,) = yield from self.store.append([entry("s", 2)])
+            (found,) = yield from self.store.histories([Range("s")])
+            assert list(found) == list(kept(outcome))
+            (again,) = yield from self.store.append([entry("s", 1, expected_seq=2)])
+            assert kept(again)[0].seq == 3
+            assert len((yield from self.store.trace(kept(outcome)[0].id))) == 1
+            assert (yield from self.store.extent()) == (1, kept(again)[0].position)
+
+        self.do(op())
+
+    def test_transaction_goes_on_after_a_conflict(self) -> None:
+        """An outcome is an answer, not an error: what else the transaction does is kept."""
+
+        def op() -> Op[Any]:
+            (refusal,) = yield from self.store.append([entry("s", 1, expected_seq=9)])
+            yield from self.store.append([entry("t", 1)])
+            return refusal
+
+        assert isinstance(self.do(op()), Conflict)
+        assert len(self.history("t")) == 1
+
+    # -- savepoints
+
+    def test_transaction_undoes_a_savepoint_that_raised_and_nothing_else(self) -> None:
+        self.prepare()
+        waiting = self.do(self.store.stragglers())
+
+        def op() -> Op[list[Any]]:
+            yield from self.store.append([entry("before", 1)])
+            so_far = yield from self.store.read_all()
+            with refused(Broken):
+                yield from savepoint(breaking(self.busy()))
+            assert (yield from self.store.read_all()) == so_far
+            yield from self.store.append([entry("after", 1, expected_seq=0)])
+            return so_far
+
+        so_far = self.do(op())
+        assert self.do(self.store.read_all())[:-1] == so_far
+        assert len(self.history("before")) == len(self.history("after")) == 1
+        assert self.do(self.store.stragglers()) == waiting
+
+    def test_transaction_keeps_what_a_savepoint_has_done_only_if_it_goes_well_itself(self) -> None:
+        self.do(savepoint(self.store.append([entry("kept", 1)])))
+        with refused(Broken):
+            self.do(breaking(savepoint(self.store.append([entry("undone", 1)]))))
+        assert [r.stream for r in self.do(self.store.read_all())] == ["kept"]
+
+    def test_transaction_may_nest_savepoints(self) -> None:
+        def inner() -> Op[None]:
+            yield from self.store.append([entry("inner", 1)])
+            raise Broken
+
+        def outer() -> Op[None]:
+            yield from self.store.append([entry("outer", 1)])
+            with refused(Broken):
+                yield from savepoint(inner())
+            yield from self.store.append([entry("outer", 1)])
+
+        def op() -> Op[None]:
+            yield from savepoint(outer())
+            with refused(Broken):
+                yield from savepoint(breaking(outer()))
+
+        self.do(op())
+        assert [(r.stream, r.seq) for r in self.do(self.store.read_all())] == [("outer", 1), ("outer", 2)]
+
+    # -- the caller's own code
+
+    def test_transaction_is_handed_to_the_code_that_runs_in_it(self) -> None:
+        def op() -> Op[tuple[Any, Any]]:
+            first = yield Call(lambda tx: tx)
+            return first, (yield Call(lambda tx: tx))
+
+        first, second = self.do(op())
+        assert first is not None
+        assert first is second
+
+    def test_transaction_fails_with_the_code_that_runs_in_it(self) -> None:
+        def fail(_: Any) -> None:
+            raise Broken
+
+        def op() -> Op[None]:
+            yield from self.store.append([entry("s", 1)])
+            yield Call(fail)
+
+        with refused(Broken):
+            self.do(op())
+        assert self.history("s") == []
+
+    # -- the store itself
+
+    def test_transaction_async_is_another_door_to_the_same_store(self) -> None:
+        async def awaited(op: Op[Any]) -> Any:
+            async with self.store.transaction_async() as connection:
+                return await run_async(op, connection)
+
+        def called(op: Op[Any]) -> Any:
+            with self.store.transaction() as connection:
+                return run(op, connection)
+
+        async def through_both() -> None:
+            (first,) = await awaited(self.store.append([entry("s", 1)]))
+            (second,) = called(self.store.append([entry("s", 1)]))
+            with refused(Broken):
+                await awaited(breaking(self.store.append([entry("s", 1)])))
+            assert called(self.store.read_all()) == [*kept(first), *kept(second)]
+            assert await awaited(self.store.read_all()) == [*kept(first), *kept(second)]
+
+        asyncio.run(through_both())
+
+    def test_close_may_be_called_more_than_once(self) -> None:
+        self.put("s")
+        self.store.close()
+        self.store.close()
+
+    def test_shards_are_the_same_in_every_process_and_for_ever(self) -> None:
+        """Checkpoints mean nothing once a stream hashes to another shard."""
+        assert [shard_of(name, 64) for name in ("cart-1", "żółw", "")] == [36, 30, 0]
+        assert self.store.shards >= 1
+
+    def test_capabilities_are_said(self) -> None:
+        assert isinstance(self.store.capabilities.durable, bool)
+        assert isinstance(self.store.capabilities.shared, bool)

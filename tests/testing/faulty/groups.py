@@ -1,0 +1,97 @@
+"""Faults of groups."""
+
+from msgspec.structs import replace
+
+from sourced.store import Progress
+from sourced.testing.clock import START
+from tests.testing.faulty._registry import Faulty, breaks
+
+
+@breaks("register")
+class RegistersAnew(Faulty):
+    """moves the start of a group that is there."""
+
+    def register(self, group, start_from):
+        found = yield from super().register(group, start_from)
+        return replace(found, start=(yield from self.extent())[1] if start_from == "now" else 0)
+
+
+@breaks("register")
+class NowIsTheBeginning(Faulty):
+    """starts at the beginning whatever it is told."""
+
+    def register(self, group, start_from):
+        return super().register(group, "beginning")
+
+
+@breaks("progress")
+class EveryShard(Faulty):
+    """tells of shards that hold nothing."""
+
+    def progress(self, group):
+        found = {each.shard: each for each in (yield from super().progress(group))}
+        return [found.get(shard, Progress(shard, 0, 0, 0)) for shard in range(self.shards)]
+
+
+@breaks("stop")
+class StopsWithoutAWord(Faulty):
+    """forgets why a group was stopped."""
+
+    def stop(self, group, reason, error=""):
+        return super().stop(group, "", "")
+
+
+@breaks("stop")
+class StopsClaimsOnly(Faulty):
+    """goes on claiming."""
+
+    def claim(self, group, owner, **options):
+        yield from self.start(group, options["now"])
+        return (yield from super().claim(group, owner, **options))
+
+
+@breaks("start")
+class StartsEverything(Faulty):
+    """retries what is parked as well."""
+
+    def start(self, group, now):
+        yield from super().start(group, now)
+        rows = yield from self.stragglers(group)
+        yield from self.straggle([replace(row, parked=False) for row in rows])
+
+
+@breaks("reset")
+class ResetsNothingInFlight(Faulty):
+    """lets a round in flight undo a reset."""
+
+    def fence(self, claim):
+        groups = yield from self.groups()
+        now = next(group for group in groups if group.name == claim.group.name)
+        yield from super().fence(replace(claim, group=now))
+
+
+@breaks("reset")
+class ResetStarts(Faulty):
+    """starts a stopped group with its reset."""
+
+    def reset(self, group):
+        yield from super().reset(group)
+        yield from self.start(group, START)
+
+
+@breaks("reset")
+class ResetForgetsTheRest(Faulty):
+    """drops the streams that waited."""
+
+    def reset(self, group):
+        yield from super().reset(group)
+        yield from self.catch_up(group, [row.stream for row in (yield from self.stragglers(group))])
+
+
+@breaks("reset")
+class ResetIsAllLive(Faulty):
+    """forgets what was handled."""
+
+    def claim(self, group, owner, **options):
+        claim = yield from super().claim(group, owner, **options)
+        return replace(claim, leases=tuple(replace(lease, high=lease.checkpoint) for lease in claim.leases))

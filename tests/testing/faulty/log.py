@@ -1,0 +1,117 @@
+"""Faults of the log."""
+
+from msgspec.structs import replace
+
+from sourced.errors import Conflict
+from sourced.store import Entry
+from tests.testing.faulty._registry import Faulty, breaks
+
+
+@breaks("append")
+class ExpectsNothing(Faulty):
+    """stores wherever it likes."""
+
+    def append(self, entries):
+        return super().append([replace(entry, expected_seq=None) for entry in entries])
+
+
+@breaks("append")
+class OneConflictForAll(Faulty):
+    """refuses a whole batch for the conflict of one."""
+
+    def append(self, entries):
+        outcomes = yield from super().append(entries)
+        conflicts = [outcome for outcome in outcomes if isinstance(outcome, Conflict)]
+        return [conflicts[0] for _ in outcomes] if conflicts else outcomes
+
+
+@breaks("append")
+class ForgetsWhoSettled(Faulty):
+    """loses `settled_by`."""
+
+    def append(self, entries):
+        return super().append(
+            [replace(e, records=tuple(replace(r, settled_by=()) for r in e.records)) for e in entries]
+        )
+
+
+@breaks("append")
+class RoughTimes(Faulty):
+    """keeps time to the millisecond."""
+
+    def append(self, entries):
+        def rough(r):
+            return replace(r, created_at=r.created_at.replace(microsecond=r.created_at.microsecond // 1000 * 1000))
+
+        return super().append([replace(e, records=tuple(map(rough, e.records))) for e in entries])
+
+
+@breaks("append")
+class IgnoresCase(Faulty):
+    """takes `A` and `a` for one stream."""
+
+    def append(self, entries):
+        def lower(entry):
+            stream = entry.stream.lower()
+            return Entry(stream, tuple(replace(r, stream=stream) for r in entry.records), entry.expected_seq)
+
+        return super().append([lower(entry) for entry in entries])
+
+
+@breaks("histories")
+class UptoIsExcluded(Faulty):
+    """stops before the last seq asked for."""
+
+    def histories(self, ranges):
+        return super().histories([replace(r, upto=r.upto and r.upto - 1) for r in ranges])
+
+
+@breaks("histories")
+class OneAnswerForAStream(Faulty):
+    """answers once for a stream that is asked for twice."""
+
+    def histories(self, ranges):
+        found = yield from super().histories(ranges)
+        return [found[[r.stream for r in ranges].index(r.stream)] for r in ranges]
+
+
+@breaks("read_all")
+class LimitBeforeTypes(Faulty):
+    """counts what it leaves out."""
+
+    def read_all(self, *, after=0, limit=None, types=None, backwards=False):
+        found = yield from super().read_all(after=after, limit=limit, backwards=backwards)
+        return [r for r in found if types is None or r.type in types]
+
+
+@breaks("read_all")
+class BackwardsFromTheEndOnly(Faulty):
+    """reads backwards from the end wherever it is asked to begin."""
+
+    def read_all(self, *, after=0, limit=None, types=None, backwards=False):
+        return super().read_all(after=0 if backwards else after, limit=limit, types=types, backwards=backwards)
+
+
+@breaks("trace")
+class NewestFirst(Faulty):
+    """tells a story from its end."""
+
+    def trace(self, message_id):
+        return (yield from super().trace(message_id))[::-1]
+
+
+@breaks("streams")
+class ByName(Faulty):
+    """lists streams by name."""
+
+    def streams(self, limit=10):
+        return sorted((yield from super().streams(limit)), key=lambda state: state.stream)
+
+
+@breaks("extent")
+class CountsMessages(Faulty):
+    """takes the last position for the number of streams."""
+
+    def extent(self):
+        _, last = yield from super().extent()
+        return last, last

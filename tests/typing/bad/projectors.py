@@ -1,0 +1,46 @@
+"""What projectors and reactors refuse: rows of another type, handlers of another shape."""
+
+from typing import Any
+
+from sourced import Commands, Delivery, Event, Projector, Reactor, Retry, Send, evolve, react
+from sourced.actions import Actions
+from tests.typing.good.cart import AddItem, CartState, ItemAdded
+
+
+class Rows(Projector[CartState]):
+    errors = 7  # E: both
+    start_from = 7  # E: both
+
+    def load(self, key: str, tx: Any) -> int:  # E: both
+        return 7
+
+    @evolve  # E: both
+    def added(self, row: CartState, event: ItemAdded) -> int:
+        return event.price
+
+    @react
+    def reward(self, row: CartState, event: ItemAdded) -> Commands:
+        yield event  # E: both
+
+
+class Keys(Projector[CartState]):
+    errors = Retry  # E: both
+
+    def load(self, key: int, tx: Any) -> CartState | None:  # E: both
+        return None
+
+
+class Receipts(Reactor):
+    handles = (CartState,)  # E: both
+
+    def handle(self, delivery: Delivery) -> Actions:
+        if delivery.message.seq == 1:
+            return [AddItem("p1", 10)]  # E: both
+        return [Send(delivery.message)]  # E: both
+
+
+class Alone(Reactor):
+    handles = ItemAdded  # E: both
+
+    def handle(self, message: Event) -> Actions:  # E: both
+        return None
