@@ -3,6 +3,7 @@
 First comes the shop, which is all of the program. What follows it shows the shop at work.
 """
 
+import io
 import logging
 import os
 import sys
@@ -321,7 +322,7 @@ def tree(story: Sequence[Message[Any]]) -> Iterator[tuple[str, Message[Any]]]:
 
 
 if __name__ == "__main__":
-    if hasattr(sys.stdout, "reconfigure"):
+    if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without these signs shows others
     logging.getLogger("sourced").addHandler(logging.NullHandler())  # the tour itself tells what fails
     tour()

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from unittest.mock import Mock
 
 import pytest
 
@@ -50,6 +51,16 @@ def test_what_interrupts_a_person_at_the_keyboard_leaves_nothing_behind_either(a
     with pytest.raises(KeyboardInterrupt):
         cart.execute(Note("a"))
     assert (cart.seq, cart.state.texts, app.read_all()) == (0, [], [])
+
+
+def test_who_interrupts_a_decision_on_old_news_is_not_made_to_do_it_twice(app, notes):
+    cart = app.load(Notes, "p")
+    app.append("p", Noted("theirs"))
+    notes.on_decide = asked = Mock(side_effect=KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        cart.execute(Note("a"))
+    asked.assert_called_once_with("a")
+    assert cart.state.texts == ["theirs"]
 
 
 def test_a_failing_after_commit_hook_is_logged_and_changes_nothing(app, notes, caplog):

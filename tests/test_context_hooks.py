@@ -108,7 +108,7 @@ def test_hooks_that_cannot_work_are_refused_when_the_class_is_made():
     with pytest.raises(DefinitionError, match=r"Payload\.hook: .* annotate it Message\[AddItem\]"):
 
         class Payload(CommandContext):
-            @on
+            @on  # type: ignore[type-var]
             def hook(self, command: AddItem): ...
 
     with pytest.raises(DefinitionError, match=r"Bare\.hook: annotate 'command'"):
@@ -120,5 +120,5 @@ def test_hooks_that_cannot_work_are_refused_when_the_class_is_made():
     with pytest.raises(DefinitionError, match=r"Later\.hook: a hook cannot be async"):
 
         class Later(CommandContext):
-            @on
+            @on  # type: ignore[type-var]
             async def hook(self, command: Message[AddItem]): ...

@@ -203,7 +203,7 @@ def test_directions_say_when_once_and_with_a_zone():
     with pytest.raises(Invalid, match="expected a datetime with a zone"):
         dispatch(AddItem("tea"), at=datetime(2026, 1, 1))  # noqa: DTZ001
     with pytest.raises(Invalid, match="expected a command or an event, found the class"):
-        dispatch(AddItem)  # type: ignore[arg-type]
+        dispatch(AddItem)  # type: ignore[type-var]
 
 
 @pytest.mark.parametrize(

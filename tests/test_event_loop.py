@@ -5,10 +5,10 @@ import contextlib
 
 import pytest
 
-from sourced import Sourced
+from sourced import Decision, Sourced
 from sourced.errors import InTransaction, NeedsAwait, TransactionEnded
 from sourced.testing import VirtualClock
-from tests.notepad import Note, Noted, Notes, nothing
+from tests.notepad import Note, Noted, Notes, failing, nothing
 
 
 @pytest.fixture
@@ -99,6 +99,20 @@ def test_the_awaitable_one_is_the_same(app, notes):
     asyncio.run(main())
 
 
+def test_an_awaited_verb_that_fails_inside_stores_nothing_and_the_rest_goes_on(app, notes):
+    notes.on_sync = failing(ValueError("the table is full"), at="leak")
+
+    async def main():
+        async with app.aio.transaction() as tx:
+            await tx.execute(Note("a"), to="p")
+            with pytest.raises(ValueError, match="the table is full"):
+                await tx.execute(Note("leak"), to="p")
+            await tx.execute(Note("b"), to="p")
+
+    asyncio.run(main())
+    assert [m.payload for m in app.history("p")] == [Note("a"), Noted("a"), Note("b"), Noted("b")]
+
+
 @pytest.mark.parametrize("outer", ["sync", "aio"])
 def test_the_app_inside_its_own_transaction_is_told_so_and_does_not_hang(app, outer):
     async def main():
@@ -156,25 +170,21 @@ def test_tasks_and_threads_share_one_store(app, notes):
     assert sorted(stored) == sorted(f"{who} {n}" for who in ("thread", "task") for n in range(25))
 
 
-def test_one_who_gives_up_waiting_does_not_hold_up_the_others(app):
+@pytest.mark.parametrize("when", ["while it waits", "when its turn has come"])
+def test_one_who_gives_up_waiting_does_not_hold_up_the_others(app, when):
     async def main():
-        waiting = asyncio.Event()
-
-        async def impatient():
-            waiting.set()
-            await app.aio.execute(Note("never"), to="p")
-
         async with app.aio.transaction() as tx:
-            tasks = [asyncio.create_task(impatient()) for _ in range(3)]
-            await waiting.wait()
+            tasks = [asyncio.create_task(app.aio.execute(Note(str(n)), to="p")) for n in range(4)]
             await asyncio.sleep(0)
-            for task in tasks:
+            for task in tasks[:3] if when == "while it waits" else ():
                 task.cancel()
+            await asyncio.sleep(0)
             await tx.execute(Note("a"), to="p")
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-        assert all(isinstance(result, asyncio.CancelledError) for result in results)
+        for task in tasks[:3]:
+            task.cancel()
         async with asyncio.timeout(5):
-            await app.aio.execute(Note("b"), to="p")
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(result) for result in results] == [asyncio.CancelledError] * 3 + [Decision]
 
     asyncio.run(main())
-    assert app.load(Notes, "p").state.texts == ["a", "b"]
+    assert app.load(Notes, "p").state.texts == ["a", "3"]

@@ -80,6 +80,22 @@ async def _soon(notifier):
     notifier.notify()
 
 
+def test_a_loop_is_only_touched_in_the_way_that_is_safe_for_threads(notifier):
+    """In its debug mode a loop refuses everything else."""
+
+    async def main():
+        with notifier.listen() as listener:
+            waiting = asyncio.create_task(listener.wait_async(60))
+            await asyncio.sleep(0)
+            waker = threading.Thread(target=notifier.notify)
+            waker.start()
+            waker.join()
+            async with asyncio.timeout(1):
+                assert await waiting
+
+    asyncio.run(main(), debug=True)
+
+
 def test_a_wait_that_is_cancelled_leaves_the_listener_in_order(notifier):
     async def main():
         with notifier.listen() as listener:

@@ -184,6 +184,18 @@ def test_a_start_that_is_none(start):
     assert "start_from: expected 'beginning', 'now' or a time with a zone, found" in refused(late)
 
 
+def test_the_messages_of_what_was_refused_are_not_known_either():
+    class Wrong(Bell, group="wrong"):
+        start_from = "the end"  # type: ignore[assignment]
+
+    class Other(Command, type="ring"): ...
+
+    app = Sourced()
+    with pytest.raises(DefinitionError):
+        app.register(Wrong)
+    app.register(Other)
+
+
 def test_a_start_that_is_asked_for_is_asked_once():
     asked: list[object] = []
 

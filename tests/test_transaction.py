@@ -7,6 +7,7 @@ import pytest
 from sourced import Conflict, Sourced
 from sourced.errors import InTransaction, TransactionEnded
 from sourced.testing import VirtualClock
+from sourced.testing.shop import Reserve, Stock
 from tests.notepad import Echo, Note, Noted, Notes, failing
 
 
@@ -61,16 +62,29 @@ def test_an_error_that_leaves_it_takes_everything_back(app, notes):
     assert app.load(Notes, "p").state.texts == ["c"]
 
 
-def test_what_was_taken_back_is_not_remembered(app):
-    """Another stream of events took the same places since: a decision must not be made on the ones that never were."""
+def test_a_group_that_began_in_what_was_taken_back_begins_again(app):
     with taken_back(app) as tx:
-        tx.execute(Note("phantom"), to="p")
-        tx.append("p", Noted("phantom"))
-        tx.drain()
+        app.register(Stock)
+        assert len(tx.groups.list()) == 2
+    app.dispatch(Reserve("tea", 1), to="s")
+    assert app.drain() == 1
+    assert app.load(Stock, "s").state.reserved == 1
+
+
+@pytest.mark.parametrize("decided_by", ["the caller", "a worker"])
+def test_what_was_taken_back_is_not_remembered(app, decided_by):
+    """Other messages took the same places since: a decision must not be made on the ones that never were."""
+    with taken_back(app) as tx:
+        if decided_by == "the caller":
+            tx.execute(Note("phantom"), to="p")
+        else:
+            tx.dispatch(Note("phantom"), to="p")
+            tx.drain(limit=1)
+        assert [m.seq for m in tx.history("p")] == [1, 2]
     other = Sourced(app.store)
-    other.append("p", [Noted("a"), Noted("b"), Noted("c"), Noted("d")])
-    assert app.execute(Note("e"), to="p").command.seq == 5
-    assert app.store.table("pads")["p"] == ("a", "b", "c", "d", "e")
+    other.append("p", [Noted("a"), Noted("b")])
+    assert app.execute(Note("c"), to="p").command.seq == 3
+    assert app.store.table("pads")["p"] == ("a", "b", "c")
 
 
 def test_a_verb_that_fails_inside_stores_nothing_and_the_rest_goes_on(app, notes):

@@ -54,6 +54,17 @@ def test_upcasters_are_chained_from_the_stored_version_to_the_present_one(versio
     assert [m.payload for m in app.history("c1")] == [AddressUpdated("1 Main St", "Springfield", "USA")]
 
 
+def test_an_old_name_and_an_old_version_may_come_together():
+    class Address(Event, version=2, aliases=("address_updated",)):
+        street: str
+        city: str
+
+    upcast(Address, version=1)(with_a_city)
+    app = shop(Address, after=yesterday())
+    app.append("c1", Address("Strand", "London"))
+    assert [m.payload for m in app.history("c1")] == [Address("1 Main St", "Springfield"), Address("Strand", "London")]
+
+
 def test_the_present_version_is_never_upcast():
     app = shop(AddressUpdated)
     app.append("c1", AddressUpdated("Strand", "London", "UK"))

@@ -16,7 +16,7 @@ from sourced.envelope import Message
 from sourced.errors import DifferentStream, NotKnown, Rejection
 from sourced.evolving import Evolving
 from sourced.fold import Fold
-from sourced.messages import Command, Event, Payload, Rejected, check, parse, snake
+from sourced.messages import Command, Event, Payload, Rejected, check, detached, parse, snake
 from sourced.reactor import Delivery, Memo, Want
 
 S = TypeVar("S")
@@ -70,7 +70,7 @@ class Aggregate(Fold[S]):
     __slots__ = ()
     owner: Actor[S]
 
-    def decide(self, command: Command | Message[Any], *, now: datetime | None = None) -> Decision:
+    def decide(self, command: Command | Message[Command], *, now: datetime | None = None) -> Decision:
         """What would follow from a command: the events, applied to this state and stored nowhere."""
         source = command if isinstance(command, Message) else Message.new(command, stream=self.stream, now=now)
         if source.stream != self.stream:
@@ -93,7 +93,7 @@ class Aggregate(Fold[S]):
         if handler is None:
             raise NotKnown(f"{name} decides no {type(source.payload).__qualname__}; it has no @decide method for it")
         where = f"{name}.{handler.name}"
-        decider = handler.call(self.owner, self.state, source)
+        decider = handler.call(self.owner, self.state, source.detached())
         events: list[Message[Any]] = []
         if decider is None:
             return events
@@ -105,7 +105,7 @@ class Aggregate(Fold[S]):
                 if not isinstance(payload, Event):
                     raise TypeError(f"{where} yielded {payload!r}; a decider yields events")
                 self.seq += 1  # before the event is applied: if that fails, this says that the state was touched
-                event = source.follow(payload, stream=self.stream, seq=self.seq, now=now)
+                event = source.follow(detached(payload), stream=self.stream, seq=self.seq, now=now)
                 self.apply(event)
                 events.append(event)
                 payload = _next(where, decider, self.state)
@@ -113,13 +113,20 @@ class Aggregate(Fold[S]):
             decider.close()
         return events
 
+    def __repr__(self) -> str:
+        return f"<{type(self.owner).__qualname__} {self.stream!r} at seq {self.seq}>"
+
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """Commands as methods: `cart.add_item(product_id=…)` decides `AddItem`."""
-        if not name.startswith("_"):
-            for cls in type(self.owner).decides():
-                if name == snake(cls.__name__):
-                    return functools.partial(self._command, cls)
-        raise AttributeError(f"{type(self.owner).__qualname__} has no attribute and decides no command named {name!r}")
+        if name.startswith("_"):
+            raise AttributeError(name)  # whoever copies or pickles asks before there is an owner
+        commands = {snake(cls.__name__): cls for cls in type(self.owner).decides()}
+        if name in commands:
+            return functools.partial(self._command, commands[name])
+        raise AttributeError(
+            f"{type(self.owner).__qualname__} has no attribute and decides no command named {name!r}; "
+            f"it decides: {', '.join(commands) or 'none'}"
+        )
 
     def _command(self, cls: type[Payload], /, *args: Any, **fields: Any) -> Any:
         try:

@@ -28,6 +28,7 @@ from sourced.ops import AsyncConnection, Connection, Op
 from sourced.runtime import foreground
 from sourced.runtime.engine import Engine
 from sourced.runtime.programs import (
+    Afterwards,
     Program,
     Transact,
     Work,
@@ -59,7 +60,7 @@ class Verbs(Side):
     @verb
     def execute(
         self,
-        command: Command | Message[Any],
+        command: Command | Message[Command],
         *,
         to: To | None = None,
         expected_seq: int | None = None,
@@ -187,7 +188,7 @@ class Client(Verbs, Blocking):
 
     def __init__(self, engine: Engine, connection: Connection | None = None) -> None:
         self._engine = engine
-        self._connection: Connection | None = connection
+        self._connection = connection
         self._transact = transacting(engine.store) if connection is None else joining(connection)
         self._later: list[Work] | None = None if connection is None else []
         self.groups = BlockingGroups(self)
@@ -227,7 +228,7 @@ class AsyncClient(Verbs, Awaiting):
 
     def __init__(self, engine: Engine, connection: AsyncConnection | None = None) -> None:
         self._engine = engine
-        self._connection: AsyncConnection | None = connection
+        self._connection = connection
         self._transact = transacting_async(engine.store) if connection is None else joining_async(connection)
         self._later: list[Work] | None = None if connection is None else []
         self.groups = AsyncGroups(self)
@@ -265,8 +266,13 @@ def prepared(engine: Engine, program: Program[T]) -> Program[T]:
     """Every registered group is made known to the store before anything else, so that where it starts is pinned."""
     for group, start_from in engine.unknown_groups():
         yield Transact(engine.store.register(group, start_from))
-        engine.started.add(group)
+        yield Afterwards([_started(engine, group)])
     return (yield from program)
+
+
+def _started(engine: Engine, group: str) -> Work:
+    engine.started.add(group)
+    yield from ()
 
 
 def _nothing() -> Program[None]:

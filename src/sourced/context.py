@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from inspect import iscoroutinefunction
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, overload
 
 from sourced.app import Sourced
 from sourced.envelope import Message, To
@@ -12,10 +12,11 @@ from sourced.errors import DefinitionError, Invalid
 from sourced.handlers import annotated
 from sourced.messages import Command, Payload, is_family, parse
 
-F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C", bound=Command)
+H = TypeVar("H", bound=Callable[[Any, Message[Any]], Message[Any]])
 
 
-def on(hook: F) -> F:
+def on(hook: H) -> H:
     """`(self, message)`: returns the message, changed or not; registered by the annotation of its parameter.
 
     `Message[AddItem | RemoveItem]` runs for both; `Message[Command]`, or a family, for all of it, after the others.
@@ -48,6 +49,10 @@ class CommandContext:
         self.metadata = dict(metadata or {})
         self.scope = self.scope if scope is None else scope
 
+    @overload
+    def build(self, data: Mapping[str, Any], command: type[C]) -> Message[C]: ...
+    @overload
+    def build(self, data: Mapping[str, Any]) -> Message[Any]: ...
     def build(self, data: Mapping[str, Any], command: type[Command] | None = None) -> Message[Any]:
         """A command from `{"type": …, "stream": …, "payload": {…}}`; nothing else the client says is listened to.
 

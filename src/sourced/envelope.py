@@ -11,10 +11,11 @@ import msgspec
 from sourced.clock import SystemClock, as_delta
 from sourced.errors import Invalid, PastDate
 from sourced.ids import new_id
-from sourced.messages import Payload, Unknown, is_family, is_payload_class
+from sourced.messages import Payload, Unknown, detached, is_family, is_payload_class
 
 T = TypeVar("T", covariant=True)
 Q = TypeVar("Q", bound=Payload)
+D = TypeVar("D", bound=Payload, covariant=True)
 
 _clock = SystemClock()
 
@@ -87,6 +88,12 @@ class Message(msgspec.Struct, Generic[T], frozen=True, gc=False):
     def with_payload(self, **changes: Any) -> Message[T]:
         return _replace(self, payload=_replace(self.payload, **changes))
 
+    def detached(self) -> Message[T]:
+        """This message for one who may change the lists in its payload: the others who hold it see nothing of that."""
+        said: Any = self.payload
+        payload = detached(said)
+        return self if payload is said else _replace(self, payload=payload)
+
     def to(self, stream: To) -> Message[T]:
         return _replace(self, stream=address(stream))
 
@@ -99,10 +106,10 @@ class Message(msgspec.Struct, Generic[T], frozen=True, gc=False):
 _replace: Any = msgspec.structs.replace
 
 
-class Outgoing(msgspec.Struct, frozen=True, gc=False):
+class Outgoing(msgspec.Struct, Generic[D], frozen=True, gc=False):
     """A payload with directions: where it goes and when; made by `dispatch(…)`."""
 
-    payload: Payload
+    payload: D
     to: Any = None
     at: datetime | None = None
     after: timedelta | None = None
@@ -121,13 +128,13 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
 
 
 def dispatch(
-    payload: Payload,
+    payload: Q,
     *,
     to: To | type[NewStream] | None = None,
     at: datetime | None = None,
     after: timedelta | float | None = None,
     metadata: Mapping[str, Any] | None = None,
-) -> Outgoing:
+) -> Outgoing[Q]:
     """Directions for a message that a reaction yields: another stream, a later time, metadata of its own."""
     _spec(payload)
     if at is not None and after is not None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncIterable, Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
 from sourced.actions import Action, Actions, AfterCommit, Batch, Schedule, Send, Sync
 from sourced.envelope import Message, Outgoing
-from sourced.fold import first_state, state_class
+from sourced.fold import check_first_state, first_state, state_class
 from sourced.handlers import Tables, collect, mentioned
 from sourced.messages import Command, Payload, is_family, is_payload_class
 from sourced.reactor import Delivery, Reactor
@@ -27,6 +27,8 @@ class Evolving(Reactor):
         super().__init_subclass__(**options)
         cls.tables = collect(cls, cls.roles)
         cls.made_of = state_class(cls, Evolving)
+        if cls.initial is Evolving.initial:
+            check_first_state(cls.__qualname__, cls.made_of)
 
     def initial(self, stream: str) -> Any:
         """The first state of a stream: by default the state class called with the stream's id."""
@@ -84,7 +86,7 @@ class Evolving(Reactor):
     async def _sent_async(self, where: str, yielded: Any, delivery: Delivery) -> list[Action]:
         if inspect.isawaitable(yielded):
             return self._sent(where, await yielded, delivery)
-        return self._sent(where, [each async for each in yielded], delivery)
+        return self._sent(where, iter([each async for each in yielded]), delivery)
 
     def _sent(self, where: str, yielded: Any, delivery: Delivery) -> list[Action]:
         now: list[Message[Any]] = []
@@ -108,10 +110,10 @@ class Evolving(Reactor):
                 yield AfterCommit(functools.partial(getattr(self, name), state, batch))
 
 
-def _each(where: str, yielded: Any) -> Iterator[Outgoing]:
+def _each(where: str, yielded: Any) -> Iterator[Outgoing[Any]]:
     if yielded is None:
         return
-    if not isinstance(yielded, Generator | list):
+    if not isinstance(yielded, Iterator):
         raise TypeError(f"{where} returned {yielded!r}; a reaction yields its commands")
     for each in yielded:
         if isinstance(each, Outgoing):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from inspect import signature
 from typing import Any, Generic, Protocol, TypeVar, get_args, get_origin
 
 from sourced.codec import Codec, Record
 from sourced.envelope import Message
 from sourced.errors import DefinitionError, DifferentStream, SmallerSequence
+from sourced.messages import detached
 
 S = TypeVar("S")
 
@@ -56,7 +59,7 @@ class Fold(Generic[S]):
         evolver = self.owner.evolvers.get(message.type)
         if evolver is not None:
             method, envelope = evolver
-            following = method(self.state, message if envelope else message.payload)
+            following = method(self.state, message.detached() if envelope else detached(message.payload))
             if following is not None:
                 self.state = following
 
@@ -97,6 +100,20 @@ def state_class(cls: type, base: type) -> Any:
     return None
 
 
+def check_first_state(where: str, made_of: Any) -> None:
+    """A first field that has a default would take the stream's id for something else, and nobody would notice."""
+    try:
+        first = next(iter(signature(made_of).parameters.values()), None)
+    except (TypeError, ValueError):
+        return  # it does not say what it takes
+    if first is None or first.default is first.empty or re.search(r"(^|_)(id|key|name|stream)$", first.name):
+        return
+    raise DefinitionError(
+        f"{where}: the first state is {made_of.__qualname__}(stream), and its first field is {first.name!r}; "
+        f"put `id: str` before it, or override `initial(self, stream)`"
+    )
+
+
 def first_state(where: str, made_of: Any, stream: str) -> Any:
     """The default first state: the state class, called with the stream's id."""
     if made_of is None or made_of is type(None):
@@ -105,7 +122,7 @@ def first_state(where: str, made_of: Any, stream: str) -> Any:
         raise DefinitionError(f"{where}: override `initial(self, stream)` to say what the first {made_of} holds")
     try:
         return made_of(stream)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise DefinitionError(
             f"{where}: the first state is {getattr(made_of, '__qualname__', made_of)}(stream), which failed: {error}; "
             f"override `initial(self, stream)`"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from inspect import Parameter, isasyncgenfunction, iscoroutinefunction, signature, unwrap
+from inspect import Parameter, isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, signature, unwrap
 from typing import Any, TypeAlias, TypeVar, Union, get_args, get_origin
 
+from sourced.actions import Batch
 from sourced.envelope import Message, Outgoing
 from sourced.errors import DefinitionError
 from sourced.messages import Command, Event, Payload, is_family, is_payload_class
@@ -22,18 +23,18 @@ F = TypeVar("F", bound=Callable[..., Any])
 Events: TypeAlias = Generator[Event, S, None]
 """What a decider returns: it yields events and is sent the state with each of them applied."""
 
-Commands: TypeAlias = Iterator[Command | Outgoing]
+Commands: TypeAlias = Generator[Command | Outgoing[Command], None, None]
 """What a reaction returns: commands to its own stream, and `dispatch(…)` for anywhere else."""
 
-AsyncCommands: TypeAlias = AsyncIterator[Command | Outgoing]
+AsyncCommands: TypeAlias = AsyncGenerator[Command | Outgoing[Command], None]
 
-_Decider: TypeAlias = Callable[[A, S, C], Generator[Event, S, None] | None]
-_Reaction: TypeAlias = Callable[
-    [A, S, M], Iterator[Command | Outgoing] | AsyncIterator[Command | Outgoing] | Awaitable[None] | None
-]
+Decided = TypeVar("Decided", Generator[Event, Any, None], None)
+Sent = TypeVar("Sent", Commands, AsyncCommands, Awaitable[None], None)
+Syncs = TypeVar("Syncs", bound=Callable[[Any, Any, Batch, Any], Any])
+Follows = TypeVar("Follows", bound=Callable[[Any, Any, Batch], Any])
 
 
-def decide(method: _Decider[A, S, C]) -> _Decider[A, S, C]:
+def decide(method: Callable[[A, S, C], Decided]) -> Callable[[A, S, C], Decided]:
     """`(self, state, command)`: yields the events that follow; raises a `Rejection` to refuse."""
     return _mark("decide", method)
 
@@ -43,17 +44,17 @@ def evolve(method: Callable[[A, S, M], S | None]) -> Callable[[A, S, M], S | Non
     return _mark("evolve", method)
 
 
-def react(method: _Reaction[A, S, M]) -> _Reaction[A, S, M]:
+def react(method: Callable[[A, S, M], Sent]) -> Callable[[A, S, M], Sent]:
     """`(self, state as of this event, event)`: yields the commands that follow; may be `async def`."""
     return _mark("react", method)
 
 
-def sync(method: F) -> F:
+def sync(method: Syncs) -> Syncs:
     """`(self, state, batch, tx)`: runs in the transaction that stores the batch; when it fails, nothing is stored."""
     return _mark("sync", method)
 
 
-def after_commit(method: F) -> F:
+def after_commit(method: Follows) -> Follows:
     """`(self, state, batch)`: runs once the batch is durable, at most once."""
     return _mark("after_commit", method)
 
@@ -191,6 +192,8 @@ def _check_shape(where: str, role: str, method: Any) -> Parameter:
         raise DefinitionError(f"{where}: @{role} takes ({', '.join(expected)}), found ({found})")
     if role in ("decide", "evolve") and (iscoroutinefunction(method) or isasyncgenfunction(method)):
         raise DefinitionError(f"{where}: @{role} is pure, so it cannot be async; do the waiting in a reaction")
+    if role not in ("decide", "react") and (isgeneratorfunction(method) or isasyncgenfunction(method)):
+        raise DefinitionError(f"{where}: expected no `yield` in it; only @decide and @react methods yield")
     return parameters[-1]
 
 

@@ -30,7 +30,7 @@ class LoadedVerbs(Aggregate[S]):
         self.pinned = pinned
         self._logged: int | None = None  # the seq in the log, once decisions were only thought through on top of it
 
-    def decide(self, command: Command | Message[Any], *, now: datetime | None = None) -> Decision:
+    def decide(self, command: Command | Message[Command], *, now: datetime | None = None) -> Decision:
         """What would follow from a command, applied here and stored nowhere; `execute` and `refresh` forget it."""
         self._logged = self.seq if self._logged is None else self._logged
         return super().decide(command, now=now)
@@ -48,7 +48,7 @@ class LoadedVerbs(Aggregate[S]):
 
     @verb
     def execute(
-        self, command: Command | Message[Any], *, expected_seq: int | None = None,
+        self, command: Command | Message[Command], *, expected_seq: int | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Program[Decision]:  # fmt: skip
         """Decides a command and stores it with its events, atomically; then this state includes them."""

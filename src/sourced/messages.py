@@ -6,12 +6,17 @@ all yours: a message has no methods and no reserved field names.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Any, ClassVar, TypeVar, dataclass_transform
+from uuid import UUID
 
 import msgspec
+from msgspec.structs import astuple
 from msgspec.structs import fields as struct_fields
 from typing_extensions import TypeIs
 
@@ -51,7 +56,6 @@ def _stored_name(cls: type, namespace: str | None) -> str:
     return ".".join(parts)
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
 class MessageType(msgspec.StructMeta):
     """Makes message classes: frozen, out of the garbage collector's way, their `Spec` read from the class statement."""
 
@@ -67,6 +71,8 @@ class MessageType(msgspec.StructMeta):
         aliases: Iterable[str] = (),
         **config: Any,
     ) -> Any:
+        if not config.get("frozen", True):
+            raise DefinitionError(f"{body['__qualname__']}: messages are immutable; leave out frozen=False")
         defaults: Any = {"frozen": True, "gc": False}
         cls = super().__new__(mcls, name, bases, body, **(defaults | config))
         inherited = next((base.__sourced__.namespace for base in bases if hasattr(base, "__sourced__")), None)
@@ -81,7 +87,8 @@ class MessageType(msgspec.StructMeta):
         return cls
 
 
-class Payload(msgspec.Struct, metaclass=MessageType, namespace=""):
+@dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
+class Payload(msgspec.Struct, metaclass=MessageType, namespace="", frozen=True):
     """What commands and events have in common."""
 
     __sourced__: ClassVar[Spec]
@@ -159,6 +166,17 @@ def check(payload: Payload, error: msgspec.ValidationError | None = None) -> Non
     found = _field_errors(type(payload), msgspec.to_builtins(data), strict=True)
     if found or error:
         raise Invalid(type(payload).__qualname__, found or {"": _plain(error)})  # type: ignore[arg-type]
+
+
+def detached(payload: P) -> P:
+    """The payload with lists of its own: whoever keeps or changes one of them does not change what was said."""
+    for value in astuple(payload):
+        if type(value) not in _IMMUTABLE:
+            return copy.deepcopy(payload)
+    return payload
+
+
+_IMMUTABLE = frozenset({str, int, float, bool, type(None), bytes, datetime, date, timedelta, Decimal, UUID})
 
 
 def _field_errors(cls: type[Payload], data: Mapping[str, Any], *, strict: bool) -> dict[str, str]:

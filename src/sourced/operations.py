@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from sourced.errors import NotKnown
 from sourced.ops import Call, Op
 from sourced.reactor import Reactor
-from sourced.runtime.engine import Engine
-from sourced.runtime.programs import Invoke, Program, Transact, Work
+from sourced.runtime.engine import Engine, committed
+from sourced.runtime.programs import Afterwards, Program, Transact, Work
 from sourced.store import Group, Progress, Scheduled, Straggler
 from sourced.verbs import Awaiting, Blocking, Side, verb
 
@@ -80,15 +80,14 @@ class GroupVerbs(Side):
         """Nothing more is handed to the group; a round in flight ends. Then the reactor's `on_stop` runs."""
         found = self._engine.router.group(reactor)
         yield Transact(self._engine.store.stop(found.group, reason))
-        yield Invoke([_called(lambda: found.on_stop(reason))])
+        yield Afterwards([_called(lambda: found.on_stop(reason))])
 
     @verb
     def start(self, reactor: AnyReactor) -> Program[None]:
         """It goes on where it was; what had failed is due at once, counting anew. Then `on_start` runs."""
         found = self._engine.router.group(reactor)
         yield Transact(self._engine.store.start(found.group, self._engine.clock.now()))
-        yield Invoke([_called(found.on_start)])
-        self._engine.notifier.notify()
+        yield Afterwards([_called(found.on_start), *committed(self._engine, ())])
 
     @verb
     def reset(self, reactor: AnyReactor) -> Program[None]:
@@ -96,7 +95,7 @@ class GroupVerbs(Side):
         found = self._engine.router.group(reactor)
         yield Transact(_reset(self._engine, found))
         self._engine.memos.forget(found)
-        self._engine.notifier.notify()
+        yield Afterwards([*committed(self._engine, ())])
 
 
 class ParkedVerbs(Side):
@@ -116,7 +115,7 @@ class ParkedVerbs(Side):
             return len(rows)
 
         count: int = yield Transact(op())
-        self._engine.notifier.notify()
+        yield Afterwards([*committed(self._engine, ())])
         return count
 
     @verb
@@ -135,7 +134,7 @@ class ParkedVerbs(Side):
             yield from self._engine.store.straggle(skipped)
 
         yield Transact(op())
-        self._engine.notifier.notify()
+        yield Afterwards([*committed(self._engine, ())])
 
 
 class ScheduledVerbs(Side):
@@ -154,9 +153,11 @@ class ScheduledVerbs(Side):
     @verb
     def promote(self) -> Program[int]:
         """Moves what is due into the log, as workers do by themselves. How many there were."""
-        records = yield Transact(self._engine.store.promote(self._engine.clock.now()))
-        self._engine.notifier.notify()
-        return len(records)
+        now, moved = self._engine.clock.now(), 0
+        while records := (yield Transact(self._engine.store.promote(now))):
+            moved += len(records)
+        yield Afterwards([*committed(self._engine, ())])
+        return moved
 
 
 class _Namespace(Side):

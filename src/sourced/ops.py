@@ -58,7 +58,7 @@ def savepoint(op: Op[T]) -> Op[T]:
     yield SAVEPOINT
     try:
         result = yield from op
-    except Exception:
+    except (Exception, KeyboardInterrupt, asyncio.CancelledError):
         yield ROLLBACK
         raise
     yield RELEASE
@@ -103,13 +103,18 @@ def finish(result: T | Awaitable[T]) -> T:
     """The result of user code that may be `async def`, for a caller that is not."""
     if not inspect.isawaitable(result):
         return result
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _loop_is_running():
         return asyncio.run(_awaited(result))
     if inspect.iscoroutine(result):
         result.close()
     raise NeedsAwait(result)
+
+
+def _loop_is_running() -> bool:
+    try:
+        return bool(asyncio.get_running_loop())
+    except RuntimeError:
+        return False
 
 
 async def _awaited(result: Awaitable[T]) -> T:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
@@ -16,7 +16,7 @@ from sourced.errors import DefinitionError
 from sourced.ids import new_stream_id
 from sourced.messages import Payload, snake
 
-StartFrom: TypeAlias = "str | datetime | Callable[[], datetime]"
+StartFrom: TypeAlias = Literal["beginning", "now"] | datetime | Callable[[], datetime]
 
 
 @dataclass(frozen=True, slots=True)

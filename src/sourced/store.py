@@ -303,7 +303,10 @@ class Store(Protocol):
         ...
 
     def promote(self, now: datetime, limit: int = 100) -> Op[list[Record]]:
-        """Moves what is due into the log, by due time, then as it was scheduled; sets aside what cannot be read."""
+        """Moves what is due into the log, by due time, then as it was scheduled; sets aside what cannot be read.
+
+        As many as `limit` at a time; an empty answer means that nothing is due any more.
+        """
         ...
 
     def scheduled(self) -> Op[list[Scheduled]]:

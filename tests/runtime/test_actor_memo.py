@@ -264,7 +264,7 @@ programs = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @example(program=[("dispatch", "s", Add(1)), ("drain", "s", Fail()), ("dispatch", "s", Fail())], batch=3)
 @given(programs, st.sampled_from([1, 2, 3, 5]))
 def test_with_and_without_a_cache_any_program_gives_the_same_log(program: Any, batch: int):
@@ -286,7 +286,7 @@ def test_with_and_without_a_cache_any_program_gives_the_same_log(program: Any, b
     assert apps[0].store.table("sums") == apps[2].store.table("sums")  # type: ignore[attr-defined]
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(st.lists(st.tuples(st.sampled_from(["s", "t"]), st.integers(0, 60)), max_size=15), st.sampled_from([1, 2, 3, 5]))
 def test_two_apps_with_caches_of_their_own_never_decide_on_what_is_out_of_date(work: Any, batch: int):
     """Two processes that take turns on one store end up with sums that no command exceeded."""

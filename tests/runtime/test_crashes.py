@@ -67,6 +67,20 @@ def test_a_handler_that_kills_its_process_is_attempted_a_bounded_number_of_times
     assert parked.attempts >= 3
 
 
+@pytest.mark.parametrize("batch", [1, 4, 500])
+def test_a_killer_takes_nobody_along_in_any_shard(batch: int):
+    """Streams that were merely in the same round are neither parked nor counted, those that wait for a retry included."""
+    app, listener = listening(killed_by("deadly"), errors=Retry(times=1, after=1), batch=batch)
+    names = [name for name, _ in zip(streams(), range(8), strict=False)]
+    for name in names:
+        app.append(name, [Noted(f"{name}-{n}") for n in range(3)])
+    app.append(names[3], [Noted("deadly"), Noted("behind")])
+    deaths = restarting(app)
+    assert listener.texts.count("deadly") == deaths <= 3
+    assert [(row.stream, row.from_seq) for row in app.parked.list()] == [(names[3], 4)]
+    assert {len(app.history(f"echo-{name}-{n}")) for name in names for n in range(3)} == {1}
+
+
 def test_what_killed_and_was_mended_is_handled_after_a_retry_with_all_that_waited_behind_it():
     app, listener = listening(killed_by("2"), errors=Retry(times=0))
     app.append("s", [Noted("1"), Noted("2"), Noted("3")])

@@ -13,7 +13,7 @@ from sourced.errors import InTransaction
 from sourced.ops import run, run_async
 from sourced.store import Entry, Range
 from sourced.stores.memory import MemoryStore
-from sourced.testing.conformance._bench import record
+from sourced.testing.conformance.bench import record
 from sourced.testing.shop import AddItem, Cart
 
 PATIENCE = 20  # seconds until a deadlock is called one; nothing here takes that long

@@ -10,8 +10,8 @@ from sourced.store import Snapshot, Store
 from sourced.stores.memory import MemoryStore
 from sourced.testing import Crash
 from sourced.testing.conformance import AsyncStoreConformance, StoreConformance
-from sourced.testing.conformance._bench import Broken, breaking
-from sourced.testing.conformance._day import Day
+from sourced.testing.conformance.bench import Broken, breaking
+from sourced.testing.conformance.day import Day
 from sourced.testing.shop import Cart, Sales, Stock
 
 

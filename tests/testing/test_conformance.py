@@ -1,6 +1,8 @@
 """The suite keeps what it promises: no method of the port is without a case, and a store with a fault fails."""
 
 import inspect
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -32,6 +34,11 @@ def test_the_port_is_looked_at_whole():
 def test_both_sides_go_through_the_same_cases():
     assert list(cases("", AsyncStoreConformance)) == list(cases(""))
     assert AsyncStoreConformance.do is not StoreConformance.do
+
+
+def test_the_suite_can_be_imported_where_there_is_no_pytest():
+    script = "import sys; sys.modules['pytest'] = None; import sourced.testing.conformance"
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_whoever_forgets_to_say_how_a_store_is_made_is_told():

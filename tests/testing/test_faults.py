@@ -7,7 +7,7 @@ import pytest
 
 from sourced import Sourced
 from sourced.errors import StillWaiting
-from sourced.ops import Statement, run
+from sourced.ops import run
 from sourced.stores.memory import MemoryStore
 from sourced.testing import Crash, CrashingStore, VirtualClock, crash_everywhere, steal_leases
 from sourced.testing.clock import START
@@ -197,7 +197,3 @@ class TestVirtualClock:
         looks = [clock.elapsed() for _ in range(3)]
         assert looks == sorted(set(looks))
         assert clock.now() == START
-
-
-def test_a_statement_is_known_by_its_verb():
-    assert repr(Statement("append")).startswith("Statement(verb='append'")

@@ -54,13 +54,7 @@ class Effects:
                 records = engine.encode(caused(source, action.messages))
                 self.entries.append(Entry(action.messages[0].stream, records, action.expected_seq))
         elif isinstance(action, Send):
-            now = engine.clock.now()
-            for message in caused(source, action.messages):
-                (record,) = engine.encode([message])
-                if message.created_at > now:  # dated in the future is how a message says that it is not due yet
-                    self.scheduled.append(Scheduled(record, message.created_at))
-                else:
-                    self.sent.append(record)
+            self.sent += engine.encode(caused(source, action.messages))
         elif isinstance(action, Schedule):
             self.scheduled += [Scheduled(r, action.at) for r in engine.encode(caused(source, action.messages))]
         elif isinstance(action, Sync):

@@ -18,7 +18,6 @@ from sourced.runtime.engine import Engine, committed, remembered, stored
 from sourced.runtime.programs import Afterwards, Await, Program, Transact
 from sourced.store import Entry, Range, Scheduled, shard_of
 
-
 LOOK_AGAIN = 0.1  # seconds: what a lost wake-up costs one who waits
 
 
@@ -54,7 +53,7 @@ def execute(
             decision, hooks = yield from _decide_and_store(engine, aggregate, source)
         except (Exception, KeyboardInterrupt, asyncio.CancelledError) as error:
             yield from _back_to(engine, aggregate, place, pinned)
-            outdated = isinstance(error, Conflict) or (isinstance(error, Exception) and aggregate.seq != place)
+            outdated = isinstance(error, Exception) and aggregate.seq != place
             if pinned or not outdated or not tries_left:
                 raise  # it was up to date, so the answer stands
         else:

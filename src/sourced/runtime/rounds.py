@@ -64,13 +64,24 @@ class Round:
         except (Exception, KeyboardInterrupt, asyncio.CancelledError):
             yield Transact(self.give_back(claim))
             raise
-        return sum(len(one.deliveries) for one in slices)
+        return sum(one.done + (one.verdict is not None) for one in slices)
 
     # -- claim -------------------------------------------------------------------------------------------------------
 
     def claim(self) -> Op[Claim]:
+        """A shard where a round died is worked on by itself, so that nobody else dies with the one who is to blame."""
         until = self.now + self.engine.lease
-        return self.store.claim(self.reactor.group, self.owner, now=self.now, until=until, limit=self.limit)
+        claim = yield from self.store.claim(
+            self.reactor.group, self.owner, now=self.now, until=until, limit=self.limit
+        )
+        careful = next((lease for lease in claim.leases if lease.careful), None)
+        if careful is None or len(claim.leases) == 1:
+            return claim
+        mine = tuple(s for s in claim.due if self.shard(s.stream) == careful.shard)
+        others = tuple(lease for lease in claim.leases if lease is not careful)
+        theirs = tuple(s for s in claim.due if s not in mine)
+        yield from self.store.release(replace(claim, leases=others, due=theirs))
+        return replace(claim, leases=(careful,), due=mine)
 
     def give_back(self, claim: Claim) -> Op[None]:
         """Nobody failed, so no attempt counts."""

@@ -47,7 +47,7 @@ class _Shard:
     owner: str = ""
     until: datetime | None = None
     token: int = 0
-    open: bool = False  # claimed, and neither settled nor released
+    open: int = 0  # claimed, and neither settled nor released: how many messages the round may have taken
     careful: int = 0
 
 
@@ -228,11 +228,11 @@ class Tables:
         ]
         if len(free) > limit:
             free = heapq.nsmallest(limit, free, key=lambda each: each[:2])  # whoever is furthest behind goes first
-        leases, taken = [], []
+        leases, taken, share = [], [], max(1, limit // max(1, len(free)))
         for checkpoint, shard, row in free:
-            careful = (row.careful or limit) if row.open else row.careful
+            careful = max(row.careful, row.open)
             self.put(self.progress[name], shard, replace(
-                row, owner=owner, until=until, token=row.token + 1, open=True, careful=careful
+                row, owner=owner, until=until, token=row.token + 1, open=share, careful=careful
             ))  # fmt: skip
             leases.append(Lease(shard, row.token + 1, checkpoint, row.high, careful))
             taken += due.get(shard, [])[: 1 if careful else limit]
@@ -292,14 +292,14 @@ class Tables:
             row = self._shard(name, move.shard)
             owner, until = ("", None) if release else (row.owner, row.until)
             checkpoint, high = max(row.checkpoint, move.checkpoint), max(row.high, move.high)
-            self.put(rows, move.shard, _Shard(checkpoint, high, owner, until, row.token, False, move.careful))
+            self.put(rows, move.shard, _Shard(checkpoint, high, owner, until, row.token, 0, move.careful))
 
     def release(self, claim: Claim) -> None:
         rows = self.progress[claim.group.name]
         for lease in claim.leases:
             row = rows.get(lease.shard)
             if row is not None and row.token == lease.token:
-                self.put(rows, lease.shard, replace(row, owner="", until=None, open=False))
+                self.put(rows, lease.shard, replace(row, owner="", until=None, open=0))
         for s in claim.due:
             if self.waiting[s.group].get(s.stream) == _changed(s, running=True):  # nothing else became of it meanwhile
                 self._straggle(_changed(s, attempts=s.attempts - 1))

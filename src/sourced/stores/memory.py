@@ -148,18 +148,18 @@ class MemoryStore:
         yield Statement("schedule", Tables.add_scheduled, (scheduled,))
 
     def promote(self, now: datetime, limit: int = 100) -> Op[list[Record]]:
-        due: list[Scheduled] = yield Statement("due", Tables.due, (now, limit))
-        entries: list[Entry] = []
-        for each in due:
-            try:
-                entries.append(Entry(each.record.stream, (promoted(each, now),)))
-            except msgspec.MsgspecError as error:
-                yield Statement("set aside", Tables.set_aside, (_changed(each, error=str(error)),))
-        if not entries:
-            return []
-        outcomes: list[Outcome] = yield Statement("append", Tables.append, (entries,))
-        yield Statement("unschedule", Tables.cancel, ([entry.records[0].id for entry in entries],))
-        return [record for outcome in outcomes if isinstance(outcome, tuple) for record in outcome]
+        while due := (yield Statement("due", Tables.due, (now, limit))):
+            entries: list[Entry] = []
+            for each in due:
+                try:
+                    entries.append(Entry(each.record.stream, (promoted(each, now),)))
+                except msgspec.MsgspecError as error:
+                    yield Statement("set aside", Tables.set_aside, (_changed(each, error=str(error)),))
+            outcomes: list[Outcome] = yield Statement("append", Tables.append, (entries,))
+            yield Statement("unschedule", Tables.cancel, ([entry.records[0].id for entry in entries],))
+            if records := [record for outcome in outcomes if isinstance(outcome, tuple) for record in outcome]:
+                return records
+        return []
 
     def scheduled(self) -> Op[list[Scheduled]]:
         return (yield Statement("scheduled", Tables.due, (None, None)))

@@ -23,7 +23,7 @@ from sourced.runtime.rounds import Round
 from sourced.store import Entry, Scheduled
 from sourced.testing.clock import VirtualClock
 
-Said = Payload | Outgoing | Message[Any]
+Said = Payload | Outgoing[Any] | Message[Any]
 
 
 class FinishedScenario(SourcedError):

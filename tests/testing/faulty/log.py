@@ -1,8 +1,11 @@
 """Faults of the log."""
 
+from typing import Any
+
 from msgspec.structs import replace
 
 from sourced.errors import Conflict
+from sourced.ops import Op
 from sourced.store import Entry
 from tests.testing.faulty._registry import Faulty, breaks
 
@@ -19,7 +22,7 @@ class ExpectsNothing(Faulty):
 class OneConflictForAll(Faulty):
     """refuses a whole batch for the conflict of one."""
 
-    def append(self, entries):
+    def append(self, entries) -> Op[Any]:
         outcomes = yield from super().append(entries)
         conflicts = [outcome for outcome in outcomes if isinstance(outcome, Conflict)]
         return [conflicts[0] for _ in outcomes] if conflicts else outcomes

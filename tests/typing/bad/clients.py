@@ -1,6 +1,6 @@
 """What an app refuses: loading what is no actor, executing what is no command, and wrong arguments to its verbs."""
 
-from sourced import Actor, Batch, Decision, Projector, Sourced
+from sourced import Actor, Batch, Decision, Message, Projector, Sourced
 from tests.typing.good.cart import AddItem, Cart, CartState, ItemAdded
 
 
@@ -33,6 +33,7 @@ cart.execute(AddItem("p1", 10), expected_seq="7")  # E: both
 cart.decide(ItemAdded("p1", 10, 1))  # E: both
 
 app.execute(ItemAdded("p1", 10, 1), to="c1")  # E: both
+app.execute(Message.new(ItemAdded("p1", 10, 1), stream="c1"))  # E: both
 app.execute(AddItem, to="c1")  # E: both
 app.execute(AddItem("p1", 10), "c1")  # E: both
 app.execute(AddItem("p1", 10), to=7)  # E: both

@@ -94,12 +94,6 @@ class Reads(Actor[CartState]):
         total: int = yield ItemAdded(cmd.product_id, cmd.price, cmd.quantity)  # E: both
         yield ItemAdded(cmd.product_id, total, cmd.quantity)
 
-    # mypy finds a state that is both, and that there is no such thing does not worry it.
-    @decide  # E: pyright
-    def the_state_of_another_actor(self, cart: CartState, cmd: AddItem) -> Events[int]:
-        total = yield ItemAdded(cmd.product_id, cmd.price, cmd.quantity)
-        yield ItemAdded(cmd.product_id, total, cmd.quantity)
-
     @decide
     def of_one_member(self, cart: CartState, cmd: AddItem | RemoveItem) -> Events[CartState]:
         yield ItemAdded(cmd.product_id, cmd.price, 1)  # E: both

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sourced import Commands, Delivery, Event, Projector, Reactor, Retry, Send, evolve, react
+from sourced import Batch, Commands, Delivery, Event, Projector, Reactor, Retry, Send, after_commit, evolve, react, sync
 from sourced.actions import Actions
 from tests.typing.good.cart import AddItem, CartState, ItemAdded
 
@@ -21,6 +21,19 @@ class Rows(Projector[CartState]):
     @react
     def reward(self, row: CartState, event: ItemAdded) -> Commands:
         yield event  # E: both
+
+
+class Shapes(Projector[CartState]):
+    start_from = "nwo"  # E: both
+
+    @sync  # E: both
+    def without_the_transaction(self, row: CartState, batch: Batch) -> None: ...
+
+    @sync  # E: both
+    def one_event(self, row: CartState, event: ItemAdded, tx: Any) -> None: ...
+
+    @after_commit  # E: both
+    def with_the_transaction(self, row: CartState, batch: Batch, tx: Any) -> None: ...
 
 
 class Keys(Projector[CartState]):

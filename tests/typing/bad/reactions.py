@@ -36,6 +36,10 @@ class Yields(Actor[CartState]):
         yield  # E: both
 
     @react
+    def an_event_elsewhere(self, cart: CartState, event: ItemAdded) -> Commands:
+        yield dispatch(event, to="c2")  # E: both
+
+    @react
     def nowhere(self, cart: CartState, event: ItemAdded) -> Commands:
         yield dispatch(SendReceipt(event.product_id), to=cart)  # E: both
 
@@ -57,10 +61,9 @@ class Yields(Actor[CartState]):
 
 
 class Reads(Actor[CartState]):
-    # An iterator says nothing of what it is sent, so pyright takes anything for it.
     @react
     def what_is_sent_back(self, cart: CartState, event: ItemAdded) -> Commands:
-        cart = yield SendReceipt(event.product_id)  # E: mypy
+        cart = yield SendReceipt(event.product_id)  # E: both
         yield AddItem(event.product_id, cart.total)
 
     @react

@@ -12,6 +12,13 @@ class Web(CommandContext):
     def the_payload_for_its_envelope(self, message: Message[AddItem]) -> Message[AddItem]:
         return message.payload  # E: both
 
+    @on  # E: both
+    def the_bare_payload(self, payload: AddItem) -> AddItem:
+        return payload
+
+    @on  # E: both
+    def nothing(self, message: Message[AddItem]) -> None: ...
+
     @on
     def what_is_not_there(self, message: Message[AddItem]) -> Message[AddItem]:
         return message.with_metadata({"colour": message.payload.colour})  # E: both

@@ -22,6 +22,7 @@ from sourced import (
     react,
     sync,
 )
+from sourced.envelope import Outgoing
 from tests.typing.good.cart import AddItem, Cart, ItemAdded, ItemRemoved, RemoveItem, SendReceipt
 
 
@@ -37,6 +38,10 @@ class Shipped(OrderEvent):
 
 
 class Place(Command):
+    order: str
+
+
+class Pack(Command):
     order: str
 
 
@@ -64,11 +69,16 @@ class Order(Actor[OrderState], group="orders"):
             yield ItemRemoved(cmd.product_id)
 
     @decide
-    def enveloped(self, order: OrderState, cmd: Message[Place | Ship]) -> Events[OrderState]:
-        assert_type(cmd.payload, Place | Ship)
+    def enveloped(self, order: OrderState, cmd: Message[Place | Pack]) -> Events[OrderState]:
+        assert_type(cmd.payload, Place | Pack)
         assert_type(cmd.metadata, dict[str, Any])
         order = yield Placed(cmd.payload.order)
         assert_type(order, OrderState)
+
+    @decide
+    def by_another(self, order: OrderState, cmd: Ship) -> Events[OrderState]:
+        yield from self.either(order, AddItem(cmd.order, 10))
+        yield Shipped(cmd.order)
 
     @decide
     def receipt(self, order: OrderState, cmd: SendReceipt) -> None: ...
@@ -91,6 +101,9 @@ class Order(Actor[OrderState], group="orders"):
     async def over_the_network(self, order: OrderState, event: ItemAdded | ItemRemoved) -> AsyncCommands:
         yield SendReceipt(event.product_id)
         yield dispatch(SendReceipt(event.product_id), to="order-9")
+
+    @react
+    async def waits_and_is_silent(self, order: OrderState, event: Shipped) -> None: ...
 
     @react
     def any_other(self, order: OrderState, event: OrderEvent) -> Commands:
@@ -143,6 +156,8 @@ class Tally(Actor[dict[str, int]]):
         state["items"] += event.quantity
 
 
+assert_type(list(Order().either(OrderState("o1"), AddItem("p1", 10))), list[Event])
+assert_type(list(Order().next_step(OrderState("o1"), Placed("o1"))), list[Command | Outgoing[Command]])
 assert_type(Order.blank("o1"), Aggregate[OrderState])
 assert_type(Order.blank("o1").decide(Place("o1")).events, list[Message[Any]])
 assert_type(Count.blank("c1").state, int)

@@ -23,5 +23,6 @@ class Web(CommandContext):
 context = Web(app, stream="c1", metadata={"user": 7}, scope=AddItem)
 message = context.build({"type": "add_item", "payload": {"product_id": "P1", "price": "10"}})
 assert_type(message, Message[Any])
-Web(app).build({"stream": "c1", "payload": {"product_id": "P1"}}, RemoveItem)
+removal = Web(app).build({"stream": "c1", "payload": {"product_id": "P1"}}, RemoveItem)
+assert_type(removal, Message[RemoveItem])
 app.execute(message)

@@ -8,15 +8,16 @@
 pins. For readable failures call `pytest.register_assert_rewrite("sourced.testing.conformance")` in your conftest first.
 """
 
-from sourced.testing.conformance._bench import AsyncBench
+from sourced.testing.conformance.appending import Appending
+from sourced.testing.conformance.bench import AsyncBench
 from sourced.testing.conformance.claims import Claims
 from sourced.testing.conformance.concurrency import Concurrency
 from sourced.testing.conformance.crashes import Crashes
 from sourced.testing.conformance.groups import Groups
-from sourced.testing.conformance.log import Appending
 from sourced.testing.conformance.reading import Reading
 from sourced.testing.conformance.rounds import Rounds
 from sourced.testing.conformance.schedule import Schedule
+from sourced.testing.conformance.settling import Settling
 from sourced.testing.conformance.snapshots import Snapshots
 from sourced.testing.conformance.stragglers import Stragglers
 
@@ -24,7 +25,7 @@ __all__ = ["AsyncStoreConformance", "StoreConformance"]
 
 
 class StoreConformance(
-    Crashes, Appending, Reading, Groups, Claims, Rounds, Stragglers, Schedule, Snapshots, Concurrency
+    Crashes, Appending, Reading, Groups, Claims, Settling, Rounds, Stragglers, Schedule, Snapshots, Concurrency
 ):
     """Every case, through `transaction`."""
 

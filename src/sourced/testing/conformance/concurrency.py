@@ -9,7 +9,7 @@ from sourced.codec import Record
 from sourced.errors import Conflict, Duplicate, Fenced
 from sourced.ops import Op
 from sourced.store import Claim, Entry, Move
-from sourced.testing.conformance._bench import TYPES, Bench, at, entry, kept, record, scheduled
+from sourced.testing.conformance.bench import TYPES, Bench, at, entry, kept, record, scheduled
 
 
 class Concurrency(Bench):

@@ -13,8 +13,8 @@ from sourced.ops import AsyncConnection, Connection
 from sourced.reactor import Reactor
 from sourced.store import Store
 from sourced.testing.clock import VirtualClock
-from sourced.testing.conformance._bench import at, entry, scheduled
-from sourced.testing.conformance._day import LEASE, Day, check_invariants
+from sourced.testing.conformance.bench import at, entry, scheduled
+from sourced.testing.conformance.day import LEASE, Day, check_invariants
 from sourced.testing.conformance.transactions import Transactions
 from sourced.testing.faults import Crash, CrashingStore, crash_everywhere
 from sourced.testing.shop import Cart, Stock
@@ -161,13 +161,13 @@ class Crashes(Transactions):
             clock = VirtualClock()
             with self.another_store() as store:
                 if self.survives(CrashingStore(store, place), clock):
-                    break
+                    assert place > 60
+                    return
                 check_invariants(self.do(store.read_all(), store))
                 again = self.day(store, clock)
                 again.take_over()
                 again.live()
                 assert self.outcome(again, store) == expected, f"after a crash at statement {place}"
-        assert place > 60
 
     def test_transaction_crashed_once_more_during_recovery_is_made_up_for_as_well(self) -> None:
         expected = self.undisturbed()
@@ -175,7 +175,8 @@ class Crashes(Transactions):
             clock = VirtualClock()
             with self.another_store() as store:
                 if self.survives(CrashingStore(store, place), clock):
-                    break
+                    assert place > 60
+                    return
                 clock.advance(LEASE)
                 self.survives(CrashingStore(store, 1 + place * 7 % 61), clock)
                 check_invariants(self.do(store.read_all(), store))
@@ -183,7 +184,6 @@ class Crashes(Transactions):
                 again.take_over()
                 again.live()
                 assert self.outcome(again, store) == expected, f"after a crash at statement {place}"
-        assert place > 60
 
     def test_fence_holds_off_a_process_that_was_paused_anywhere_while_another_did_its_work(self) -> None:
         """It does not know that its lease has run out: it goes on where it was, and nothing is done twice."""
@@ -195,10 +195,10 @@ class Crashes(Transactions):
                 sleeper = self.day(pausing, clock)
                 sleeper.live()
                 if not pausing.was_paused:
-                    break
+                    assert place > 15
+                    return
                 sleeper.take_over()
                 assert self.outcome(sleeper, store) == expected, f"after a pause before transaction {place}"
-        assert place > 15
 
     def work_through(self, store: Store, clock: VirtualClock) -> None:
         app = Sourced(store, clock=clock)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from sourced.errors import Fenced
 from sourced.store import Group
-from sourced.testing.conformance._bench import Bench, at, refused
+from sourced.testing.conformance.bench import Bench, at, refused
 
 
 class Groups(Bench):
@@ -139,7 +139,7 @@ class Groups(Bench):
         self.do(self.store.stop("g", "for the night"))
         self.do(self.store.start("g", at(60)))
         (due,) = self.claim(now=60).due
-        assert (due.stream, due.attempts, due.running) == ("failed", 1, False)
+        assert (due.stream, due.attempts, due.running, due.error) == ("failed", 1, False, "")
         assert self.straggler("parked") == parked
         assert self.straggler("failed", "other") == elsewhere
 

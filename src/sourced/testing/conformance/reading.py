@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from sourced.errors import Invalid
 from sourced.store import Range, StreamState
-from sourced.testing.conformance._bench import Bench, at, entry, refused
+from sourced.testing.conformance.bench import Bench, at, entry, refused
 
 
 class Reading(Bench):

@@ -6,7 +6,7 @@ from typing import Any
 
 from sourced.codec import Record
 from sourced.store import Claim, Lease, Pending
-from sourced.testing.conformance._bench import TYPES, Bench, entry
+from sourced.testing.conformance.bench import TYPES, Bench, entry
 
 
 class Rounds(Bench):

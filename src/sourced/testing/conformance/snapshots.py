@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sourced.store import Snapshot
-from sourced.testing.conformance._bench import Bench
+from sourced.testing.conformance.bench import Bench
 
 
 class Snapshots(Bench):

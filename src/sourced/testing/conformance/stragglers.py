@@ -7,7 +7,7 @@ from datetime import timedelta
 from msgspec.structs import replace
 
 from sourced.store import Claim, Straggler
-from sourced.testing.conformance._bench import TYPES, Bench, at
+from sourced.testing.conformance.bench import TYPES, Bench, at
 
 
 class Stragglers(Bench):

@@ -8,7 +8,7 @@ from typing import Any
 from sourced.errors import Conflict
 from sourced.ops import Call, Op, run, run_async, savepoint
 from sourced.store import Move, Range, Snapshot, Straggler, shard_of
-from sourced.testing.conformance._bench import Bench, Broken, at, breaking, entry, kept, refused, scheduled
+from sourced.testing.conformance.bench import Bench, Broken, at, breaking, entry, kept, refused, scheduled
 from sourced.testing.faults import Crash
 
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from sourced.errors import Conflict, Duplicate, Invalid
 from sourced.store import Entry
 from sourced.testing.clock import START
-from sourced.testing.conformance._bench import Bench, entry, kept, record, refused
+from sourced.testing.conformance.bench import Bench, entry, kept, record, refused
 
 # Names that a file system, a pattern, a collation or a comparison that ignores case could take for each other.
 ALIKE = ("a", "A", "a ", " a", "a%", "a_", "ab", "a/b", "a\\b", "../a", "a'b", 'a"b', "a\tb", "a:b", "ä", "a\u0308")

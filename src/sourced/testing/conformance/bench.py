@@ -53,6 +53,10 @@ def kept(outcome: Outcome) -> tuple[Record, ...]:
     return outcome
 
 
+def shards_of(claim: Claim) -> set[int]:
+    return {lease.shard for lease in claim.leases}
+
+
 class Caught:
     """What `refused` has caught."""
 

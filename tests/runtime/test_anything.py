@@ -1,0 +1,184 @@
+"""Whatever happens to the processes and handlers of a shop: once all is healed, it is as if nothing had ever gone wrong."""
+
+from collections import Counter
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sourced import Batch, Delivery, Message, Rejected, Retry, Sourced, sync
+from sourced.actions import Actions
+from sourced.stores.memory import MemoryStore
+from sourced.testing import Crash, CrashingStore, VirtualClock, steal_leases
+from sourced.testing.shop import AddItem, Cart, CartClosed, Close, Closed, ItemAdded, Reserve, Reserved, Sales, Stock
+
+GROUPS = ("shop.carts", "shop.stock", "shop.sales")
+
+
+class World:
+    """One store and clock, processes that come and go, and the troubles that the next handlers run into."""
+
+    def __init__(self, shards: int, batch: int, cache: int) -> None:
+        self.store, self.clock = MemoryStore(shards), VirtualClock()
+        self.options: dict[str, Any] = {"batch": batch, "cache": cache}
+        self.troubles: list[str] = []
+        self.processes = [self.process(), self.process()]
+
+    def process(self, store: Any = None) -> Sourced:
+        app = Sourced(store or self.store, clock=self.clock, errors=Retry(times=2, after=1), **self.options)
+        app.register(*(kind(self) for kind in (TroubledCart, TroubledStock, TroubledSales)))
+        return app
+
+    def strike(self, group: str, place: str) -> None:
+        """The next trouble, if it is meant for this place."""
+        if not self.troubles or not self.troubles[-1].endswith(place):
+            return
+        trouble = self.troubles.pop().partition(" ")[0]
+        if trouble == "fail":
+            raise ValueError(trouble)
+        if trouble == "die":
+            raise Crash
+        if trouble == "steal":
+            steal_leases(self.store, group, self.clock.now())
+        if trouble == "reset":
+            self.processes[0].groups.reset(group)
+
+    def do(self, step: tuple[Any, ...]) -> None:
+        verb, which, *rest = step
+        app = self.processes[which]
+        try:
+            getattr(self, verb)(app, *rest)
+        except Crash:
+            self.processes[which] = self.process()
+        except CartClosed:
+            assert verb == "execute"
+
+    def dispatch(self, app: Sourced, cart: str, command: Any) -> None:
+        app.dispatch(command, to=cart)
+
+    def execute(self, app: Sourced, cart: str, command: Any) -> None:
+        app.execute(command, to=cart)
+
+    def drain(self, app: Sourced, troubles: list[str], limit: int | None) -> None:
+        self.troubles = list(troubles)
+        app.drain(limit=limit)
+
+    def crash(self, app: Sourced, statements: int) -> None:
+        self.process(CrashingStore(self.store, statements)).drain()
+
+    def manage(self, app: Sourced, verb: str, group: str) -> None:
+        getattr(app.groups, verb)(group)
+
+    def advance(self, app: Sourced, seconds: int) -> None:
+        self.clock.advance(seconds)
+
+    def heal(self) -> Sourced:
+        self.troubles = []
+        app = self.process()
+        for group in GROUPS:
+            app.groups.start(group)
+        for _ in range(100):
+            self.clock.advance(3 * 86_400)
+            app.parked.retry()
+            if not app.drain() and all(info.lag == 0 and not info.stragglers for info in app.groups.list()):
+                return app
+        raise AssertionError(f"it does not come to rest: {app.groups.list()}")
+
+
+class Troubled:
+    """Mixed into a reactor: runs into trouble before a message is handled, or when that is already done."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def handle(self, delivery: Delivery) -> Actions:
+        self.world.strike(self.group, "before")  # type: ignore[attr-defined]
+        actions: Actions = super().handle(delivery)  # type: ignore[misc]
+        self.world.strike(self.group, "after")  # type: ignore[attr-defined]
+        return actions
+
+
+class TroubledCart(Troubled, Cart, group="shop.carts"): ...
+
+
+class TroubledStock(Troubled, Stock, group="shop.stock"): ...
+
+
+class TroubledSales(Troubled, Sales, group="shop.sales"):
+    @sync
+    def save(self, row: dict[str, int], batch: Batch, tx: Any) -> None:
+        super().save(row, batch, tx)
+        if self.world.troubles and self.world.troubles[-1].startswith(("fail", "die")):
+            self.world.strike(self.group, "sync")
+
+
+def check(app: Sourced) -> None:
+    everything = app.read_all()
+    follow = Counter((m.causation_id, type(m.payload)) for m in everything if m.causation_id != m.id)
+    for message in everything:
+        once_each(message, follow)
+    for stream in (state.stream for state in app.streams(None)):
+        in_order(app.history(stream))
+    sold = Counter[str]()
+    for message in everything:
+        if isinstance(message.payload, ItemAdded):
+            sold[message.stream] += message.payload.quantity
+    assert {cart: row["items"] for cart, row in app.store.table("sales").items()} == sold  # type: ignore[attr-defined]
+    for cart, items in sold.items():
+        assert sum(app.load(TroubledCart, cart).state.items.values()) == items
+
+
+def once_each(message: Message[Any], follow: Counter[tuple[str, type]]) -> None:
+    """Every command was decided once, every event reacted to once."""
+    outcomes = {AddItem: (ItemAdded, Rejected), ItemAdded: (Reserve,), Reserve: (Reserved,)}
+    if expected := outcomes.get(type(message.payload)):
+        assert sum(follow[message.id, outcome] for outcome in expected) == 1, message
+
+
+def in_order(history: list[Message[Any]]) -> None:
+    """Without gaps; decided in the order they came, unless somebody went ahead in the foreground; nothing after closing."""
+    assert [m.seq for m in history] == list(range(1, len(history) + 1))
+    place = {m.id: m.seq for m in history}
+    ahead = {m.causation_id for m, before in zip(history[1:], history, strict=False) if m.causation_id == before.id}
+    caused = [place.get(m.causation_id, 0) for m in history if m.causation_id not in {m.id, *ahead}]
+    caused = [seq for seq in caused if seq]
+    assert caused == sorted(caused)
+    kinds = [type(m.payload) for m in history]
+    if Closed in kinds:
+        assert ItemAdded not in kinds[kinds.index(Closed) :]
+
+
+commands = st.one_of(st.builds(AddItem, st.sampled_from("pq"), st.integers(1, 3)), st.just(Close()))
+carts = st.sampled_from(["c1", "c2", "c3"])
+groups = st.sampled_from(GROUPS)
+troubles = st.lists(
+    st.sampled_from([f"{what} {when}" for what in ("fail", "die", "steal", "reset") for when in ("before", "after")])
+    | st.sampled_from(["fail sync", "die sync", "none before", "none before"]),
+    max_size=6,
+)
+process = st.integers(0, 1)
+steps = st.one_of(
+    st.tuples(st.just("dispatch"), process, carts, commands),
+    st.tuples(st.just("dispatch"), process, carts, commands),
+    st.tuples(st.just("execute"), process, carts, commands),
+    st.tuples(st.just("drain"), process, troubles, st.none() | st.integers(1, 3)),
+    st.tuples(st.just("crash"), process, st.integers(1, 60)),
+    st.tuples(st.just("manage"), process, st.sampled_from(["stop", "start", "reset", "reset"]), groups),
+    st.tuples(st.just("advance"), process, st.sampled_from([1, 31, 200_000])),
+)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    st.lists(steps, max_size=30),
+    st.sampled_from([1, 2, 64]),
+    st.sampled_from([1, 2, 3, 500]),
+    st.sampled_from([0, 10_000]),
+)
+def test_every_command_is_decided_once_in_order_and_the_projection_is_a_fold_of_the_log(
+    program: Any, shards: int, batch: int, cache: int
+):
+    world = World(shards, batch, cache)
+    for step in program:
+        world.do(step)
+    check(world.heal())
