@@ -12,7 +12,7 @@ from sourced.errors import Invalid
 
 
 def check_zone(subject: str, at: object) -> None:
-    """Once stored, a time without a zone could be compared with nothing, and whoever looks for what is due would fail."""
+    """Refuses a time without a zone: once stored it could be compared with nothing, and all that is due would wait."""
     if not (isinstance(at, datetime) and at.tzinfo):
         raise Invalid(subject, {"at": f"expected a datetime with a zone, found {at!r}"})
 

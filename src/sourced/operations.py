@@ -111,7 +111,9 @@ class ParkedVerbs(Side):
 
         def op() -> Op[int]:
             rows = yield from _parked(self._engine, reactor, stream)
-            yield from self._engine.store.straggle([replace(row, parked=False, attempts=0, error="", traceback="") for row in rows])
+            yield from self._engine.store.straggle(
+                [replace(row, parked=False, attempts=0, error="", traceback="") for row in rows]
+            )
             return len(rows)
 
         count: int = yield Transact(op())

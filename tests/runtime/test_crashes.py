@@ -52,7 +52,9 @@ def waiting(info: Any) -> bool:
 @pytest.mark.parametrize("place", [1, 3, 5])
 def test_a_handler_that_kills_its_process_is_attempted_a_bounded_number_of_times(batch: int, place: int):
     """Its stream is parked, what is behind it waits, and every other message is handled exactly once."""
-    app, listener = listening(killed_by("deadly"), errors=Retry(times=2, after=1), batch=batch)
+    told: list[int] = []
+    policy = Retry(times=2, after=1, on_retry=lambda failure, at: told.append(failure.attempts))
+    app, listener = listening(killed_by("deadly"), errors=policy, batch=batch)
     others: list[str] = []
     for n, stream in enumerate(name for name, _ in zip(streams(apart=False), range(4), strict=False)):
         for m in range(1, 6):
@@ -61,6 +63,7 @@ def test_a_handler_that_kills_its_process_is_attempted_a_bounded_number_of_times
             others += [] if deadly or (n == 1 and m > place) else [f"{n}-{m}"]
     deaths = restarting(app)
     assert listener.texts.count("deadly") == deaths <= 4  # once in a batch, then the attempts that were counted
+    assert told == [1, 2]
     assert {text: len(app.history(f"echo-{text}")) for text in others} == dict.fromkeys(others, 1)
     (parked,) = app.parked.list()
     assert (parked.from_seq, parked.error.partition(":")[0]) == (place, "Died")

@@ -1,6 +1,7 @@
 """A failure keeps what was good, makes its own stream wait in order, is counted, and never delays another stream."""
 
 import itertools
+from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -161,9 +162,11 @@ def test_a_straggler_that_fails_again_further_on_keeps_what_it_caught_up_with():
 @pytest.mark.parametrize("bad", [1, 2, 3, 4])
 def test_a_transaction_that_fails_is_blamed_on_the_right_message_of_a_batch(bad: int):
     """Only the good prefix is stored, whichever message brought the failing work along, and it is counted from one."""
-    told: list[tuple[int, int]] = []
+    told, handed = list[tuple[int, int]](), Counter[int]()
 
     def answer(delivery: Delivery) -> Actions:
+        handed[delivery.message.seq] += delivery.message.stream == "s"
+
         def work(tx: Any) -> None:
             if (delivery.message.stream, delivery.message.seq) == ("s", bad):
                 raise ValueError("no room")
@@ -179,6 +182,7 @@ def test_a_transaction_that_fails_is_blamed_on_the_right_message_of_a_batch(bad:
     (row,) = app.groups.get(listener).stragglers
     assert (row.from_seq, row.attempts, row.error) == (bad, 1, "ValueError: no room")
     assert told == [(bad, 1)]
+    assert max(handed.values()) == 2  # together, then alone
     assert {seq for stream, seq in app.store.table("rows") if stream == "s"} == set(range(1, bad))  # type: ignore[attr-defined]
     assert {seq for stream, seq in app.store.table("rows") if stream == "t"} == {1, 2, 3, 4, 5}  # type: ignore[attr-defined]
 

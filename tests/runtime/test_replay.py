@@ -11,6 +11,7 @@ from sourced import (
     Command,
     Commands,
     Delivery,
+    EventSourced,
     Message,
     Park,
     Projector,
@@ -329,6 +330,33 @@ def test_a_crash_alone_resumes_a_rebuild_from_the_checkpoints():
     assert all(listener.replays)
 
 
+def test_what_one_process_remembers_does_not_spoil_a_replay_that_another_one_asked_for():
+    """F113. A state kept from before the reset is ahead of what is replayed: it starts over."""
+    saved: list[int] = []
+
+    class History(EventSourced[dict[str, int]], group="history"):
+        def initial(self, stream: str) -> dict[str, int]:
+            return {"n": 0}
+
+        @evolve
+        def noted(self, row: dict[str, int], event: Noted) -> None:
+            row["n"] += 1
+
+        @sync
+        def save(self, row: dict[str, int], batch: Batch, tx: Any) -> None:
+            saved.append(row["n"])
+
+    store = MemoryStore()
+    one, two = Sourced(store, batch=1), Sourced(store, batch=1)
+    one.register(History)
+    two.register(History)
+    one.append("s", [Noted(), Noted(), Noted()])
+    one.drain()
+    two.groups.reset(History)
+    one.drain()
+    assert saved == [1, 2, 3, 1, 2, 3]
+
+
 def test_other_groups_are_not_affected_by_a_reset():
     """F119."""
     app, listener = listening()
@@ -367,6 +395,33 @@ def test_a_stream_that_waits_is_replayed_up_to_where_it_failed_and_live_from_the
     listener.forget()
     app.drain()
     assert listener.replays == [True] * 7
+
+
+def test_a_reset_after_a_reset_remembers_what_had_been_handled_before_the_first():
+    """F107. Also of a stream that waits and was not replayed in between."""
+    app, listener = listening(lambda d: 1 / 0 if d.message.payload.text == "bad" else (), errors=Park())  # type: ignore[arg-type,return-value]
+    app.append("s", [Noted("1"), Noted("2"), Noted("bad")])
+    app.drain()
+    app.groups.reset(listener)
+    app.groups.reset(listener)
+    listener.forget()
+    app.drain()
+    assert list(zip(listener.texts, listener.replays, strict=True)) == [("1", True), ("2", True), ("bad", False)]
+
+
+def test_a_stream_skipped_to_its_end_is_replayed_and_waits_no_longer():
+    """F107. What was given up comes again after a reset, and the stream is like any other."""
+    app, listener = listening(lambda d: 1 / 0 if d.message.payload.text == "bad" else (), errors=Park())  # type: ignore[arg-type,return-value]
+    app.append("other", Noted("0"))
+    app.append("s", [Noted("1"), Noted("bad")])
+    app.drain()
+    app.parked.skip(listener, "s", reason="not needed")
+    listener.answer = lambda delivery: ()
+    app.groups.reset(listener)
+    app.append("other", [Noted("2"), Noted("3")])
+    app.drain()
+    assert sorted(listener.texts[3:]) == ["0", "1", "2", "3", "bad"]
+    assert app.groups.get(listener).stragglers == ()
 
 
 @pytest.mark.parametrize("start", ["now", "time"])

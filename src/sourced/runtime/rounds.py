@@ -9,8 +9,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
-import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,8 +24,8 @@ from sourced.reactor import Delivery, Reactor
 from sourced.runtime.effects import carry_out, carry_out_together
 from sourced.runtime.engine import Engine, committed, log, remembered
 from sourced.runtime.programs import Afterwards, Invoke, Program, Transact, Work
-from sourced.runtime.slice import Slice
-from sourced.store import Claim, Lease, Move, Range, Straggler, shard_of
+from sourced.runtime.slice import Slice, described
+from sourced.store import Claim, Lease, Move, Pending, Range, Straggler, shard_of
 
 
 class Died(Exception):
@@ -71,9 +70,7 @@ class Round:
     def claim(self) -> Op[Claim]:
         """A shard where a round died is worked on by itself, so that nobody else dies with the one who is to blame."""
         until = self.now + self.engine.lease
-        claim = yield from self.store.claim(
-            self.reactor.group, self.owner, now=self.now, until=until, limit=self.limit
-        )
+        claim = yield from self.store.claim(self.reactor.group, self.owner, now=self.now, until=until, limit=self.limit)
         careful = next((lease for lease in claim.leases if lease.careful), None)
         if careful is None or len(claim.leases) == 1:
             return claim
@@ -93,31 +90,27 @@ class Round:
         """What is pending and what is due again, as slices."""
         leases = {lease.shard: lease for lease in claim.leases}
         pending = yield from self.store.pending(self.reactor.group, claim.leases, self.types, self.limit)
-        records, self.scanned = list(pending.records), dict(pending.scanned)
-        careful = [s for s in claim.due if leases[self.shard(s.stream)].careful]
-        others = [s for s in claim.due if not leases[self.shard(s.stream)].careful]
-        slices = yield from self.load_careful(careful, records, leases)
-        slices += yield from self.load_pending(records, leases)
-        slices += yield from self.load_stragglers([s for s in others if s.suspected], leases, limit=1)
-        slices += yield from self.load_stragglers([s for s in others if not s.suspected], leases, limit=self.limit)
+        self.scanned = dict(pending.scanned)
+        if any(lease.careful for lease in claim.leases):
+            return (yield from self.load_one(claim, pending, leases))
+        slices = yield from self.load_pending(pending.records, leases)
+        slices += yield from self.load_stragglers([s for s in claim.due if s.suspected], leases, limit=1)
+        slices += yield from self.load_stragglers([s for s in claim.due if not s.suspected], leases, limit=self.limit)
         return slices
 
-    def load_careful(self, due: list[Straggler], records: list[Record], leases: dict[int, Lease]) -> Op[list[Slice]]:
-        """One thing at a time: a straggler's message goes first when it is older than the next one of its shard."""
-        following = {self.shard(record.stream): record for record in records} if due else {}
-        looked, before = self.scanned, {shard: record.position - 1 for shard, record in following.items()}
-        self.scanned = looked | before
-        slices = yield from self.load_stragglers(due, leases, limit=1)
-        for one in slices:
-            shard = one.lease.shard
-            if shard in following and one.deliveries:
-                records.remove(following.pop(shard))
-            elif shard in following:
-                one.limit = 0  # it goes on waiting, since its shard goes on without it
-        self.scanned |= {shard: looked[shard] for shard in following}
-        return slices
+    def load_one(self, claim: Claim, pending: Pending, leases: dict[int, Lease]) -> Op[list[Slice]]:
+        """After a crash, one message: the straggler's if it is older than what is next in the shard, else that."""
+        looked = self.scanned
+        self.scanned = looked | {self.shard(record.stream): record.position - 1 for record in pending.records}
+        stragglers = yield from self.load_stragglers(claim.due, leases, limit=1)
+        if any(one.deliveries for one in stragglers):
+            return stragglers
+        self.scanned = looked
+        for one in stragglers:
+            one.limit = 0  # it goes on waiting, its shard goes on without it
+        return [*stragglers, *(yield from self.load_pending(pending.records, leases))]
 
-    def load_pending(self, records: list[Record], leases: dict[int, Lease]) -> Op[list[Slice]]:
+    def load_pending(self, records: Sequence[Record], leases: dict[int, Lease]) -> Op[list[Slice]]:
         slices: dict[str, Slice] = {}
         for record in records:
             one = slices.get(record.stream)
@@ -126,13 +119,13 @@ class Round:
             self.deliver(one, record, one.lease.high)
         for one in slices.values():
             if one.lease.careful:  # a round died here: the attempt is written down before it is made
-                one.straggler = replace(self.straggler(one, 0), attempts=1)
+                one.straggler = replace(one.as_straggler(), attempts=1)
         self.counted = [one.straggler for one in slices.values() if one.straggler]
         if self.counted:
             yield from self.store.straggle([replace(each, running=True) for each in self.counted])
         return list(slices.values())
 
-    def load_stragglers(self, due: list[Straggler], leases: dict[int, Lease], limit: int) -> Op[list[Slice]]:
+    def load_stragglers(self, due: Sequence[Straggler], leases: dict[int, Lease], limit: int) -> Op[list[Slice]]:
         slices: list[Slice] = []
         found = (yield from self.store.straggling(due, self.types, self.scanned, limit)) if due else []
         for straggler, records in zip(due, found, strict=True):
@@ -146,7 +139,7 @@ class Round:
 
     def slice(self, leases: dict[int, Lease], stream: str, limit: int, straggler: Straggler | None = None) -> Slice:
         memo = self.engine.memos.take(self.reactor, stream)
-        return Slice(leases[self.shard(stream)], stream, memo, limit, straggler)
+        return Slice(self.reactor.group, leases[self.shard(stream)], memo, self.now, limit, straggler)
 
     def deliver(self, one: Slice, record: Record, handled_before: int) -> None:
         if one.unreadable:
@@ -266,7 +259,7 @@ class Round:
         group = self.reactor.group
         yield from self.store.fence(claim)
         yield from self.carry_out([one for one in slices if one.done])
-        straggling = [row for one in slices if (row := self.left_behind(one))]
+        straggling = [row for one in slices if (row := one.left_behind(self.scanned[one.lease.shard]))]
         if straggling:
             yield from self.store.straggle(straggling)
         still = {row.stream for row in straggling}
@@ -299,54 +292,14 @@ class Round:
         """
         tried = one.straggler.attempts if one.straggler else 1
         if isinstance(error, Conflict) and tried < self.engine.tries:
-            one.deferred = replace(self.straggler(one, 0), attempts=tried)
+            one.deferred = replace(one.as_straggler(), attempts=tried)
         elif self.raise_errors or isinstance(error, NeedsAwait):
             raise error
         elif one.done > 1:
-            one.deferred = replace(self.straggler(one, 0), error=described(error))
+            one.deferred = replace(one.as_straggler(), error=described(error))
         else:
             one.undo()
             self.failed(one, error)
-
-    def left_behind(self, one: Slice) -> Straggler | None:
-        """The straggler a slice leaves, if its stream does not go on with its shard."""
-        if one.deferred:
-            return one.deferred
-        if one.verdict:
-            row = replace(
-                self.straggler(one, one.done),
-                attempts=one.attempts,
-                error=described(one.error),
-                traceback="".join(traceback.format_exception(one.error)) if one.error else "",
-            )
-            if isinstance(one.verdict, RetryAt):
-                return replace(row, retry_at=one.verdict.at)
-            return replace(row, parked=isinstance(one.verdict, Park), reason=one.verdict.reason)
-        last = one.deliveries[-1].message.seq if one.deliveries else 0
-        lags = one.straggler is not None and (
-            len(one.deliveries) >= one.limit
-            or self.scanned[one.lease.shard] < max(one.lease.high, one.straggler.live_after)
-        )
-        if one.straggler and lags and not one.deliveries:
-            return replace(one.straggler, attempts=one.straggler.attempts - 1)
-        if lags or one.effects.acked > last:
-            row = self.straggler(one, 0)
-            from_seq = max(last, one.effects.acked) + 1
-            hunted = one.straggler.error if one.straggler and one.straggler.attempts == 1 else ""
-            return replace(row, from_seq=from_seq, live_after=max(row.live_after, one.effects.acked_at), error=hunted)
-        return None
-
-    def straggler(self, one: Slice, index: int) -> Straggler:
-        """A slice's stream as a straggler from one of its messages on, with nothing held against it."""
-        known, message = one.straggler, one.deliveries[index].message if one.deliveries else None
-        return Straggler(
-            self.reactor.group,
-            one.stream,
-            from_seq=message.seq if message else known.from_seq if known else 1,
-            live_after=known.live_after if known else one.lease.high,
-            message_id=message.id if message else "",
-            since=known.since if known and known.since else self.now,
-        )
 
     def moves(self, claim: Claim, slices: list[Slice]) -> list[Move]:
         """Where the round leaves every shard it had leased."""
@@ -366,10 +319,6 @@ class Round:
         ]
 
 
-def described(error: BaseException | None) -> str:
-    return f"{type(error).__name__}: {error}" if error else ""
-
-
 def drain(
     engine: Engine, reactors: Iterable[Reactor], owner: str, *, limit: int | None, raise_errors: bool
 ) -> Program[int]:
@@ -377,10 +326,10 @@ def drain(
     reactors, handled = list(reactors), 0
     while limit is None or handled < limit:
         promoted = len((yield Transact(engine.store.promote(engine.clock.now()))))
-        rounds: list[int | None] = []
+        handled, idle = handled + promoted, not promoted
         for reactor in reactors:
-            rounds.append((yield from Round(engine, reactor, owner, raise_errors=raise_errors).program()))
-        handled += promoted + sum(each or 0 for each in rounds)
-        if not promoted and all(each is None for each in rounds):
+            dealt_with = yield from Round(engine, reactor, owner, raise_errors=raise_errors).program()
+            handled, idle = handled + (dealt_with or 0), idle and dealt_with is None
+        if idle:
             break
     return handled

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from sourced.actions import Verdict
+import traceback
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from sourced.actions import Park, RetryAt, Verdict
 from sourced.reactor import Delivery, Memo
 from sourced.runtime.effects import Effects
 from sourced.store import Lease, Straggler
@@ -11,12 +16,16 @@ from sourced.store import Lease, Straggler
 class Slice:
     """Handled message by message, in order."""
 
-    def __init__(self, lease: Lease, stream: str, memo: Memo, limit: int, straggler: Straggler | None = None) -> None:
+    def __init__(
+        self, group: str, lease: Lease, memo: Memo, now: datetime, limit: int, straggler: Straggler | None = None
+    ) -> None:
+        self.group = group
         self.lease = lease
-        self.stream = stream
+        self.stream = memo.stream
         self.memo = memo
-        self.limit = limit
-        self.straggler = straggler
+        self.now = now
+        self.limit = limit  # as many messages were asked for
+        self.straggler = straggler  # what it was before this round, if it waited for itself
         self.deliveries: list[Delivery] = []
         self.unreadable: Exception | None = None  # why the last of them could not be decoded
         self.done = 0  # how many of them have been handled
@@ -50,3 +59,50 @@ class Slice:
     def undo(self) -> None:
         """Nothing of it will be stored."""
         self.done, self.effects, self.memo.tainted = 0, Effects(), True
+
+    # -- what it leaves behind ---------------------------------------------------------------------------------------
+
+    def left_behind(self, scanned: int) -> Straggler | None:
+        """The straggler it leaves, if its stream does not go on with its shard, looked through to `scanned`."""
+        if self.deferred:
+            return self.deferred
+        if self.verdict:
+            return self._failed(self.verdict)
+        acked, last = self.effects.acked, self.deliveries[-1].message.seq if self.deliveries else 0
+        known = self.straggler
+        lags = known is not None and (
+            len(self.deliveries) >= self.limit or scanned < max(self.lease.high, known.live_after)
+        )
+        if known and lags and not self.deliveries:
+            return replace(known, attempts=known.attempts - 1)
+        if lags or acked > last:
+            row = self.as_straggler()
+            hunted = known.error if known and known.attempts == 1 else ""  # the one to blame has not been found yet
+            live_after = max(row.live_after, self.effects.acked_at)
+            return replace(row, from_seq=max(last, acked) + 1, live_after=live_after, error=hunted)
+        return None
+
+    def _failed(self, verdict: Verdict) -> Straggler:
+        trace = "".join(traceback.format_exception(self.error)) if self.error else ""
+        row = replace(
+            self.as_straggler(self.done), attempts=self.attempts, error=described(self.error), traceback=trace
+        )
+        if isinstance(verdict, RetryAt):
+            return replace(row, retry_at=verdict.at)
+        return replace(row, parked=isinstance(verdict, Park), reason=verdict.reason)
+
+    def as_straggler(self, index: int = 0) -> Straggler:
+        """Its stream as a straggler from one of its messages on, with nothing held against it."""
+        known, message = self.straggler, self.deliveries[index].message if self.deliveries else None
+        return Straggler(
+            self.group,
+            self.stream,
+            from_seq=message.seq if message else known.from_seq if known else 1,
+            live_after=known.live_after if known else self.lease.high,
+            message_id=message.id if message else "",
+            since=known.since if known and known.since else self.now,
+        )
+
+
+def described(error: BaseException | None) -> str:
+    return f"{type(error).__name__}: {error}" if error else ""

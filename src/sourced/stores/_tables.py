@@ -192,9 +192,7 @@ class Tables:
     def retry_all(self, name: str) -> None:
         for straggler in self.list_stragglers(name):
             if not straggler.parked:
-                self._straggle(
-                    _changed(straggler, attempts=0, retry_at=None, running=False, error="", traceback="")
-                )
+                self._straggle(_changed(straggler, attempts=0, retry_at=None, running=False, error="", traceback=""))
 
     def reset_group(self, name: str) -> None:
         self.change_group(name, {"epoch": self.groups[name].epoch + 1, "reset_at": len(self.log)})
