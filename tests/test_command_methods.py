@@ -176,7 +176,6 @@ class Machine(Actor[None]):
         yield Added("", 1)
 
 
-@pytest.mark.xfail(strict=True, reason="the workings of Fold and Aggregate have the names that commands want")
 @pytest.mark.parametrize("command", ["apply", "hold", "restart", "follow", "feed"])
 def test_a_command_is_a_method_whatever_it_is_called(command):
     """`machine.restart()` must not forget its state without a word."""

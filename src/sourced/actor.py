@@ -64,27 +64,11 @@ class Actor(Evolving, Generic[S]):
         return self.closing_with(memo.head.state, memo.batch)
 
 
-class Aggregate(Fold[S]):
-    """One stream's actor: its state, how far it was read, and decisions made on it in memory."""
+class Deciding(Fold[S]):
+    """A fold that decisions are made on."""
 
     __slots__ = ()
     owner: Actor[S]
-
-    def decide(self, command: Command | Message[Command], *, now: datetime | None = None) -> Decision:
-        """What would follow from a command: the events, applied to this state and stored nowhere."""
-        source = command if isinstance(command, Message) else Message.new(command, stream=self.stream, now=now)
-        if source.stream != self.stream:
-            raise DifferentStream(self.stream, source.stream)
-        check(source.payload)
-        before = copy.deepcopy(self.state), self.seq
-        try:
-            events = self.follow(source, now or SystemClock().now())
-            for event in events:
-                check(event.payload)
-            return Decision(source, events)
-        except BaseException:
-            self.state, self.seq = before  # a failed decision leaves nothing behind
-            raise
 
     def follow(self, source: Message[Any], now: datetime) -> list[Message[Any]]:
         """The events that follow from a command, each applied as it is yielded. A failure leaves the state in doubt."""
@@ -113,18 +97,62 @@ class Aggregate(Fold[S]):
             decider.close()
         return events
 
+
+class Aggregate(Generic[S]):
+    """One stream's actor: its state, how far it was read, and decisions made on it in memory.
+
+    Every command is a method too, so it has few names of its own.
+    """
+
+    def __init__(self, actor: Actor[S], stream: str) -> None:
+        self._fold: Deciding[S] = Deciding(actor, stream)
+
+    @property
+    def stream(self) -> str:
+        return self._fold.stream
+
+    @property
+    def seq(self) -> int:
+        """The seq of the last message in the state."""
+        return self._fold.seq
+
+    @property
+    def state(self) -> S:
+        return self._fold.state
+
+    def evolve(self, *messages: Message[Any]) -> S:
+        """The state with these messages applied; they must follow what it is made of."""
+        return self._fold.evolve(*messages)
+
+    def decide(self, command: Command | Message[Command], *, now: datetime | None = None) -> Decision:
+        """What would follow from a command: the events, applied to this state and stored nowhere."""
+        fold = self._fold
+        source = command if isinstance(command, Message) else Message.new(command, stream=fold.stream, now=now)
+        if source.stream != fold.stream:
+            raise DifferentStream(fold.stream, source.stream)
+        check(source.payload)
+        before = copy.deepcopy(fold.state), fold.seq
+        try:
+            events = fold.follow(source, now or SystemClock().now())
+            for event in events:
+                check(event.payload)
+            return Decision(source, events)
+        except BaseException:
+            fold.state, fold.seq = before  # a failed decision leaves nothing behind
+            raise
+
     def __repr__(self) -> str:
-        return f"<{type(self.owner).__qualname__} {self.stream!r} at seq {self.seq}>"
+        return f"<{type(self._fold.owner).__qualname__} {self.stream!r} at seq {self.seq}>"
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         """Commands as methods: `cart.add_item(product_id=…)` decides `AddItem`."""
         if name.startswith("_"):
             raise AttributeError(name)  # whoever copies or pickles asks before there is an owner
-        commands = {snake(cls.__name__): cls for cls in type(self.owner).decides()}
+        commands = {snake(cls.__name__): cls for cls in type(self._fold.owner).decides()}
         if name in commands:
             return functools.partial(self._command, commands[name])
         raise AttributeError(
-            f"{type(self.owner).__qualname__} has no attribute and decides no command named {name!r}; "
+            f"{type(self._fold.owner).__qualname__} has no attribute and decides no command named {name!r}; "
             f"it decides: {', '.join(commands) or 'none'}"
         )
 
@@ -151,7 +179,7 @@ class ActorMemo(Memo):
     def __init__(self, actor: Actor[Any], stream: str) -> None:
         super().__init__(stream)
         self.actor = actor
-        self.head: Aggregate[Any] = Aggregate(actor, stream)
+        self.head: Deciding[Any] = Deciding(actor, stream)
         self.trail: Fold[Any] | None = None
         self._reader: Fold[Any] = self.head
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sourced.actor import Actor, Aggregate, Decision
+from sourced.actor import Actor, Decision
 from sourced.clock import as_delta
 from sourced.envelope import Message, To, address, dispatch
 from sourced.errors import InTransaction, Invalid, TransactionEnded
@@ -203,7 +203,7 @@ class Client(Verbs, Blocking):
     def load(self, actor: type[Actor[S]], stream: To, *, upto: int | None = None) -> Loaded[S]:
         """An actor with its stream's history folded in, up to a seq if you like: time travel."""
         loaded = Loaded(self, self._engine.router.actor(actor), address(stream), pinned=upto is not None)
-        self._perform(_load(self._engine, loaded, upto))
+        self._perform(loaded._read(upto))
         return loaded
 
     @contextlib.contextmanager
@@ -243,7 +243,7 @@ class AsyncClient(Verbs, Awaiting):
     async def load(self, actor: type[Actor[S]], stream: To, *, upto: int | None = None) -> AsyncLoaded[S]:
         """An actor with its stream's history folded in, up to a seq if you like: time travel."""
         loaded = AsyncLoaded(self, self._engine.router.actor(actor), address(stream), pinned=upto is not None)
-        await self._perform(_load(self._engine, loaded, upto))
+        await self._perform(loaded._read(upto))
         return loaded
 
     @contextlib.asynccontextmanager
@@ -277,10 +277,6 @@ def _started(engine: Engine, group: str) -> Work:
 
 def _nothing() -> Program[None]:
     yield from ()
-
-
-def _load(engine: Engine, aggregate: Aggregate[Any], upto: int | None) -> Program[None]:
-    yield from foreground.catch_up(engine, aggregate, upto)
 
 
 def _id_of(message: str | Message[Any]) -> str:

@@ -22,12 +22,13 @@ class LoadedVerbs(Aggregate[S]):
     """An actor with its stream's history folded in."""
 
     _client: Any
-    pinned: bool  # loaded as of an earlier seq: it stays there, and a decision on it conflicts with what came since
 
     def __init__(self, client: Any, actor: Actor[S], stream: str, *, pinned: bool = False) -> None:
         super().__init__(actor, stream)
         self._client = client
-        self.pinned = pinned
+        self._pinned = (
+            pinned  # loaded as of an earlier seq: it stays there, and deciding conflicts with what came since
+        )
         self._logged: int | None = None  # the seq in the log, once decisions were only thought through on top of it
 
     def decide(self, command: Command | Message[Command], *, now: datetime | None = None) -> Decision:
@@ -40,11 +41,14 @@ class LoadedVerbs(Aggregate[S]):
         self._logged = self.seq if self._logged is None else self._logged
         return super().evolve(*messages)
 
+    def _read(self, upto: int | None) -> Program[None]:
+        yield from foreground.catch_up(self._client._engine, self._fold, upto)
+
     def _back_to_the_log(self) -> Program[None]:
         if self._logged is not None:
             seq, self._logged = self._logged, None
-            self.restart()
-            yield from foreground.catch_up(self._client._engine, self, seq)
+            self._fold.restart()
+            yield from foreground.catch_up(self._client._engine, self._fold, seq)
 
     @verb
     def execute(
@@ -56,9 +60,9 @@ class LoadedVerbs(Aggregate[S]):
         yield from self._back_to_the_log()
         if expected_seq is not None and expected_seq != self.seq:
             raise Conflict(self.stream, expected=expected_seq, actual=self.seq)
-        pinned = self.pinned or expected_seq is not None
+        pinned = self._pinned or expected_seq is not None
         source = self._client._message(command, self.stream, metadata)
-        return (yield from foreground.execute(engine, self, source, loaded=True, pinned=pinned))
+        return (yield from foreground.execute(engine, self._fold, source, loaded=True, pinned=pinned))
 
     @verb
     def history(self) -> Program[list[Message[Any]]]:
@@ -71,8 +75,8 @@ class LoadedVerbs(Aggregate[S]):
     def refresh(self) -> Program[list[Message[Any]]]:
         """Folds in what was stored since; the messages that were new."""
         yield from self._back_to_the_log()
-        records = yield from foreground.catch_up(self._client._engine, self)
-        self.pinned = False
+        records = yield from foreground.catch_up(self._client._engine, self._fold)
+        self._pinned = False
         return self._client._engine.codec.decode_all(records)
 
     def _perform(self, program: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from sourced.actions import Action, AfterCommit, Batch, Sync
-from sourced.actor import ActorMemo, Aggregate, Decision
+from sourced.actor import ActorMemo, Deciding, Decision
 from sourced.codec import Record
 from sourced.envelope import Message
 from sourced.errors import Conflict, Duplicate, StillWaiting
@@ -26,34 +26,34 @@ def read(engine: Engine, stream: str, after: int = 0, upto: int | None = None) -
     return records
 
 
-def catch_up(engine: Engine, aggregate: Aggregate[Any], upto: int | None = None) -> Program[Sequence[Record]]:
+def catch_up(engine: Engine, fold: Deciding[Any], upto: int | None = None) -> Program[Sequence[Record]]:
     """Folds what was stored since; the records that were new."""
-    records = yield from read(engine, aggregate.stream, aggregate.seq, upto)
+    records = yield from read(engine, fold.stream, fold.seq, upto)
     try:
-        aggregate.feed(records, engine.codec)
+        fold.feed(records, engine.codec)
     except BaseException:
-        aggregate.restart()  # states change in place: half of the news may be in it
+        fold.restart()  # states change in place: half of the news may be in it
         raise
     return records
 
 
 def execute(
-    engine: Engine, aggregate: Aggregate[Any], source: Message[Any], *, loaded: bool, pinned: bool = False
+    engine: Engine, fold: Deciding[Any], source: Message[Any], *, loaded: bool, pinned: bool = False
 ) -> Program[Decision]:
     """Decides a command and stores it with its events; on a conflict it is decided anew on fresh history.
 
-    An aggregate at hand is taken at its word first. Only when that fails is the log asked whether it was out of date.
+    A state at hand is taken at its word first. Only when that fails is the log asked whether it was out of date.
     """
     engine.codec.encode(source)  # refuses what could not be stored before anybody decides on it
     for tries_left in reversed(range(engine.tries)):
         if not loaded:
-            yield from catch_up(engine, aggregate)
-        place, loaded = aggregate.seq, True
+            yield from catch_up(engine, fold)
+        place, loaded = fold.seq, True
         try:
-            decision, hooks = yield from _decide_and_store(engine, aggregate, source)
+            decision, hooks = yield from _decide_and_store(engine, fold, source)
         except (Exception, KeyboardInterrupt, asyncio.CancelledError) as error:
-            yield from _back_to(engine, aggregate, place, pinned)
-            outdated = isinstance(error, Exception) and aggregate.seq != place
+            yield from _back_to(engine, fold, place, pinned)
+            outdated = isinstance(error, Exception) and fold.seq != place
             if pinned or not outdated or not tries_left:
                 raise  # it was up to date, so the answer stands
         else:
@@ -63,16 +63,16 @@ def execute(
 
 
 def _decide_and_store(
-    engine: Engine, aggregate: Aggregate[Any], source: Message[Any]
+    engine: Engine, fold: Deciding[Any], source: Message[Any]
 ) -> Program[tuple[Decision, list[AfterCommit]]]:
-    actor, place = aggregate.owner, aggregate.seq
-    aggregate.seq += 1  # the command's own place
-    command = replace(source, seq=aggregate.seq)
-    events = aggregate.follow(command, engine.clock.now())
-    batch = Batch(aggregate.stream, [command], events)
-    closing = list(actor.closing_with(aggregate.state, batch))
+    actor, place = fold.owner, fold.seq
+    fold.seq += 1  # the command's own place
+    command = replace(source, seq=fold.seq)
+    events = fold.follow(command, engine.clock.now())
+    batch = Batch(fold.stream, [command], events)
+    closing = list(actor.closing_with(fold.state, batch))
     records = engine.encode([command], settled_by=(actor.group,)) + engine.encode(events)
-    kept = yield Transact(_store(engine, Entry(aggregate.stream, records, place), closing))
+    kept = yield Transact(_store(engine, Entry(fold.stream, records, place), closing))
     decided, *followed = stored([command, *events], kept)
     return Decision(decided, followed), [hook for hook in closing if isinstance(hook, AfterCommit)]
 
@@ -87,13 +87,13 @@ def _store(engine: Engine, entry: Entry, closing: Sequence[Action]) -> Op[tuple[
     return outcome
 
 
-def _back_to(engine: Engine, aggregate: Aggregate[Any], place: int, pinned: bool) -> Program[None]:
+def _back_to(engine: Engine, fold: Deciding[Any], place: int, pinned: bool) -> Program[None]:
     """Nothing of a failed decision stays; what others stored meanwhile is read, unless the place is pinned."""
-    if aggregate.seq > place + 1:  # events were applied in place: only the log knows what was before
-        aggregate.restart()
+    if fold.seq > place + 1:  # events were applied in place: only the log knows what was before
+        fold.restart()
     else:
-        aggregate.seq = place
-    yield from catch_up(engine, aggregate, place if pinned else None)
+        fold.seq = place
+    yield from catch_up(engine, fold, place if pinned else None)
 
 
 def execute_routed(engine: Engine, source: Message[Any], *, expected_seq: int | None) -> Program[Decision]:
