@@ -10,7 +10,7 @@ from sourced.client import AsyncClient, Client
 from sourced.clock import Clock, SystemClock, as_delta
 from sourced.codec import Codec
 from sourced.errors import DefinitionError
-from sourced.messages import Payload, is_payload_class
+from sourced.messages import Command, Event, Payload, is_payload_class
 from sourced.notifiers.local import LocalNotifier
 from sourced.policy import Retry, check_policy
 from sourced.reactor import Reactor
@@ -63,7 +63,11 @@ class Sourced(Client):
     def register(self, *things: type[Reactor] | Reactor | type[Payload]) -> None:
         """Makes reactors part of this app; a message class, or a family, is only made known so that it can be read."""
         for thing in things:
-            if is_payload_class(thing):
+            if thing in (Command, Event, Payload):
+                raise DefinitionError(
+                    f"register: {thing.__name__} is every app's; name your own family of messages, or its members"
+                )
+            elif is_payload_class(thing):
                 self._engine.codec.learn(thing)
             elif isinstance(thing, Reactor) or (isinstance(thing, type) and issubclass(thing, Reactor)):
                 self._engine.router.add(thing)

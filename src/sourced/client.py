@@ -86,10 +86,7 @@ class Verbs(Side):
     ) -> Program[Message[Any]]:
         """Stores a message for the workers to handle, now or at a later time. The same message id is stored once."""
         source = self._message(message, to, metadata)
-        dated = (
-            source.created_at if at is None and after is None else at
-        )  # a message dated in the future is not due yet
-        due = dispatch(source.payload, at=dated, after=after).due(self._engine.clock.now())
+        due = dispatch(source.payload, at=at, after=after).due(self._engine.clock.now())
         return (yield from foreground.dispatch(self._engine, source, due))
 
     @verb
