@@ -1,4 +1,4 @@
-"""Projectors: rows that are right whatever the batch, reactions that see their own moment, and nothing counted twice."""
+"""Projectors: rows right whatever the batch, reactions that see their own moment, and nothing counted twice."""
 
 from datetime import timedelta
 from typing import Annotated, Any
@@ -170,7 +170,7 @@ def test_an_event_sourced_projector_reacts_to_what_it_is_handed_and_not_to_histo
 @pytest.mark.parametrize("batch", [1, 2, 3, 500])
 @pytest.mark.parametrize("amounts", [(5, 10, 6), (30, 1), (21,), (20,), (10, 10, 1, 1)])
 def test_a_reaction_sees_the_row_as_of_its_event_whatever_the_batch(amounts: tuple[int, ...], batch: int):
-    """H138, H142. Only the events that find the total above 20 yield a command, and it carries the total of that moment."""
+    """H138, H142. Only events that find the total above 20 yield a command, and it carries the total of that moment."""
     app = projecting(batch=batch)
     app.append("s", [Paid(amount) for amount in amounts])
     app.drain()
@@ -230,7 +230,7 @@ class FragileRebuilt(Rebuilt, group="fragile"):
 
     @react
     def reward(self, row: dict[str, int], event: Paid) -> Commands:
-        yield from Fragile.reward(self, row, event)  # type: ignore[arg-type,misc]
+        yield from Fragile.reward(self, row, event)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", [Fragile, FragileRebuilt])
@@ -259,7 +259,7 @@ def test_messages_without_reactions_before_a_failing_one_are_kept():
 
 
 def test_a_reaction_that_yields_what_cannot_be_stored_is_not_counted_into_the_row():
-    """H143. The reaction came through, its command did not: the message failed as a whole, and once mended counts once."""
+    """H143. The reaction came through, its command did not: the message failed as a whole, and counts once."""
 
     class Careless(Totals, group="careless"):
         scale = 1_000_000

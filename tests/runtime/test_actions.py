@@ -1,6 +1,7 @@
 """What a low-level reactor may answer, and what becomes of it: one transaction for everything, or nothing."""
 
 import itertools
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -46,7 +47,7 @@ def test_several_actions_for_one_message_all_happen():
             Append((message(Ignored(), "s"),), 1),
             Send((message(Noted("sent"), "t"),)),
             Schedule((message(Noted("later"), "u"),), START + timedelta(hours=1)),
-            Sync(lambda tx: (order.append("sync"), tx.table("rows").update(k=1))),
+            Sync(lambda tx: order.append("sync") or tx.table("rows").update(k=1)),  # type: ignore[func-returns-value]
             AfterCommit(lambda: order.append(f"durable: {dict(app.store.table('rows'))}")),  # type: ignore[attr-defined]
             to="go",
         )
@@ -71,7 +72,7 @@ def test_acknowledging_a_later_message_is_done_with_both():
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 500])
 def test_an_acknowledgement_reaches_beyond_the_batch(batch: int):
-    """E92. Also when what was acknowledged is only read in a later round, and other streams of the shard lie between."""
+    """E92. Also when what was acknowledged is read in a later round, and other streams of the shard lie between."""
     (mine, other), (app, listener) = itertools.islice(streams(apart=False), 2), listening(batch=batch)
     for text in ("1", "2", "x", "3", "y", "4", "5"):
         app.append(mine if text.isdigit() else other, Noted(text))
@@ -193,7 +194,7 @@ def test_answers_may_be_generators_and_coroutines():
     to_t = Send((message(Ignored(), "t"),))
 
     class Lazy(Listener, group="lazy"):
-        def handle(self, delivery: Delivery) -> Actions:
+        def handle(self, delivery: Delivery) -> Iterator[Send]:
             yield to_t
             if delivery.message.payload.text == "bad":
                 raise ValueError(delivery.message.payload.text)

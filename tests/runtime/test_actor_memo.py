@@ -1,4 +1,4 @@
-"""What an actor remembers of a stream between messages is never seen: any batch, with a cache or without, gives one log."""
+"""What an actor remembers between messages is never seen: any batch, with a cache or without, gives one log."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -130,9 +130,7 @@ def adder(**options: Any) -> Sourced:
 def told(app: Sourced) -> dict[str, list[Any]]:
     """Per stream what was stored, leaving out identities."""
     streams = [state.stream for state in app.streams(None)]
-    return {
-        stream: [_plain(app, message) for message in app.history(stream)] for stream in sorted(streams)
-    }
+    return {stream: [_plain(app, message) for message in app.history(stream)] for stream in sorted(streams)}
 
 
 def _plain(app: Sourced, message: Message[Any]) -> Any:
@@ -184,7 +182,7 @@ def test_a_rejection_after_a_yield_leaves_nothing_behind_in_the_middle_of_a_batc
 
 @pytest.mark.parametrize("quiet", [Nothing(), AddTwice(500)])
 def test_a_failure_after_a_quiet_command_does_not_hand_a_blank_state_to_the_sync_block(quiet: Command):
-    """B46. The failed decision spoilt the state; what is saved for the good prefix is the stream's state all the same."""
+    """B46. The failed decision spoilt the state; what is saved for the good prefix is the right state all the same."""
     app = adder(errors=Park())
     app.execute(Add(7), to="s")
     for command in (quiet, Fail()):

@@ -1,4 +1,4 @@
-"""Whatever happens to the processes and handlers of a shop: once all is healed, it is as if nothing had ever gone wrong."""
+"""Whatever happens to a shop's processes and handlers: once all is healed, it is as if nothing had gone wrong."""
 
 from collections import Counter
 from typing import Any
@@ -130,13 +130,17 @@ def check(app: Sourced) -> None:
 
 def once_each(message: Message[Any], follow: Counter[tuple[str, type]]) -> None:
     """Every command was decided once, every event reacted to once."""
-    outcomes = {AddItem: (ItemAdded, Rejected), ItemAdded: (Reserve,), Reserve: (Reserved,)}
+    outcomes: dict[type, tuple[type, ...]] = {
+        AddItem: (ItemAdded, Rejected),
+        ItemAdded: (Reserve,),
+        Reserve: (Reserved,),
+    }
     if expected := outcomes.get(type(message.payload)):
         assert sum(follow[message.id, outcome] for outcome in expected) == 1, message
 
 
 def in_order(history: list[Message[Any]]) -> None:
-    """Without gaps; decided in the order they came, unless somebody went ahead in the foreground; nothing after closing."""
+    """No gaps; decided in the order they came, unless somebody went ahead in the foreground; nothing after closing."""
     assert [m.seq for m in history] == list(range(1, len(history) + 1))
     place = {m.id: m.seq for m in history}
     ahead = {m.causation_id for m, before in zip(history[1:], history, strict=False) if m.causation_id == before.id}

@@ -153,11 +153,9 @@ def test_streams_are_handled_side_by_side():
         order.append((delivery.message.stream, delivery.message.seq))
 
     async def main() -> int:
-        nonlocal barrier
-        barrier = asyncio.Barrier(2)
         return await app.aio.drain()
 
-    barrier: asyncio.Barrier
+    barrier = asyncio.Barrier(2)
     order: list[tuple[str, int]] = []
     app, _ = listening(both)
     for stream in "ab":
@@ -179,11 +177,9 @@ def test_one_slow_stream_of_a_round_does_not_hold_up_the_handling_of_the_others(
             others_done.set()
 
     async def main() -> None:
-        nonlocal others_done
-        others_done = asyncio.Event()
         await app.aio.drain()
 
-    others_done: asyncio.Event
+    others_done = asyncio.Event()
     app, _ = listening(handle)
     app.append("slow", Noted())
     app.append("fast", [Noted(), Noted(), Noted()])

@@ -1,4 +1,4 @@
-"""Somebody else writes to a stream while a round is deciding on it: that stream alone is decided anew, on what is there."""
+"""Somebody writes to a stream while a round decides on it: that stream alone is decided anew, on what is there."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -142,5 +142,6 @@ def test_a_batch_that_closes_with_an_error_fails_its_own_stream():
     app.append("bad", [Noted(), Noted()])
     app.append("good", [Noted(), Noted()])
     app.drain()
-    assert [(row.stream, row.from_seq, row.error) for row in app.parked.list()] == [("bad", 1, "ValueError: cannot close")]
+    (row,) = app.parked.list()
+    assert (row.stream, row.from_seq, row.error) == ("bad", 1, "ValueError: cannot close")
     assert app.groups.get(listener).newest == 4

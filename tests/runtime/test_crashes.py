@@ -72,7 +72,7 @@ def test_a_handler_that_kills_its_process_is_attempted_a_bounded_number_of_times
 
 @pytest.mark.parametrize("batch", [1, 4, 500])
 def test_a_killer_takes_nobody_along_in_any_shard(batch: int):
-    """Streams that were merely in the same round are neither parked nor counted, those that wait for a retry included."""
+    """Streams that were merely in the same round are neither parked nor counted, nor are those waiting for a retry."""
     app, listener = listening(killed_by("deadly"), errors=Retry(times=1, after=1), batch=batch)
     names = [name for name, _ in zip(streams(), range(8), strict=False)]
     for name in names:
@@ -111,6 +111,17 @@ def test_what_killed_can_be_skipped_although_its_shard_is_still_handled_with_car
     assert (app.groups.get(listener).lag, app.groups.get(listener).stragglers) == (0, ())
 
 
+def test_care_lasts_for_the_batch_that_died_and_then_batches_are_batches_again():
+    app, listener = listening(killed_by("1"), batch=3)
+    app.append("s", [Noted(str(n)) for n in range(9)])
+    with pytest.raises(Crash):
+        app.drain()
+    listener.answer = killed_by()
+    app._engine.clock.advance(LEASE)  # type: ignore[attr-defined]
+    assert [app.drain(limit=1) for _ in range(6)] == [1, 1, 1, 3, 3, 0]
+    assert [len(app.history(f"echo-{n}")) for n in range(9)] == [1] * 9
+
+
 def test_two_killers_in_one_shard_do_not_hide_behind_each_other():
     app, _ = listening(killed_by("x", "y"), errors=Retry(times=1, after=1))
     first, second, third = (name for name, _ in zip(streams(apart=False), range(3), strict=False))
@@ -139,14 +150,14 @@ def test_a_crash_during_a_replay_of_many_streams_of_a_shard_comes_to_an_end():
 
     listener.answer = once
     assert restarting(app) == 1
-    assert {text for text in listener.texts} == {str(n) for n in range(12)}
+    assert set(listener.texts) == {str(n) for n in range(12)}
     assert all(listener.replays)
     info = app.groups.get(listener)
     assert (info.lag, info.stragglers) == (0, ())
 
 
 def test_a_stolen_lease_is_fenced_and_changes_nothing():
-    """A worker that was paused for longer than its lease stores nothing of its round, not even its after-commit work."""
+    """A worker that was paused beyond its lease stores nothing of its round, and runs no after-commit work."""
     clock, store = VirtualClock(), MemoryStore()
 
     def paused(delivery: Delivery) -> Actions:
@@ -265,7 +276,7 @@ def test_a_process_that_dies_again_and_again_gets_there_in_the_end():
     assert restarting(app) == 0
     assert app.parked.list() == []
     assert app.load(Stock, "stock-p").state.reserved == 10
-    assert sum(row["items"] for row in store.table("sales").values()) == 10  # type: ignore[attr-defined]
+    assert sum(row["items"] for row in store.table("sales").values()) == 10
 
 
 def test_a_crash_after_the_commit_repeats_nothing():

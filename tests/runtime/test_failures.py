@@ -3,16 +3,18 @@
 import itertools
 from collections import Counter
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from msgspec.structs import replace
 
-from sourced import Append, Delivery, Event, Message, Park, Retry, RetryAt, Schedule, Send, Sync
+from sourced import Append, Delivery, Event, Message, Meta, Park, Retry, RetryAt, Schedule, Send, Sourced, Sync, upcast
 from sourced.actions import Actions, Failure
 from sourced.errors import Invalid
-from sourced.testing import VirtualClock
+from sourced.ops import run
+from sourced.store import Entry
 from sourced.testing.clock import START
-from tests.runtime.listener import Ignored, Noted, answering, listening, streams
+from tests.runtime.listener import Ignored, Listener, Noted, answering, listening, streams
 
 
 def failing(*texts: str):
@@ -33,7 +35,7 @@ def handled(app: Any, *texts: str) -> list[int]:
 
 
 def test_an_error_on_the_third_message_keeps_the_first_two():
-    """E96. Their effects are stored, the policy is told the third and the original exception; the next try starts there."""
+    """E96. Their effects are stored, the policy is told the third and its own exception; the next try starts there."""
     told: list[Failure] = []
     app, listener = listening(failing("3"), errors=Retry(on_retry=lambda failure, at: told.append(failure)))
     app.append("s", [Noted("1"), Noted("2"), Noted("3")])
@@ -74,6 +76,22 @@ def test_with_raise_errors_the_error_reaches_the_caller_and_nothing_is_acknowled
     listener.answer = failing()
     app.drain(raise_errors=True)
     assert handled(app, "1", "2") == [1, 1]
+
+
+def test_with_raise_errors_work_that_fails_in_the_transaction_reaches_the_caller_too():
+    """E98. The transaction it was in is undone as a whole."""
+
+    def work(tx: Any) -> None:
+        tx.table("rows")["k"] = 1
+        raise ValueError("no room")
+
+    app, listener = listening(lambda delivery: (Sync(work),) if delivery.message.stream == "s" else failing()(delivery))
+    app.append("s", [Noted("1"), Noted("2")])
+    app.append("t", Noted("3"))
+    with pytest.raises(ValueError, match="no room"):
+        app.drain(raise_errors=True)
+    assert (handled(app, "3"), dict(app.store.table("rows"))) == ([0], {})  # type: ignore[attr-defined]
+    assert (app.groups.get(listener).stragglers, app.groups.get(listener).lag) == ((), 3)
 
 
 def test_with_raise_errors_a_stream_that_waits_raises_its_own_error_each_time():
@@ -159,6 +177,23 @@ def test_a_straggler_that_fails_again_further_on_keeps_what_it_caught_up_with():
     assert told == [(1, 1), (3, 1)]
 
 
+def test_a_stream_that_waits_for_its_turn_in_a_replay_is_not_counted():
+    """Only what is handed to the handler is an attempt, however many rounds pass until there is something to hand."""
+    told: list[int] = []
+    first, second = itertools.islice(streams(apart=False), 2)
+    policy = Retry(on_retry=lambda failure, at: told.append(failure.attempts))
+    app, listener = listening(failing("bad"), errors=policy, batch=1)
+    for n in range(5):
+        app.append(first, Noted(str(n)))
+    app.append(second, Noted("bad"))
+    app.append(first, Noted("5"))
+    app.drain()
+    app.groups.reset(listener)
+    app.drain()
+    assert told == [1, 1]
+    assert [row.attempts for row in app.groups.get(listener).stragglers] == [1]
+
+
 @pytest.mark.parametrize("bad", [1, 2, 3, 4])
 def test_a_transaction_that_fails_is_blamed_on_the_right_message_of_a_batch(bad: int):
     """Only the good prefix is stored, whichever message brought the failing work along, and it is counted from one."""
@@ -189,7 +224,7 @@ def test_a_transaction_that_fails_is_blamed_on_the_right_message_of_a_batch(bad:
 
 @pytest.mark.parametrize("others", [0, 3])
 def test_messages_with_one_id_are_stored_once_and_cost_nobody_else_anything(others: int):
-    """A handler may give what it sends an id of its own choice; that it is there already is no reason to lose the rest."""
+    """A handler may choose the ids of what it sends; that one is there already is no reason to lose the rest."""
 
     def answer(delivery: Delivery) -> Actions:
         once = Message.new(Noted("once"), stream="t", id="the-only-one", now=delivery.now)
@@ -270,30 +305,70 @@ def test_a_policy_that_fails_or_answers_nonsense_parks_the_stream():
     assert handled(app, "good") == [1]
 
 
-def test_a_stored_payload_that_cannot_be_read_is_parked_and_nothing_crashes():
-    """What is behind it waits, other streams go on; once the class can read it, a retry catches up."""
+class Brief(Event, type="test.noted"):
+    """The same event in a version of the program that allows only short texts."""
 
-    class Narrow(Event, type="test.noted"):
-        text: int
+    text: Annotated[str, Meta(max_length=5)]
 
-    wide, _ = listening()
-    narrow, listener = listening(store=wide.store, errors=Park())
-    listener.handles = (Narrow,)
-    clock = VirtualClock()
-    app, reader = listening(store=wide.store, clock=clock, errors=Park())
-    del narrow, reader
-    app.append("s", [Noted("1"), Noted("2")])
-    app.append("t", Noted("3"))
-    from sourced import Sourced
 
-    strict = Sourced(wide.store, clock=clock, errors=Park())
+class Strict(Listener, group="listener"):
+    handles = (Brief,)  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 500])
+def test_a_stored_payload_that_cannot_be_read_is_parked_and_nothing_crashes(batch: int):
+    """What is before it is handled, what is behind it waits, other streams go on; the class mended, a retry catches up."""
+    app, _ = listening()
+    app.append("s", [Noted("1"), Noted("far too long"), Noted("2")])
+    app.append("t", [Noted("3"), Noted("4")])
+    app.groups.stop("listener")
+    strict, listener = Sourced(app.store, errors=Park(), batch=batch), Strict(failing())
     strict.register(listener)
+    strict.groups.start(listener)
     strict.drain()
-    assert [(row.stream, row.from_seq) for row in strict.parked.list()] == [("s", 1), ("t", 1)]
-    assert all(row.error.startswith("Undecodable") for row in strict.parked.list())
-    assert app.parked.retry() == 2
+    assert sorted(listener.texts) == ["1", "3", "4"]
+    (parked,) = strict.parked.list()
+    assert (parked.stream, parked.from_seq, parked.error.partition(":")[0]) == ("s", 2, "Undecodable")
+    assert app.parked.retry() == 1
     app.drain()
-    assert app._engine.router.group("listener").texts == ["1", "2", "3"]  # type: ignore[attr-defined]
+    assert app._engine.router.group("listener").texts == ["far too long", "2"]  # type: ignore[attr-defined]
+
+
+class Grown(Event, type="test.noted", version=2):
+    text: str
+
+
+@upcast(Grown, version=1)
+def faulty(data: dict[str, Any]) -> dict[str, Any]:
+    return {"text": {"a": "letter"}[data["text"]]}
+
+
+def test_an_upcaster_that_fails_parks_the_stream_of_the_message():
+    """Whatever it raises: code that reads is as fallible as code that handles."""
+    app, _ = listening()
+    app.append("bad", Noted("b"))
+    app.append("good", Noted("a"))
+
+    class Newer(Listener, group="newer"):
+        handles = (Grown,)  # type: ignore[assignment]
+
+    newer, listener = Sourced(app.store, errors=Park()), Newer()
+    newer.register(listener)
+    newer.drain()
+    assert listener.texts == ["letter"]
+    assert [(row.stream, row.error) for row in newer.parked.list()] == [("bad", "KeyError: 'b'")]
+
+
+def test_metadata_that_cannot_be_read_parks_the_stream_of_the_message():
+    """Somebody's hand in the database spoils one row, not the group."""
+    app, listener = listening(errors=Park())
+    record = app._engine.codec.encode(Message.new(Noted("spoilt"), stream="bad"))
+    with app.store.transaction() as connection:
+        run(app.store.append([Entry("bad", (replace(record, metadata="{"),))]), connection)
+    app.append("good", Noted("fine"))
+    app.drain()
+    assert listener.texts == ["fine"]
+    assert [row.stream for row in app.parked.list()] == ["bad"]
 
 
 def test_the_time_until_a_retry_is_kept_and_nobody_asks_in_between():

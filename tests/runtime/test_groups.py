@@ -122,7 +122,7 @@ def test_a_group_nobody_has_heard_of_is_refused_by_name(verb: str):
     """G122, G130. The default hooks of one that is known do nothing."""
     app, listener = listening()
     getattr(app.groups, verb)(listener)
-    with pytest.raises(UnknownGroup, match="no group named 'nobody'.*listener"):
+    with pytest.raises(UnknownGroup, match=r"no group named 'nobody'.*listener"):
         getattr(app.groups, verb)("nobody")
 
 
@@ -141,7 +141,7 @@ def test_retry_until_a_time_is_kept_without_anybody_stepping_in():
 
 
 def test_a_strategy_of_three_linear_retries_then_stops_once():
-    """G124. On-retry gets 1, 2, 3 with growing times; then on-stop once, and the group stops if that is what is asked."""
+    """G124. On-retry gets 1, 2, 3 with growing times; then on-stop once, and the group stops if that is asked."""
     told: list[Any] = []
     clock = VirtualClock()
     policy = Retry(
@@ -167,9 +167,7 @@ def test_exponential_backoff_doubles():
     """G125."""
     told: list[float] = []
     clock = VirtualClock()
-    policy = Retry(
-        times=5, backoff=Exponential(2.0), on_retry=lambda f, at: told.append((at - f.now).total_seconds())
-    )
+    policy = Retry(times=5, backoff=Exponential(2.0), on_retry=lambda f, at: told.append((at - f.now).total_seconds()))
     app, _ = listening(refuse, errors=policy, clock=clock)
     app.append("s", Noted())
     for _ in range(8):
@@ -255,7 +253,7 @@ def test_a_reactor_may_have_a_policy_of_its_own():
     """G129. It is used instead of the app's."""
 
     class Own(Listener, group="own"):
-        def errors(self, failure: Failure) -> Park:  # type: ignore[override]
+        def errors(self, failure: Failure) -> Park:
             return Park(f"{failure.group} knows better")
 
     app = Sourced(errors=Stop())
@@ -305,7 +303,7 @@ def test_a_group_may_start_from_a_time():
     clock, asked = VirtualClock(), list[datetime]()
 
     class Windowed(Listener, group="windowed"):
-        def start_from(self) -> datetime:  # type: ignore[override]
+        def start_from(self) -> datetime:
             asked.append(clock.now() - timedelta(seconds=5))
             return asked[-1]
 

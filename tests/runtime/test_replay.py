@@ -1,4 +1,4 @@
-"""A reset hands out everything once more: what had been handled comes as a replay, and nothing it caused is caused again."""
+"""A reset hands out everything once more: what had been handled is a replay, and causes nothing again."""
 
 from collections.abc import Callable
 from typing import Any
@@ -91,7 +91,7 @@ def test_after_a_reset_a_processed_message_comes_again_as_a_replay():
 
 @pytest.mark.parametrize("batch", [1, 2, 500])
 def test_what_is_new_since_the_reset_is_no_replay(batch: int):
-    """F108. Two that were processed, a reset, and a third: the flags are true, true, false, in one batch or in three."""
+    """F108. Two that were processed, a reset, and a third: the flags are true, true, false, in any batch."""
     app, listener = listening(batch=batch)
     app.append("s", [Noted(), Noted()])
     app.drain()
@@ -167,7 +167,7 @@ def test_an_actor_that_is_reset_neither_decides_nor_reacts_again():
 
 
 def test_a_command_from_before_a_reset_that_nobody_handled_is_decided_once():
-    """F114. It is newer than all that was handled, so it is no replay, however many foreground decisions surround it."""
+    """F114. It is newer than all that was handled, so it is no replay, whatever foreground decisions surround it."""
     app = Sourced(clock=VirtualClock())
     app.register(Cart)
     app.dispatch(AddItem("queued"), to="c1")
@@ -272,7 +272,7 @@ def test_a_reset_hook_that_fails_resets_nothing():
 
 
 def test_workers_in_parallel_rebuild_what_one_alone_would_and_a_crash_resumes_from_the_checkpoints():
-    """F118. Three threads, one of which dies on the way; nothing is counted twice, and what was settled is not redone."""
+    """F118. Three threads, one of which dies on the way; nothing is counted twice, nothing settled is redone."""
     store, clock = MemoryStore(), VirtualClock()
     app = counting(store=store, clock=clock)
     for n in range(300):
@@ -470,7 +470,7 @@ def test_a_failure_in_the_middle_of_a_replay_keeps_replays_apart_from_what_is_li
 
 
 def test_settled_by_is_respected_by_workers_and_set_aside_by_a_reset():
-    """F107, K189. What was decided in the foreground is passed over, an older queued command is not; a reset sees both."""
+    """F107, K189. What was decided in the foreground is passed over, older commands are not; a reset sees both."""
     seen: list[tuple[int, bool]] = []
 
     class Watchful(Actor[None], group="watchful"):

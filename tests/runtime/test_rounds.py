@@ -1,4 +1,4 @@
-"""Rounds hand every message to every group once, in order per stream, whatever the batch and however many work at once."""
+"""Rounds hand every message to every group once, in order per stream, whatever the batch and the number of workers."""
 
 import itertools
 import threading
@@ -128,9 +128,20 @@ def test_a_batch_is_bounded_and_in_order_and_of_one_stream():
     assert batches == [[1, 3, 4], [6, 7]]
 
 
+def test_a_long_backlog_is_read_in_batches_and_what_comes_later_is_picked_up():
+    """H147. 250 events at 100 a batch are three reads; then the checkpoint is at 250, and the next event is found."""
+    app, listener = listening(batch=100)
+    app.append("s", [Noted() for _ in range(250)])
+    assert [app.drain(limit=1) for _ in range(4)] == [100, 100, 50, 0]
+    info = app.groups.get(listener)
+    assert (info.newest, info.lag) == (250, 0)
+    app.append("s", Noted())
+    assert app.drain() == 1
+
+
 @pytest.mark.parametrize("answer", [(), [], None, ""])
 def test_an_empty_answer_acknowledges(answer: Actions):
-    """E85. On purpose unlike the originals: whoever has nothing to ask for is through; RetryAt is how to say 'again'."""
+    """E85. On purpose unlike the originals: who has nothing to ask for is through; RetryAt says 'again'."""
     app, listener = listening(lambda delivery: answer)
     app.append("s", Noted())
     assert (app.drain(), app.drain()) == (1, 0)
