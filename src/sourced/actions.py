@@ -45,7 +45,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """Run work inside the settling transaction, after everything was appended; it is handed the transaction."""
+    """Run work inside the settling transaction, after what its stream appends; it is handed the transaction."""
 
     work: Callable[[Any], Any]
 

@@ -110,7 +110,10 @@ class Codec:
 
     def undecoded(self, record: Record) -> Message[Any]:
         """The same with the payload left as it is, for those who must go on although it cannot be read."""
-        return _enveloped(record, Unknown(record.type, record.payload))
+        try:
+            return _enveloped(record, Unknown(record.type, record.payload))
+        except Undecodable:
+            return _enveloped(msgspec.structs.replace(record, metadata="{}"), Unknown(record.type, record.payload))
 
     def payload(self, record: Record) -> Any:
         """Only the payload, for those who need no envelope."""
@@ -151,7 +154,10 @@ def _is_text(value: Any) -> bool:
 
 
 def _enveloped(record: Record, payload: Any) -> Message[Any]:
-    metadata = {} if record.metadata == "{}" else _decode(record.metadata)
+    try:
+        metadata = {} if record.metadata == "{}" else _decode(record.metadata)
+    except msgspec.MsgspecError as error:
+        raise Undecodable(record.id, record.type, record.version, f"its metadata: {error}") from error
     return Message(
         record.id, record.stream, record.seq, record.position, record.type, record.version, payload,
         metadata, record.causation_id, record.correlation_id, record.created_at,

@@ -30,6 +30,9 @@ from typing import Any
 class SourcedError(Exception):
     """The root: everything Sourced raises on purpose."""
 
+    def __reduce__(self) -> Any:
+        return _rebuilt, (type(self), self.args, self.__dict__)  # so that it survives the way to another process
+
 
 class Rejection(SourcedError):
     """The domain said no."""
@@ -165,3 +168,10 @@ class NeedsAwait(SourcedError):
         super().__init__(
             f"{what!r} is async and an event loop is running here; call `await app.aio.…` instead of `app.…`"
         )
+
+
+def _rebuilt(cls: type[SourcedError], args: tuple[Any, ...], facts: dict[str, Any]) -> SourcedError:
+    error = cls.__new__(cls)
+    error.args = args
+    error.__dict__.update(facts)
+    return error

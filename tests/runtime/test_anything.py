@@ -1,5 +1,7 @@
 """Whatever happens to a shop's processes and handlers: once all is healed, it is as if nothing had gone wrong."""
 
+import asyncio
+import contextlib
 from collections import Counter
 from typing import Any
 
@@ -53,8 +55,8 @@ class World:
         except CartClosed:
             assert verb == "execute"
 
-    def dispatch(self, app: Sourced, cart: str, command: Any) -> None:
-        app.dispatch(command, to=cart)
+    def dispatch(self, app: Sourced, cart: str, command: Any, seconds: int) -> None:
+        app.dispatch(command, to=cart, after=seconds)
 
     def execute(self, app: Sourced, cart: str, command: Any) -> None:
         app.execute(command, to=cart)
@@ -62,6 +64,18 @@ class World:
     def drain(self, app: Sourced, troubles: list[str], limit: int | None) -> None:
         self.troubles = list(troubles)
         app.drain(limit=limit)
+
+    def await_drain(self, app: Sourced, troubles: list[str], limit: int | None) -> None:
+        self.troubles = list(troubles)
+        asyncio.run(app.aio.drain(limit=limit))
+
+    def strict_drain(self, app: Sourced, troubles: list[str], limit: int | None) -> None:
+        self.troubles = list(troubles)
+        with contextlib.suppress(ValueError):
+            app.drain(limit=limit, raise_errors=True)
+
+    def retry(self, app: Sourced) -> None:
+        app.parked.retry()
 
     def crash(self, app: Sourced, statements: int) -> None:
         self.process(CrashingStore(self.store, statements)).drain()
@@ -161,11 +175,13 @@ troubles = st.lists(
     max_size=6,
 )
 process = st.integers(0, 1)
+drains = ["drain", "drain", "await_drain", "strict_drain"]
 steps = st.one_of(
-    st.tuples(st.just("dispatch"), process, carts, commands),
-    st.tuples(st.just("dispatch"), process, carts, commands),
+    st.tuples(st.just("dispatch"), process, carts, commands, st.sampled_from([0, 0, 40])),
+    st.tuples(st.just("dispatch"), process, carts, commands, st.just(0)),
     st.tuples(st.just("execute"), process, carts, commands),
-    st.tuples(st.just("drain"), process, troubles, st.none() | st.integers(1, 3)),
+    st.tuples(st.sampled_from(drains), process, troubles, st.none() | st.integers(1, 3)),
+    st.tuples(st.just("retry"), process),
     st.tuples(st.just("crash"), process, st.integers(1, 60)),
     st.tuples(st.just("manage"), process, st.sampled_from(["stop", "start", "reset", "reset"]), groups),
     st.tuples(st.just("advance"), process, st.sampled_from([1, 31, 200_000])),

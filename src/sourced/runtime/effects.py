@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sourced.actions import Ack, Action, AfterCommit, Append, Park, RetryAt, Schedule, Send, Stop, Sync, Verdict
@@ -98,35 +98,31 @@ def refusal(entry: Entry, outcome: Outcome) -> Conflict | Duplicate | None:
     return outcome
 
 
-def carry_out(store: Store, effects: Effects) -> Op[None]:
-    """All of one stream's effects; raises when any part of them cannot be."""
+def append_alone(store: Store, effects: Effects) -> Op[None]:
+    """What one stream's effects append, and their sync blocks; raises when any part of it cannot be."""
     if effects.entries:
         outcomes = yield from store.append(effects.entries)
         for refused in filter(None, map(refusal, effects.entries, outcomes)):
             raise refused
-    if effects.sent:
-        yield from store.append(each_alone(effects.sent))
-    if effects.scheduled:
-        yield from store.schedule(effects.scheduled)
     for sync in effects.syncs:
         yield Call(sync.work)
 
 
-def carry_out_together(store: Store, many: Iterable[Effects]) -> Op[dict[Effects, Conflict | Duplicate]]:
-    """The simple effects of many streams, in one statement for each kind; those that were refused come back."""
-    many = list(many)
+def append_together(store: Store, many: Iterable[Effects]) -> Op[dict[Effects, Conflict | Duplicate]]:
+    """What the simple effects of many streams append, in one statement; those that were refused come back."""
     owners = [effects for effects in many if effects.entries]
-    refused: dict[Effects, Conflict | Duplicate] = {}
-    if owners:
-        outcomes = yield from store.append([effects.entries[0] for effects in owners])
-        for effects, outcome in zip(owners, outcomes, strict=True):
-            if why := refusal(effects.entries[0], outcome):
-                refused[effects] = why
-    through = [effects for effects in many if effects not in refused] if refused else many
-    sent = [record for effects in through for record in effects.sent]
+    if not owners:
+        return {}
+    outcomes = yield from store.append([effects.entries[0] for effects in owners])
+    reasons = {effects: refusal(effects.entries[0], outcome) for effects, outcome in zip(owners, outcomes, strict=True)}
+    return {effects: why for effects, why in reasons.items() if why}
+
+
+def send(store: Store, many: Sequence[Effects]) -> Op[None]:
+    """What goes to the end of other streams; last of all, so that it is in nobody's way who expected a seq."""
+    sent = [record for effects in many for record in effects.sent]
     if sent:
         yield from store.append(each_alone(sent))
-    scheduled = [each for effects in through for each in effects.scheduled]
+    scheduled = [each for effects in many for each in effects.scheduled]
     if scheduled:
         yield from store.schedule(scheduled)
-    return refused

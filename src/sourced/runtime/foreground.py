@@ -107,8 +107,13 @@ def execute_routed(engine: Engine, source: Message[Any], *, expected_seq: int | 
         yield from catch_up(engine, memo.head)
         if memo.head.seq != expected_seq:
             raise Conflict(source.stream, expected=expected_seq or 0, actual=memo.head.seq)
-    decision = yield from execute(engine, memo.head, source, loaded=pinned or memo.head.seq > 0, pinned=pinned)
-    yield Afterwards([remembered(engine, actor, [memo])])
+    keeping = Afterwards([remembered(engine, actor, [memo])])
+    try:
+        decision = yield from execute(engine, memo.head, source, loaded=pinned or memo.head.seq > 0, pinned=pinned)
+    except Exception:
+        yield keeping  # the state was brought back to what the log says
+        raise
+    yield keeping
     return decision
 
 

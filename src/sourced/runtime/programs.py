@@ -17,6 +17,8 @@ from sourced.store import Store
 
 T = TypeVar("T")
 
+CANCELLED = "the handler awaited something that was cancelled"
+
 Work: TypeAlias = Generator[Awaitable[Any], Any, None]
 """User code under way: it yields whatever has to be awaited before it can go on."""
 
@@ -113,6 +115,8 @@ def drive(work: Work) -> None:
                 result = finish(awaitable)
             except NeedsAwait:
                 raise  # the caller's mistake, not the handler's
+            except asyncio.CancelledError:
+                awaitable = work.throw(RuntimeError(CANCELLED))
             except Exception as error:
                 awaitable = work.throw(error)
             else:
@@ -132,6 +136,11 @@ async def _go_on(work: Work, awaitable: Awaitable[Any]) -> None:
         while True:
             try:
                 result = await awaitable
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise  # we are the ones who are cancelled
+                awaitable = work.throw(RuntimeError(CANCELLED))
             except Exception as error:
                 awaitable = work.throw(error)
             else:

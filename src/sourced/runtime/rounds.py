@@ -21,7 +21,7 @@ from sourced.errors import Conflict, Fenced, NeedsAwait
 from sourced.ops import Call, Op, savepoint
 from sourced.policy import judge
 from sourced.reactor import Delivery, Reactor
-from sourced.runtime.effects import carry_out, carry_out_together
+from sourced.runtime.effects import append_alone, append_together, send
 from sourced.runtime.engine import Engine, committed, log, remembered
 from sourced.runtime.programs import Afterwards, Invoke, Program, Transact, Work
 from sourced.runtime.slice import Slice, described
@@ -93,9 +93,10 @@ class Round:
         self.scanned = dict(pending.scanned)
         if any(lease.careful for lease in claim.leases):
             return (yield from self.load_one(claim, pending, leases))
-        slices = yield from self.load_pending(pending.records, leases)
+        slices = yield from self.load_pending(claim, pending.records, leases)
         slices += yield from self.load_stragglers([s for s in claim.due if s.suspected], leases, limit=1)
-        slices += yield from self.load_stragglers([s for s in claim.due if not s.suspected], leases, limit=self.limit)
+        due = [s for s in claim.due if not s.suspected]
+        slices += yield from self.load_stragglers(due, leases, limit=max(1, self.limit // max(1, len(due))))
         return slices
 
     def load_one(self, claim: Claim, pending: Pending, leases: dict[int, Lease]) -> Op[list[Slice]]:
@@ -108,9 +109,9 @@ class Round:
         self.scanned = looked
         for one in stragglers:
             one.limit = 0  # it goes on waiting, its shard goes on without it
-        return [*stragglers, *(yield from self.load_pending(pending.records, leases))]
+        return [*stragglers, *(yield from self.load_pending(claim, pending.records, leases))]
 
-    def load_pending(self, records: Sequence[Record], leases: dict[int, Lease]) -> Op[list[Slice]]:
+    def load_pending(self, claim: Claim, records: Sequence[Record], leases: dict[int, Lease]) -> Op[list[Slice]]:
         slices: dict[str, Slice] = {}
         for record in records:
             one = slices.get(record.stream)
@@ -122,6 +123,7 @@ class Round:
                 one.straggler = replace(one.as_straggler(), attempts=1)
         self.counted = [one.straggler for one in slices.values() if one.straggler]
         if self.counted:
+            yield from self.store.fence(claim)  # a paused round must not bring back what somebody else has settled
             yield from self.store.straggle([replace(each, running=True) for each in self.counted])
         return list(slices.values())
 
@@ -273,16 +275,17 @@ class Round:
 
     def carry_out(self, slices: list[Slice]) -> Op[None]:
         together = {one.effects: one for one in slices if one.effects.simple}
-        refused = yield from carry_out_together(self.store, together)
+        refused = yield from append_together(self.store, together)
         for effects, refusal in refused.items():
             self.unsettled(together[effects], refusal)
         for one in slices:
             if one.effects.simple:
                 continue
             try:
-                yield from savepoint(carry_out(self.store, one.effects))
+                yield from savepoint(append_alone(self.store, one.effects))
             except Exception as error:
                 self.unsettled(one, error)
+        yield from send(self.store, [one.effects for one in slices if one.settled])
 
     def unsettled(self, one: Slice, error: Exception) -> None:
         """What the slice asked for could not be stored.

@@ -329,8 +329,8 @@ class Tables:
         self.put(self.schedule, scheduled.record.id, (order, scheduled))
 
     def due(self, now: datetime | None, limit: int | None) -> list[Scheduled]:
-        waiting = sorted((each.at, order, each) for order, each in self.schedule.values())
-        return [each for _, _, each in waiting if now is None or (each.at <= now and not each.error)][:limit]
+        waiting = (row for row in self.schedule.values() if now is None or (row[1].at <= now and not row[1].error))
+        return [each for _, _, each in sorted((each.at, order, each) for order, each in waiting)][:limit]
 
     def cancel(self, message_ids: Sequence[str]) -> list[str]:
         there = [each for each in dict.fromkeys(message_ids) if each in self.schedule]
@@ -369,6 +369,10 @@ class Table(MutableMapping[Any, Any]):
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def clear(self) -> None:
+        for key in list(self._rows):
+            self._tables.drop(self._rows, key)
 
     def __repr__(self) -> str:
         return repr(self._rows)
