@@ -111,6 +111,19 @@ def test_what_killed_can_be_skipped_although_its_shard_is_still_handled_with_car
     assert (app.groups.get(listener).lag, app.groups.get(listener).stragglers) == (0, ())
 
 
+def test_whoever_asks_for_errors_gets_to_see_what_kills():
+    """E98. With raise_errors the message is tried again, not judged by what became of the process before."""
+    app, listener = listening(killed_by("1"))
+    app.append("s", Noted("1"))
+    for _ in range(4):
+        with pytest.raises(Crash):
+            app.drain(raise_errors=True)
+        app._engine.clock.advance(LEASE)  # type: ignore[attr-defined]
+    listener.answer = killed_by()
+    assert app.drain(raise_errors=True) == 1
+    assert app.groups.get(listener).stragglers == ()
+
+
 def test_care_lasts_for_the_batch_that_died_and_then_batches_are_batches_again():
     app, listener = listening(killed_by("1"), batch=3)
     app.append("s", [Noted(str(n)) for n in range(9)])

@@ -28,16 +28,19 @@ def test_a_paused_round_does_not_bring_back_what_another_has_settled():
     app.drain()
 
     def waking_up() -> Any:
-        step = paused.send(claim)
-        while True:
-            try:
-                answer = yield step
-            except BaseException as error:
-                step = paused.throw(error)
-            else:
-                step = paused.send(answer)
+        try:
+            step = paused.send(claim)
+            while True:
+                try:
+                    answer = yield step
+                except Exception as error:
+                    step = paused.throw(error)
+                else:
+                    step = paused.send(answer)
+        except StopIteration as end:
+            return end.value
 
-    perform(waking_up(), transact)
+    assert perform(waking_up(), transact) == 0
     assert app.groups.get(Cart).stragglers == ()
     clock.advance(31)
     app.drain()
