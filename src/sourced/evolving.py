@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -102,12 +102,14 @@ class Evolving(Reactor):
         sends: list[Action] = [Send(tuple(now))] if now else []
         return sends + [Schedule(tuple(messages), at) for at, messages in later.items()]
 
-    def closing_with(self, state: Any, batch: Batch) -> Iterator[Action]:
-        if batch.commands or batch.events:
-            for name in self.tables.sync:
-                yield Sync(functools.partial(getattr(self, name), state, batch))
-            for name in self.tables.after_commit:
-                yield AfterCommit(functools.partial(getattr(self, name), state, batch))
+    def closing_with(self, state: Any, batch: Batch) -> Sequence[Action]:
+        sync, after = self.tables.sync, self.tables.after_commit
+        if not (sync or after) or not (batch.commands or batch.events):
+            return ()
+        return (
+            *(Sync(functools.partial(getattr(self, name), state, batch)) for name in sync),
+            *(AfterCommit(functools.partial(getattr(self, name), state, batch)) for name in after),
+        )
 
 
 def _each(where: str, yielded: Any) -> Iterator[Outgoing[Any]]:

@@ -13,9 +13,10 @@ if hasattr(os, "register_at_fork"):  # a fork must not repeat its parent's ids
 
 def new_id() -> str:
     """A new id, unique everywhere, sorting by the millisecond it was made in."""
-    luck = _luck.getrandbits(74)
-    digits = f"{time.time_ns() // 1_000_000:012x}{0x7000 | luck >> 62:04x}{1 << 63 | luck & (1 << 62) - 1:016x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    now, luck = time.time_ns() // 1_000_000, _luck.getrandbits(74)
+    return "%08x-%04x-7%03x-%04x-%012x" % (  # noqa: UP031  (half the time of an f-string that is cut up)
+        now >> 16, now & 0xFFFF, luck >> 62, 0x8000 | luck >> 48 & 0x3FFF, luck & 0xFFFFFFFFFFFF,
+    )  # fmt: skip
 
 
 def new_stream_id(prefix: str | None = None) -> str:

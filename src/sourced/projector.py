@@ -66,6 +66,8 @@ class EventSourced(Projector[S]):
 class ProjectorMemo(Memo):
     """A projector's row while a batch goes through it; the row itself lives elsewhere, so nothing is kept."""
 
+    elsewhere = True
+
     def __init__(self, projector: Projector[Any], stream: str) -> None:
         super().__init__(stream)
         self.projector = projector
@@ -102,6 +104,7 @@ class HistoryMemo(ProjectorMemo):
     """The fold of a stream's history as of the message being handled, kept between rounds."""
 
     keep = True
+    elsewhere = False
 
     def __init__(self, projector: Projector[Any], stream: str) -> None:
         super().__init__(projector, stream)

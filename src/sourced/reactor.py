@@ -33,7 +33,8 @@ class Memo:
     """What a reactor remembers of one stream between messages; it can be dropped at any time and made anew."""
 
     keep = False  # worth keeping for the next round
-    loads = False  # its state is stored elsewhere: `load` reads it
+    elsewhere = False  # its state is not made of the stream's history: `loaded` brings it
+    loads = False  # … and is stored by the user: `load` reads it
 
     def __init__(self, stream: str) -> None:
         self.stream = stream

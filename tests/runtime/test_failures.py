@@ -1,37 +1,15 @@
 """A failure keeps what was good, makes its own stream wait in order, is counted, and never delays another stream."""
 
 import itertools
-from collections import Counter
-from datetime import datetime, timedelta
-from typing import Annotated, Any
+from datetime import timedelta
+from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
-from sourced import Append, Delivery, Event, Message, Meta, Park, Retry, RetryAt, Schedule, Send, Sourced, Sync, upcast
+from sourced import Delivery, Retry, Sync
 from sourced.actions import Actions, Failure
-from sourced.errors import Invalid
-from sourced.ops import run
-from sourced.store import Entry
-from sourced.testing.clock import START
-from tests.runtime.listener import Ignored, Listener, Noted, answering, listening, streams
-
-
-def failing(*texts: str):
-    """Fails for messages with these texts; every other one has an effect: it is echoed to the stream `echo`."""
-
-    def answer(delivery: Delivery) -> Actions:
-        text = delivery.message.payload.text
-        if text in texts:
-            raise ValueError(f"cannot take {text}")
-        return (Send((Message.new(Ignored(), stream=f"echo-{text}", now=delivery.now),)),)
-
-    return answer
-
-
-def handled(app: Any, *texts: str) -> list[int]:
-    """How often each message's effect was stored."""
-    return [len(app.history(f"echo-{text}")) for text in texts]
+from tests.runtime._failing import failing, handled
+from tests.runtime.listener import Noted, listening, streams
 
 
 def test_an_error_on_the_third_message_keeps_the_first_two():
@@ -192,183 +170,6 @@ def test_a_stream_that_waits_for_its_turn_in_a_replay_is_not_counted():
     app.drain()
     assert told == [1, 1]
     assert [row.attempts for row in app.groups.get(listener).stragglers] == [1]
-
-
-@pytest.mark.parametrize("bad", [1, 2, 3, 4])
-def test_a_transaction_that_fails_is_blamed_on_the_right_message_of_a_batch(bad: int):
-    """Only the good prefix is stored, whichever message brought the failing work along, and it is counted from one."""
-    told, handed = list[tuple[int, int]](), Counter[int]()
-
-    def answer(delivery: Delivery) -> Actions:
-        handed[delivery.message.seq] += delivery.message.stream == "s"
-
-        def work(tx: Any) -> None:
-            if (delivery.message.stream, delivery.message.seq) == ("s", bad):
-                raise ValueError("no room")
-            tx.table("rows")[delivery.message.stream, delivery.message.seq] = True
-
-        return (Sync(work),)
-
-    policy = Retry(times=1, on_retry=lambda failure, at: told.append((failure.message.seq, failure.attempts)))
-    app, listener = listening(answer, errors=policy)
-    app.append("s", [Noted(), Noted(), Noted(), Noted()])
-    app.append("t", [Noted() for _ in range(5)])
-    app.drain()
-    (row,) = app.groups.get(listener).stragglers
-    assert (row.from_seq, row.attempts, row.error) == (bad, 1, "ValueError: no room")
-    assert told == [(bad, 1)]
-    assert max(handed.values()) == 2  # together, then alone
-    assert {seq for stream, seq in app.store.table("rows") if stream == "s"} == set(range(1, bad))  # type: ignore[attr-defined]
-    assert {seq for stream, seq in app.store.table("rows") if stream == "t"} == {1, 2, 3, 4, 5}  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize("others", [0, 3])
-def test_messages_with_one_id_are_stored_once_and_cost_nobody_else_anything(others: int):
-    """A handler may choose the ids of what it sends; that one is there already is no reason to lose the rest."""
-
-    def answer(delivery: Delivery) -> Actions:
-        once = Message.new(Noted("once"), stream="t", id="the-only-one", now=delivery.now)
-        own = Message.new(Noted(delivery.message.stream), stream="t", now=delivery.now)
-        return (Send((once, own)),) if delivery.message.stream != "t" else ()
-
-    app, _ = listening(answer)
-    for n in range(1 + others):
-        app.append(f"s{n}", Noted())
-    app.drain()
-    app.append("later", Noted())
-    app.drain()
-    texts = [m.payload.text for m in app.history("t")]
-    assert sorted(texts) == sorted(["once", "later", *(f"s{n}" for n in range(1 + others))])
-    assert app.groups.list()[0].stragglers == ()
-
-
-def test_one_message_sent_twice_by_one_handler_is_stored_once():
-    """Also when both are in one answer."""
-    twice = Message.new(Noted("twice"), stream="t", now=START)
-    app, _ = listening(answering(Send((twice, twice)), Send((twice,)), to="go"))
-    app.append("s", Noted("go"))
-    app.drain()
-    assert [m.payload.text for m in app.history("t")] == ["twice"]
-    assert app.groups.list()[0].stragglers == ()
-
-
-def test_an_append_of_which_only_a_part_is_stored_already_fails_its_message():
-    """Acknowledging it would lose the other part; an append that is there as a whole was made before, and is done."""
-    old, new = Message.new(Noted("old"), stream="t", now=START), Message.new(Noted("new"), stream="t", now=START)
-    app, _ = listening(errors=Park())
-    app.append("t", old)
-    app.drain()
-    listener = app._engine.router.group("listener")
-    listener.answer = lambda d: (Append((old, new) if d.message.stream == "part" else (old,), 1),)  # type: ignore[attr-defined]
-    app.append("part", Noted())
-    app.append("whole", Noted())
-    app.drain()
-    assert [(row.stream, row.error.partition(":")[0]) for row in app.parked.list()] == [("part", "Duplicate")]
-    assert [m.payload.text for m in app.history("t")] == ["old"]
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        pytest.param(lambda: RetryAt(datetime(2026, 1, 2)), id="retry"),  # noqa: DTZ001
-        pytest.param(lambda: Schedule((), datetime(2026, 1, 2)), id="schedule"),  # noqa: DTZ001
-        pytest.param(lambda: RetryAt(None), id="none"),  # type: ignore[arg-type]
-    ],
-)
-def test_a_time_without_a_zone_is_refused_where_it_is_written(make: Any):
-    """Stored, it could be compared with nothing, and the whole group would come to a halt over it."""
-    with pytest.raises(Invalid, match="zone"):
-        make()
-    app, _ = listening(lambda d: (make(),) if d.message.stream == "bad" else (), errors=Park())
-    app.append("bad", Noted())
-    app.append("good", Noted())
-    app.drain()
-    assert [row.stream for row in app.parked.list()] == ["bad"]
-
-
-def test_a_policy_that_fails_or_answers_nonsense_parks_the_stream():
-    """Nothing is lost and nothing loops."""
-
-    def broken(failure: Failure) -> Any:
-        if failure.message.stream == "raises":
-            raise RuntimeError("policy")
-        return None if failure.message.stream == "none" else RetryAt(datetime(2026, 1, 2))  # noqa: DTZ001
-
-    app, _ = listening(failing(""), errors=broken)
-    for stream in ("raises", "none", "naive"):
-        app.append(stream, Noted())
-    app.append("good", Noted("good"))
-    app.drain()
-    assert {row.stream: "error policy" in row.reason for row in app.parked.list()} == dict.fromkeys(
-        ("raises", "none", "naive"), True
-    )
-    assert handled(app, "good") == [1]
-
-
-class Brief(Event, type="test.noted"):
-    """The same event in a version of the program that allows only short texts."""
-
-    text: Annotated[str, Meta(max_length=5)]
-
-
-class Strict(Listener, group="listener"):
-    handles = (Brief,)  # type: ignore[assignment]
-
-
-@pytest.mark.parametrize("batch", [1, 2, 500])
-def test_a_stored_payload_that_cannot_be_read_is_parked_and_nothing_crashes(batch: int):
-    """What is before it is handled, what is behind it waits; once the class is mended, a retry catches up."""
-    app, _ = listening()
-    app.append("s", [Noted("1"), Noted("far too long"), Noted("2")])
-    app.append("t", [Noted("3"), Noted("4")])
-    app.groups.stop("listener")
-    strict, listener = Sourced(app.store, errors=Park(), batch=batch), Strict(failing())
-    strict.register(listener)
-    strict.groups.start(listener)
-    strict.drain()
-    assert sorted(listener.texts) == ["1", "3", "4"]
-    (parked,) = strict.parked.list()
-    assert (parked.stream, parked.from_seq, parked.error.partition(":")[0]) == ("s", 2, "Undecodable")
-    assert app.parked.retry() == 1
-    app.drain()
-    assert app._engine.router.group("listener").texts == ["far too long", "2"]  # type: ignore[attr-defined]
-
-
-class Grown(Event, type="test.noted", version=2):
-    text: str
-
-
-@upcast(Grown, version=1)
-def faulty(data: dict[str, Any]) -> dict[str, Any]:
-    return {"text": {"a": "letter"}[data["text"]]}
-
-
-def test_an_upcaster_that_fails_parks_the_stream_of_the_message():
-    """Whatever it raises: code that reads is as fallible as code that handles."""
-    app, _ = listening()
-    app.append("bad", Noted("b"))
-    app.append("good", Noted("a"))
-
-    class Newer(Listener, group="newer"):
-        handles = (Grown,)  # type: ignore[assignment]
-
-    newer, listener = Sourced(app.store, errors=Park()), Newer()
-    newer.register(listener)
-    newer.drain()
-    assert listener.texts == ["letter"]
-    assert [(row.stream, row.error.partition(":")[0]) for row in newer.parked.list()] == [("bad", "Undecodable")]
-
-
-def test_metadata_that_cannot_be_read_parks_the_stream_of_the_message():
-    """Somebody's hand in the database spoils one row, not the group."""
-    app, listener = listening(errors=Park())
-    record = app._engine.codec.encode(Message.new(Noted("spoilt"), stream="bad"))
-    with app.store.transaction() as connection:
-        run(app.store.append([Entry("bad", (replace(record, metadata="{"),))]), connection)
-    app.append("good", Noted("fine"))
-    app.drain()
-    assert listener.texts == ["fine"]
-    assert [row.stream for row in app.parked.list()] == ["bad"]
 
 
 def test_the_time_until_a_retry_is_kept_and_nobody_asks_in_between():

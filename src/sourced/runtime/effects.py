@@ -13,6 +13,8 @@ from sourced.ops import Call, Op
 from sourced.runtime.engine import Engine
 from sourced.store import Entry, Outcome, Scheduled, Store
 
+_VERDICTS = (RetryAt, Park, Stop)
+
 
 class Effects:
     """Filled message by message; a message whose actions are wrong leaves no trace."""
@@ -34,25 +36,31 @@ class Effects:
 
     def add(self, actions: Iterable[Action], source: Message[Any], engine: Engine) -> Verdict | None:
         """Takes the actions of one message; a verdict among them means that the message was not handled after all."""
-        new = Effects()
-        for action in actions:
-            if isinstance(action, RetryAt | Park | Stop):
-                return action
-            new._add(action, source, engine)
-        for entry in new.entries:
-            self._append(entry)
-        self.sent += new.sent
-        self.scheduled += new.scheduled
-        self.syncs += new.syncs
-        self.after += new.after
-        self.acked, self.acked_at = max(self.acked, new.acked), max(self.acked_at, new.acked_at)
+        before, whole = self._mark(), False
+        try:
+            for action in actions:
+                if isinstance(action, _VERDICTS):
+                    return action
+                self._add(action, source, engine)
+            whole = True
+        finally:
+            if not whole:
+                self._back_to(before)
         return None
+
+    def _mark(self) -> tuple[Any, ...]:
+        lengths = len(self.sent), len(self.scheduled), len(self.syncs), len(self.after)
+        return lengths, self.entries[:], self.acked, self.acked_at
+
+    def _back_to(self, mark: tuple[Any, ...]) -> None:
+        (sent, scheduled, syncs, after), self.entries, self.acked, self.acked_at = mark
+        del self.sent[sent:], self.scheduled[scheduled:], self.syncs[syncs:], self.after[after:]
 
     def _add(self, action: Action, source: Message[Any], engine: Engine) -> None:
         if isinstance(action, Append):
             if action.messages:
                 records = engine.encode(caused(source, action.messages))
-                self.entries.append(Entry(action.messages[0].stream, records, action.expected_seq))
+                self._append(Entry(action.messages[0].stream, records, action.expected_seq))
         elif isinstance(action, Send):
             self.sent += engine.encode(caused(source, action.messages))
         elif isinstance(action, Schedule):

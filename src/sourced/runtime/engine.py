@@ -110,7 +110,8 @@ class Memos:
 
     def keep(self, reactor: Reactor, memo: Memo) -> None:
         if memo.keep and not memo.tainted and self._capacity:
-            memo.batch = Batch(memo.stream)
+            if memo.batch.commands or memo.batch.events:
+                memo.batch = Batch(memo.stream)
             with self._lock:
                 self._memos[reactor.group, memo.stream] = memo
                 while len(self._memos) > self._capacity:

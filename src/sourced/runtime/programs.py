@@ -6,7 +6,6 @@ All an app does, from `execute` to a round, is written once as a program; one dr
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
@@ -108,19 +107,26 @@ async def perform_async(
 
 def drive(work: Work) -> None:
     """Runs work to its end; what it waits for is waited for here."""
-    with contextlib.suppress(StopIteration):
-        awaitable = next(work)
-        while True:
-            try:
-                result = finish(awaitable)
-            except NeedsAwait:
-                raise  # the caller's mistake, not the handler's
-            except asyncio.CancelledError:
-                awaitable = work.throw(RuntimeError(CANCELLED))
-            except Exception as error:
-                awaitable = work.throw(error)
-            else:
-                awaitable = work.send(result)
+    awaitable = next(work, None)
+    while awaitable is not None:
+        try:
+            result = finish(awaitable)
+        except NeedsAwait:
+            raise  # the caller's mistake, not the handler's
+        except asyncio.CancelledError:
+            awaitable = _go_on(work.throw, RuntimeError(CANCELLED))
+        except Exception as error:
+            awaitable = _go_on(work.throw, error)
+        else:
+            awaitable = _go_on(work.send, result)
+
+
+def _go_on(step: Callable[[Any], Awaitable[Any]], answer: Any) -> Awaitable[Any] | None:
+    """What work waits for next, or None when it is through."""
+    try:
+        return step(answer)
+    except StopIteration:
+        return None
 
 
 async def drive_all(works: Iterable[Work]) -> None:
@@ -128,23 +134,22 @@ async def drive_all(works: Iterable[Work]) -> None:
     waiting = [(work, awaitable) for work in works if (awaitable := next(work, None)) is not None]
     async with asyncio.TaskGroup() as tasks:
         for work, awaitable in waiting:
-            tasks.create_task(_go_on(work, awaitable))
+            tasks.create_task(_finish(work, awaitable))
 
 
-async def _go_on(work: Work, awaitable: Awaitable[Any]) -> None:
-    with contextlib.suppress(StopIteration):
-        while True:
-            try:
-                result = await awaitable
-            except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
-                    raise  # we are the ones who are cancelled
-                awaitable = work.throw(RuntimeError(CANCELLED))
-            except Exception as error:
-                awaitable = work.throw(error)
-            else:
-                awaitable = work.send(result)
+async def _finish(work: Work, awaitable: Awaitable[Any] | None) -> None:
+    while awaitable is not None:
+        try:
+            result = await awaitable
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise  # we are the ones who are cancelled
+            awaitable = _go_on(work.throw, RuntimeError(CANCELLED))
+        except Exception as error:
+            awaitable = _go_on(work.throw, error)
+        else:
+            awaitable = _go_on(work.send, result)
 
 
 def transacting(store: Store) -> Callable[[Op[Any]], Any]:

@@ -6,10 +6,9 @@ Read `Round.program` first; every step below it has a name. Nothing outside a ro
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -176,8 +175,10 @@ class Round:
             unfinished = [one for one in unfinished if not one.finished]
         for one in slices:
             if one.done:
-                with self.blaming(one):
+                try:
                     one.effects.add(self.reactor.closing(one.memo), one.deliveries[0].message, self.engine)
+                except Exception as error:
+                    self.spoilt(one, error)
             if one.error and self.raise_errors:
                 raise one.error
 
@@ -191,11 +192,16 @@ class Round:
             ranges = [Range(want.stream, want.after, want.upto) for _, want in wants]
             histories = yield from self.store.histories(ranges)
             for (one, want), records in zip(wants, histories, strict=True):
-                with self.blaming(one):
+                try:
                     want.take(records, self.engine.codec)
+                except Exception as error:
+                    self.spoilt(one, error)
         for one in slices:
-            with self.blaming(one):
-                one.memo.loaded((yield Call(one.memo.load)) if one.memo.loads else None)
+            if one.memo.elsewhere:
+                try:
+                    one.memo.loaded((yield Call(one.memo.load)) if one.memo.loads else None)
+                except Exception as error:
+                    self.spoilt(one, error)
 
     def attend(self, one: Slice) -> Work:
         """Hands a slice's messages to the reactor, one after the other."""
@@ -222,14 +228,10 @@ class Round:
             if one.memo.tainted:
                 return
 
-    @contextlib.contextmanager
-    def blaming(self, one: Slice) -> Iterator[None]:
+    def spoilt(self, one: Slice, error: Exception) -> None:
         """A state that cannot be brought back fails its slice from the start, and nobody else's."""
-        try:
-            yield
-        except Exception as error:
-            one.undo()
-            self.failed(one, error)
+        one.undo()
+        self.failed(one, error)
 
     def failed(self, one: Slice, error: BaseException) -> None:
         """The message at hand could not be handled: what happens to its stream is for the error policy to say."""
@@ -310,7 +312,8 @@ class Round:
         touched = {one.lease.shard for one in slices if one.deliveries}
         for one in slices:
             if one.settled:
-                high[one.lease.shard] = max(high.get(one.lease.shard, 0), one.settled[-1].message.position)
+                last = one.deliveries[one.done - 1].message.position
+                high[one.lease.shard] = max(high.get(one.lease.shard, 0), last)
         return [
             Move(
                 lease.shard,

@@ -45,8 +45,9 @@ class Slice:
         return self.straggler.attempts if self.straggler and self.done == 0 else 1
 
     @property
-    def settled(self) -> list[Delivery]:
-        return [] if self.deferred else self.deliveries[: self.done]
+    def settled(self) -> bool:
+        """Something of it will be stored."""
+        return self.done > 0 and self.deferred is None
 
     def rest(self) -> list[Delivery]:
         return [] if self.verdict else self.deliveries[self.done :]

@@ -52,7 +52,7 @@ class _Shard:
 
 
 class Tables:
-    """The data, and what may be done to it; every change goes through `put`, `drop` or `push`, to be undone."""
+    """The data, and what may be done to it; every change goes through `put`, `drop` or `append`, to be undone."""
 
     def __init__(self, shards: int) -> None:
         self.log: list[Record] = []
@@ -88,15 +88,11 @@ class Tables:
     def drop(self, rows: dict[Any, Any], key: Any) -> None:
         self.undo.append((rows, key, rows.pop(key)))
 
-    def push(self, rows: list[Any], row: Any) -> None:
-        self.undo.append((rows, None, None))
-        rows.append(row)
-
     def roll_back(self, mark: int) -> None:
         while len(self.undo) > mark:
             rows, key, before = self.undo.pop()
-            if isinstance(rows, list):
-                rows.pop()
+            if rows is self.log:
+                self._unappend(key)
             elif before is _MISSING:
                 del rows[key]
             else:
@@ -121,7 +117,8 @@ class Tables:
         if rows is None:
             rows = []
             self.put(self.streams, stream, rows)
-        shard, stored = self.shards[shard_of(stream, len(self.shards))], []
+        shard = self.shards[shard_of(stream, len(self.shards))]
+        stored: list[Record] = []
         for r in entry.records:
             record = Record(
                 r.id, stream, len(rows) + 1, len(self.log) + 1, r.type, r.version, r.payload, r.metadata,
@@ -131,11 +128,17 @@ class Tables:
             if story is None:
                 story = []
                 self.put(self.stories, r.correlation_id, story)
-            for table in (rows, self.log, shard, story):
-                self.push(table, record)
-            self.put(ids, r.id, record)
-            stored.append(record)
+            for table in (rows, self.log, shard, story, stored):
+                table.append(record)
+            ids[r.id] = record
+            self.undo.append((self.log, record, None))
         return tuple(stored)
+
+    def _unappend(self, record: Record) -> None:
+        shard = self.shards[shard_of(record.stream, len(self.shards))]
+        for table in (self.streams[record.stream], self.log, shard, self.stories[record.correlation_id]):
+            table.pop()
+        del self.ids[record.id]
 
     def histories(self, ranges: Sequence[Range]) -> list[Sequence[Record]]:
         return [self.streams.get(r.stream, [])[r.after : r.upto] for r in ranges]

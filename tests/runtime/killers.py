@@ -1,0 +1,41 @@
+"""What the tests of crashes share: handlers that kill their process, and a supervisor that starts the next one."""
+
+from collections.abc import Callable
+from typing import Any
+
+from sourced import Delivery, Message, Send, Sourced
+from sourced.actions import Actions
+from sourced.testing import Crash
+from tests.runtime.listener import Ignored
+
+LEASE = 30
+
+
+def killed_by(*texts: str) -> Callable[[Delivery], Actions]:
+    """The process dies in the middle of messages with these texts; every other message is echoed to `echo-…`."""
+
+    def answer(delivery: Delivery) -> Actions:
+        text = delivery.message.payload.text
+        if text in texts:
+            raise Crash(text)
+        return (Send((Message.new(Ignored(), stream=f"echo-{text}", now=delivery.now),)),)
+
+    return answer
+
+
+def restarting(app: Sourced, times: int = 1_000) -> int:
+    """Drains like a supervised worker: when its process dies, a new one starts. How often it died."""
+    clock: Any = app._engine.clock
+    deaths = 0
+    for _ in range(times):
+        try:
+            if not app.drain() and not any(info.lag or waiting(info) for info in app.groups.list()):
+                return deaths
+        except Crash:
+            deaths += 1
+        clock.advance(LEASE + 1)
+    raise AssertionError(f"not done after {times} starts: {app.groups.list()}")
+
+
+def waiting(info: Any) -> bool:
+    return any(not row.parked for row in info.stragglers)

@@ -1,0 +1,99 @@
+"""What the tests of projectors share: payments, and two projectors that add them up into a table."""
+
+from typing import Annotated, Any
+
+from sourced import Batch, Command, Commands, Event, EventSourced, Meta, Park, Projector, Sourced, evolve, react, sync
+from sourced.testing import VirtualClock
+
+
+class Paid(Event, type="pay.paid"):
+    amount: int
+
+
+class Refunded(Event, type="pay.refunded"):
+    amount: int
+
+
+class Priced(Event, type="pay.priced"):
+    product: str
+    price: int
+
+
+class Reward(Command, type="pay.reward"):
+    total: Annotated[int, Meta(lt=1_000_000)]
+
+
+class Totals(Projector[dict[str, int]], group="totals"):
+    """State-stored: the row is a dictionary in the table `totals`; the table `log` tells what was loaded and saved."""
+
+    def initial(self, stream: str) -> dict[str, int]:
+        return {"total": 0}
+
+    def load(self, key: str, tx: Any) -> dict[str, int] | None:
+        note(tx, "load")
+        row = tx.table("totals").get(key)
+        return dict(row) if row else None
+
+    @evolve
+    def paid(self, row: dict[str, int], event: Paid) -> None:
+        row["total"] += event.amount
+
+    @evolve
+    def refunded(self, row: dict[str, int], event: Refunded) -> None:
+        row["total"] -= event.amount
+
+    @react
+    def reward(self, row: dict[str, int], event: Paid) -> Commands:
+        if row["total"] > 20:
+            yield Reward(row["total"])
+
+    @sync
+    def save(self, row: dict[str, int], batch: Batch, tx: Any) -> None:
+        note(tx, [m.seq for m in batch.events])
+        tx.table("totals")[batch.stream] = dict(row)
+
+
+def note(tx: Any, what: Any) -> None:
+    log = tx.table("log")
+    log[len(log)] = what
+
+
+def projecting(*projectors: Any, **options: Any) -> Sourced:
+    app = Sourced(**{"clock": VirtualClock(), "errors": Park(), **options})
+    app.register(*projectors or (Totals,))
+    return app
+
+
+def rows(app: Sourced) -> dict[str, int]:
+    return {key: row["total"] for key, row in app.store.table("totals").items()}  # type: ignore[attr-defined]
+
+
+def log(app: Sourced) -> list[Any]:
+    return list(app.store.table("log").values())  # type: ignore[attr-defined]
+
+
+def rewards(app: Sourced) -> list[int]:
+    return [m.payload.total for m in app.read_all(types=[Reward])]
+
+
+class Rebuilt(EventSourced[dict[str, int]], group="rebuilt"):
+    """Event-sourced: the same sums, worked out from history."""
+
+    def initial(self, stream: str) -> dict[str, int]:
+        return {"total": 0}
+
+    @evolve
+    def paid(self, row: dict[str, int], event: Paid) -> None:
+        row["total"] += event.amount
+
+    @evolve
+    def refunded(self, row: dict[str, int], event: Refunded) -> None:
+        row["total"] -= event.amount
+
+    @react
+    def reward(self, row: dict[str, int], event: Paid) -> Commands:
+        yield Reward(row["total"])
+
+    @sync
+    def save(self, row: dict[str, int], batch: Batch, tx: Any) -> None:
+        tx.table("totals")[batch.stream] = dict(row)
