@@ -5,9 +5,9 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sourced import Delivery, Event, Reactor, Sourced
+from sourced import Delivery, Event, Message, Reactor, Send, Sourced
 from sourced.actions import Action, Actions
-from sourced.store import shard_of
+from sourced.store import Straggler, shard_of
 from sourced.testing import VirtualClock
 
 
@@ -57,6 +57,32 @@ def listening(answer: Callable[[Delivery], Actions] = lambda delivery: (), **opt
 def answering(*actions: Action, to: str = "") -> Callable[[Delivery], Actions]:
     """These actions for the message with that text; the others are just acknowledged."""
     return lambda delivery: actions if delivery.message.payload.text == to else ()
+
+
+def failing(*texts: str) -> Callable[[Delivery], Actions]:
+    """Fails for messages with these texts; the effect of every other one is to be echoed to a stream `echo-…`."""
+
+    def answer(delivery: Delivery) -> Actions:
+        text = delivery.message.payload.text
+        if text in texts:
+            raise ValueError(f"cannot take {text}")
+        return (Send((Message.new(Ignored(), stream=f"echo-{text}", now=delivery.now),)),)
+
+    return answer
+
+
+def handled(app: Sourced, *texts: str) -> list[int]:
+    """How often each message's effect was stored."""
+    return [len(app.history(f"echo-{text}")) for text in texts]
+
+
+def refuse(delivery: Delivery) -> Actions:
+    raise ValueError(f"cannot take {delivery.message.payload.text}")
+
+
+def waiting(app: Sourced) -> list[Straggler]:
+    """The streams that wait for themselves, parked or not."""
+    return [row for info in app.groups.list() for row in info.stragglers]
 
 
 def streams(*, apart: bool = True) -> Iterator[str]:

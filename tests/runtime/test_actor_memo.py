@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from sourced import Actor, Batch, Command, Events, Park, Rejected, Sourced, after_commit, decide, evolve, sync
 from sourced.stores.memory import MemoryStore

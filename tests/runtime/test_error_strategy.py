@@ -10,8 +10,7 @@ from sourced.actions import Failure
 from sourced.errors import DefinitionError
 from sourced.testing import VirtualClock
 from sourced.testing.clock import START
-from tests.runtime._refuse import refuse, stragglers
-from tests.runtime.listener import Listener, Noted, listening, streams
+from tests.runtime.listener import Listener, Noted, listening, refuse, streams, waiting
 
 
 def test_retry_until_a_time_is_kept_without_anybody_stepping_in():
@@ -25,7 +24,7 @@ def test_retry_until_a_time_is_kept_without_anybody_stepping_in():
         clock.advance(seconds)
         app.drain()
         assert len(listener.seen) == seen
-    assert stragglers(app) == []
+    assert waiting(app) == []
 
 
 def test_a_strategy_of_three_linear_retries_then_stops_once():
@@ -159,10 +158,10 @@ def test_errors_of_streams_that_fail_at_once_are_all_kept():
     for name in names:
         app.append(name, Noted(name))
     app.drain()
-    since = {row.stream: row.since for row in stragglers(app)}
+    since = {row.stream: row.since for row in waiting(app)}
     clock.advance(4)
     app.drain()
-    rows = {row.stream: row for row in stragglers(app)}
+    rows = {row.stream: row for row in waiting(app)}
     assert {name: row.error for name, row in rows.items()} == {n: f"ValueError: cannot take {n}" for n in names}
     assert {row.attempts for row in rows.values()} == {2}
     assert {name: row.since for name, row in rows.items()} == since

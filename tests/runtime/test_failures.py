@@ -8,8 +8,7 @@ import pytest
 
 from sourced import Delivery, Retry, Sync
 from sourced.actions import Actions, Failure
-from tests.runtime._failing import failing, handled
-from tests.runtime.listener import Noted, listening, streams
+from tests.runtime.listener import Noted, failing, handled, listening, streams
 
 
 def test_an_error_on_the_third_message_keeps_the_first_two():

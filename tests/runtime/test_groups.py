@@ -11,8 +11,7 @@ from sourced.actions import Actions
 from sourced.errors import NotKnown, StillWaiting, UnknownGroup
 from sourced.testing import VirtualClock
 from sourced.testing.clock import START
-from tests.runtime._refuse import refuse, stragglers
-from tests.runtime.listener import Ignored, Listener, Noted, listening, streams
+from tests.runtime.listener import Ignored, Listener, Noted, listening, refuse, streams, waiting
 
 
 def test_a_stopped_group_is_handed_nothing_and_goes_on_where_it_was():
@@ -24,7 +23,7 @@ def test_a_stopped_group_is_handed_nothing_and_goes_on_where_it_was():
     app.append("t", Noted("3"))
     assert app.drain() == 0
     assert (app.groups.get(listener).status, app.groups.get(listener).group.reason) == ("stopped", "maintenance")
-    assert stragglers(app)[0].error == "ValueError: cannot take 1"
+    assert waiting(app)[0].error == "ValueError: cannot take 1"
     listener.answer = lambda delivery: ()
     with app._engine.notifier.listen() as ear:
         app.groups.start(listener)

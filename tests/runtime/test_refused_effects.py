@@ -10,8 +10,7 @@ from sourced import Append, Delivery, Message, Park, Retry, RetryAt, Schedule, S
 from sourced.actions import Actions, Failure
 from sourced.errors import Invalid
 from sourced.testing.clock import START
-from tests.runtime._failing import failing, handled
-from tests.runtime.listener import Noted, answering, listening
+from tests.runtime.listener import Noted, answering, failing, handled, listening
 
 
 @pytest.mark.parametrize("bad", [1, 2, 3, 4])

@@ -8,8 +8,7 @@ from msgspec.structs import replace
 from sourced import Event, Message, Meta, Park, Sourced, upcast
 from sourced.ops import run
 from sourced.store import Entry
-from tests.runtime._failing import failing
-from tests.runtime.listener import Listener, Noted, listening
+from tests.runtime.listener import Listener, Noted, failing, listening
 
 
 class Brief(Event, type="test.noted"):

@@ -20,9 +20,10 @@ def test_a_paused_round_does_not_bring_back_what_another_has_settled():
     app.dispatch(AddItem("tea"), to="c1")
     engine, transact = app._engine, transacting(app.store)
     cart = engine.router.group(Cart)
-    transact(next(Round(engine, cart, "dead").program()).op)  # claimed, and gone: the shard is handled with care
+    dead: Any = Round(engine, cart, "dead").program()
+    transact(next(dead).op)  # claimed, and gone: from here on the shard is handled with care
     clock.advance(31)
-    paused = Round(engine, cart, "paused").program()
+    paused: Any = Round(engine, cart, "paused").program()
     claim = transact(next(paused).op)
     clock.advance(31)
     app.drain()
