@@ -174,6 +174,8 @@ class ActorMemo(Memo):
     States change in place, so one that has moved on cannot go back: while reactions lag behind decisions there are two.
     """
 
+    __slots__ = ("_reader", "actor", "head", "trail")
+
     keep = True
 
     def __init__(self, actor: Actor[Any], stream: str) -> None:

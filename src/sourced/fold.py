@@ -29,7 +29,7 @@ class Evolves(Protocol):
 class Fold(Generic[S]):
     """One stream's messages folded into one state."""
 
-    __slots__ = ("_ahead", "_codec", "owner", "seq", "state", "stream")
+    __slots__ = ("_ahead", "_codec", "_next", "owner", "seq", "state", "stream")
 
     def __init__(self, owner: Evolves, stream: str) -> None:
         self.owner = owner
@@ -40,7 +40,8 @@ class Fold(Generic[S]):
         """Back to the first state, with nothing read."""
         self.seq = 0
         self.state: S = self.owner.initial(self.stream)
-        self._ahead: list[Record] = []  # history that is at hand but not applied yet, last first
+        self._ahead: Sequence[Record] = ()  # history that is at hand, applied up to `_next`
+        self._next = 0
         self._codec: Codec | None = None
 
     def evolve(self, *messages: Message[Any]) -> S:
@@ -80,13 +81,16 @@ class Fold(Generic[S]):
 
     def hold(self, records: Sequence[Record], codec: Codec) -> None:
         """Takes history without applying it, so that `as_of` can go through it step by step."""
-        self._ahead, self._codec = list(reversed(records)), codec
+        self._ahead, self._next, self._codec = records, 0, codec
 
     def as_of(self, seq: int) -> S:
         """The state as of a message: applies what is held up to it, and nothing later."""
-        while self._ahead and self._ahead[-1].seq <= seq:
-            assert self._codec is not None
-            self.feed((self._ahead.pop(),), self._codec)
+        start = stop = self._next
+        while stop < len(self._ahead) and self._ahead[stop].seq <= seq:
+            stop += 1
+        if stop > start and self._codec is not None:
+            self._next = stop
+            self.feed(self._ahead[start:stop], self._codec)
         return self.state
 
 

@@ -32,6 +32,8 @@ class Want:
 class Memo:
     """What a reactor remembers of one stream between messages; it can be dropped at any time and made anew."""
 
+    __slots__ = ("batch", "stream", "tainted")
+
     keep = False  # worth keeping for the next round
     elsewhere = False  # its state is not made of the stream's history: `loaded` brings it
     loads = False  # … and is stored by the user: `load` reads it

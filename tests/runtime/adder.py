@@ -1,4 +1,4 @@
-"""An actor whose reactions lag behind its decisions, and write what they saw into the log, so that runs can be compared."""
+"""An actor whose reactions write what they saw into the log, so that two runs of it can be compared."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Any

@@ -3,22 +3,21 @@
 from collections.abc import Callable
 from typing import Any
 
-from sourced import Delivery, Message, Send, Sourced
+from sourced import Delivery, Sourced
 from sourced.actions import Actions
 from sourced.testing import Crash
-from tests.runtime.listener import Ignored
+from tests.runtime.listener import echo, waiting
 
 LEASE = 30
 
 
 def killed_by(*texts: str) -> Callable[[Delivery], Actions]:
-    """The process dies in the middle of messages with these texts; every other message is echoed to `echo-…`."""
+    """The process dies in the middle of messages with these texts; every other message is echoed."""
 
     def answer(delivery: Delivery) -> Actions:
-        text = delivery.message.payload.text
-        if text in texts:
-            raise Crash(text)
-        return (Send((Message.new(Ignored(), stream=f"echo-{text}", now=delivery.now),)),)
+        if delivery.message.payload.text in texts:
+            raise Crash(delivery.message.payload.text)
+        return echo(delivery)
 
     return answer
 
@@ -29,7 +28,7 @@ def restarting(app: Sourced, times: int = 1_000) -> int:
     deaths = 0
     for _ in range(times):
         try:
-            if not app.drain() and not any(info.lag or waiting(info) for info in app.groups.list()):
+            if not app.drain() and not any(info.lag for info in app.groups.list()) and not retries(app):
                 return deaths
         except Crash:
             deaths += 1
@@ -37,5 +36,5 @@ def restarting(app: Sourced, times: int = 1_000) -> int:
     raise AssertionError(f"not done after {times} starts: {app.groups.list()}")
 
 
-def waiting(info: Any) -> bool:
-    return any(not row.parked for row in info.stragglers)
+def retries(app: Sourced) -> bool:
+    return any(not row.parked for row in waiting(app))

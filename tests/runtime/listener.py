@@ -1,8 +1,7 @@
 """What the tests of rounds share: a low-level reactor that remembers its deliveries, and threads that work at once."""
 
-import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from sourced import Delivery, Event, Message, Reactor, Send, Sourced
@@ -59,25 +58,23 @@ def answering(*actions: Action, to: str = "") -> Callable[[Delivery], Actions]:
     return lambda delivery: actions if delivery.message.payload.text == to else ()
 
 
+def echo(delivery: Delivery) -> Actions:
+    """An effect that can be counted: a message in the stream `echo-…`."""
+    return (Send((Message.new(Ignored(), stream=f"echo-{delivery.message.payload.text}", now=delivery.now),)),)
+
+
 def failing(*texts: str) -> Callable[[Delivery], Actions]:
-    """Fails for messages with these texts; the effect of every other one is to be echoed to a stream `echo-…`."""
-
-    def answer(delivery: Delivery) -> Actions:
-        text = delivery.message.payload.text
-        if text in texts:
-            raise ValueError(f"cannot take {text}")
-        return (Send((Message.new(Ignored(), stream=f"echo-{text}", now=delivery.now),)),)
-
-    return answer
-
-
-def handled(app: Sourced, *texts: str) -> list[int]:
-    """How often each message's effect was stored."""
-    return [len(app.history(f"echo-{text}")) for text in texts]
+    """Fails for messages with these texts and echoes every other one."""
+    return lambda delivery: refuse(delivery) if delivery.message.payload.text in texts else echo(delivery)
 
 
 def refuse(delivery: Delivery) -> Actions:
     raise ValueError(f"cannot take {delivery.message.payload.text}")
+
+
+def handled(app: Sourced, *texts: str) -> list[int]:
+    """How often each message's echo was stored."""
+    return [len(app.history(f"echo-{text}")) for text in texts]
 
 
 def waiting(app: Sourced) -> list[Straggler]:
@@ -85,14 +82,13 @@ def waiting(app: Sourced) -> list[Straggler]:
     return [row for info in app.groups.list() for row in info.stragglers]
 
 
-def streams(*, apart: bool = True) -> Iterator[str]:
-    """Names of streams that all live in shards of their own, or all in one."""
-    taken: set[int] = set()
-    for name in (f"s{n}" for n in itertools.count()):
-        shard = shard_of(name)
-        if not taken or (shard not in taken) is apart:
-            taken.add(shard)
-            yield name
+def streams(count: int, *, apart: bool = True) -> list[str]:
+    """Names of streams that all live in shards of their own, or all in the first one's."""
+    names: dict[int, list[str]] = {}
+    for n in range(1_000):
+        names.setdefault(shard_of(f"s{n}"), []).append(f"s{n}")
+    shards = list(names.values())
+    return [each[0] for each in shards[:count]] if apart else shards[0][:count]
 
 
 def together(*works: Callable[[], object]) -> None:

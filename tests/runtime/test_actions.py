@@ -1,6 +1,5 @@
 """What a low-level reactor may answer, and what becomes of it: one transaction for everything, or nothing."""
 
-import itertools
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -73,7 +72,7 @@ def test_acknowledging_a_later_message_is_done_with_both():
 @pytest.mark.parametrize("batch", [1, 2, 3, 500])
 def test_an_acknowledgement_reaches_beyond_the_batch(batch: int):
     """E92. Also when what was acknowledged is read in a later round, and other streams of the shard lie between."""
-    (mine, other), (app, listener) = itertools.islice(streams(apart=False), 2), listening(batch=batch)
+    (mine, other), (app, listener) = streams(2, apart=False), listening(batch=batch)
     for text in ("1", "2", "x", "3", "y", "4", "5"):
         app.append(mine if text.isdigit() else other, Noted(text))
     listener.answer = answering(Ack(app.history(mine)[3]), to="1")

@@ -1,6 +1,5 @@
 """A failure keeps what was good, makes its own stream wait in order, is counted, and never delays another stream."""
 
-import itertools
 from datetime import timedelta
 from typing import Any
 
@@ -107,7 +106,7 @@ def test_an_interrupted_round_is_not_counted_either():
 def test_one_bad_stream_of_many_never_delays_the_others():
     """One drain handles everything else, those in the same shard too; the bad one is retried, and finally parked."""
     app, listener = listening(failing("bad"), errors=Retry(times=2, after=1), batch=10)
-    names = [*itertools.islice(streams(), 30), *itertools.islice(streams(apart=False), 5)]
+    names = [*streams(30), *streams(5, apart=False)]
     for n in range(3):
         for name in dict.fromkeys(names):
             app.append(name, Noted("bad" if (name, n) == (names[0], 1) else f"{name}-{n}"))
@@ -157,7 +156,7 @@ def test_a_straggler_that_fails_again_further_on_keeps_what_it_caught_up_with():
 def test_a_stream_that_waits_for_its_turn_in_a_replay_is_not_counted():
     """Only what is handed to the handler is an attempt, however many rounds pass until there is something to hand."""
     told: list[int] = []
-    first, second = itertools.islice(streams(apart=False), 2)
+    first, second = streams(2, apart=False)
     policy = Retry(on_retry=lambda failure, at: told.append(failure.attempts))
     app, listener = listening(failing("bad"), errors=policy, batch=1)
     for n in range(5):

@@ -128,7 +128,7 @@ def test_statistics_tell_how_far_every_group_has_come():
     class Failing(Listener, group="failing"): ...
 
     app.register(Idle(), Failing(lambda d: refuse(d) if d.message.stream == one else ()))
-    one, two = (name for name, _ in zip(streams(), range(2), strict=False))
+    one, two = streams(2)
     for stream in (one, two, two, one):
         app.append(stream, Noted())
     app.drain()

@@ -17,7 +17,7 @@ def test_a_handler_that_kills_its_process_is_attempted_a_bounded_number_of_times
     policy = Retry(times=2, after=1, on_retry=lambda failure, at: told.append(failure.attempts))
     app, listener = listening(killed_by("deadly"), errors=policy, batch=batch)
     others: list[str] = []
-    for n, stream in enumerate(name for name, _ in zip(streams(apart=False), range(4), strict=False)):
+    for n, stream in enumerate(streams(4, apart=False)):
         for m in range(1, 6):
             deadly = (n, m) == (1, place)
             app.append(stream, Noted("deadly" if deadly else f"{n}-{m}"))
@@ -35,7 +35,7 @@ def test_a_handler_that_kills_its_process_is_attempted_a_bounded_number_of_times
 def test_a_killer_takes_nobody_along_in_any_shard(batch: int):
     """Streams that were merely in the same round are neither parked nor counted, nor are those waiting for a retry."""
     app, listener = listening(killed_by("deadly"), errors=Retry(times=1, after=1), batch=batch)
-    names = [name for name, _ in zip(streams(), range(8), strict=False)]
+    names = streams(8)
     for name in names:
         app.append(name, [Noted(f"{name}-{n}") for n in range(3)])
     app.append(names[3], [Noted("deadly"), Noted("behind")])
@@ -61,7 +61,7 @@ def test_what_killed_and_was_mended_is_handled_after_a_retry_with_all_that_waite
 def test_what_killed_can_be_skipped_although_its_shard_is_still_handled_with_care():
     """The stream goes on behind it, and drains end with nothing left to do."""
     app, listener = listening(killed_by("2"), errors=Retry(times=0))
-    first, second = (name for name, _ in zip(streams(apart=False), range(2), strict=False))
+    first, second = streams(2, apart=False)
     app.append(first, [Noted("1"), Noted("2")])
     app.append(second, [Noted("a"), Noted("b")])
     restarting(app)
@@ -98,7 +98,7 @@ def test_care_lasts_for_the_batch_that_died_and_then_batches_are_batches_again()
 
 def test_two_killers_in_one_shard_do_not_hide_behind_each_other():
     app, _ = listening(killed_by("x", "y"), errors=Retry(times=1, after=1))
-    first, second, third = (name for name, _ in zip(streams(apart=False), range(3), strict=False))
+    first, second, third = streams(3, apart=False)
     for stream, text in ((first, "x"), (second, "y"), (third, "1"), (first, "2"), (third, "3")):
         app.append(stream, Noted(text))
     restarting(app)
@@ -109,7 +109,7 @@ def test_two_killers_in_one_shard_do_not_hide_behind_each_other():
 def test_a_crash_during_a_replay_of_many_streams_of_a_shard_comes_to_an_end():
     """Careful mode and replays together: every stream of the shard is replayed to its end, whoever died on the way."""
     app, listener = listening(batch=4)
-    names = [name for name, _ in zip(streams(apart=False), range(3), strict=False)]
+    names = streams(3, apart=False)
     for n in range(12):
         app.append(names[n % 3], Noted(str(n)))
     app.drain()

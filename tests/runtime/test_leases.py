@@ -38,7 +38,7 @@ def test_a_round_that_is_late_for_one_shard_only_changes_nothing_at_all():
     """A transaction is one thing: the shards it still holds are not half of it. They are free again at once."""
     clock, store = VirtualClock(), MemoryStore()
     app, listener = listening(store=store, clock=clock)
-    one, other = (name for name, _ in zip(streams(), range(2), strict=False))
+    one, other = streams(2)
 
     def late(delivery: Delivery) -> Actions:
         if delivery.message.stream == one and len(listener.places) <= 2:

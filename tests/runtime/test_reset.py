@@ -106,7 +106,7 @@ def test_other_groups_are_not_affected_by_a_reset():
 def test_a_stream_that_waits_is_replayed_up_to_where_it_failed_and_live_from_there(verdict: Any, batch: int):
     """F107, F116. A reset gives parked streams another chance; what they never got through is no replay."""
     app, listener = listening(lambda d: 1 / 0 if d.message.payload.text == "bad" else (), errors=verdict, batch=batch)  # type: ignore[arg-type,return-value]
-    bad, fine = (name for name, _ in zip(streams(apart=False), range(2), strict=False))
+    bad, fine = streams(2, apart=False)
     app.append(bad, [Noted("1"), Noted("bad"), Noted("3")])
     app.append(fine, [Noted("a"), Noted("b")])
     app.drain()

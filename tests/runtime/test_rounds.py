@@ -1,6 +1,5 @@
 """Rounds hand every message to every group once, in order per stream, whatever the batch and the number of workers."""
 
-import itertools
 import threading
 
 import pytest
@@ -16,7 +15,7 @@ from tests.runtime.listener import Ignored, Listener, Noted, listening, streams,
 def test_two_workers_at_once_get_different_streams():
     """E78. While one worker is busy with a stream, another one gets the other stream, and no message comes twice."""
     busy, free = threading.Event(), threading.Event()
-    store, (first, second) = MemoryStore(), itertools.islice(streams(), 2)
+    store, (first, second) = MemoryStore(), streams(2)
 
     def hold(delivery: Delivery) -> Actions:
         busy.set()
@@ -200,7 +199,7 @@ def test_messages_that_handlers_cause_are_handled_by_the_same_drain():
 
 def test_order_is_kept_when_streams_share_a_shard():
     """A shard is a convenience of the store: streams that share one are interleaved, and each stays in order."""
-    first, second = itertools.islice(streams(apart=False), 2)
+    first, second = streams(2, apart=False)
     app, listener = listening(batch=3)
     for n in range(10):
         app.append((first, second)[n % 2], Noted(str(n)))

@@ -16,6 +16,11 @@ from sourced.store import Lease, Straggler
 class Slice:
     """Handled message by message, in order."""
 
+    __slots__ = (
+        "deferred", "deliveries", "done", "effects", "error", "group", "lease", "limit", "memo", "now", "straggler",
+        "stream", "unreadable", "verdict",
+    )  # fmt: skip
+
     def __init__(
         self, group: str, lease: Lease, memo: Memo, now: datetime, limit: int, straggler: Straggler | None = None
     ) -> None:
