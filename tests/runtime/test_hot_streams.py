@@ -1,4 +1,4 @@
-"""A stream that everybody writes to all the time is decided all the same: only what changes its state stands in the way."""
+"""A stream that everybody writes to is decided all the same: only what changes its state stands in the way."""
 
 from typing import Any
 
