@@ -255,3 +255,16 @@ class TestStaleHandles:
         notes.on_evolve = nothing
         cart.refresh()
         assert cart.state.texts == ["a", "b", "broken", "c"]
+
+
+def test_what_the_actor_does_not_evolve_by_stands_in_nobodys_way(app, notes):
+    """K191. A stream to which others queue commands all the time is decided on all the same."""
+    app.execute(Note("a"), to="n")
+    handle = app.load(Notes, "n")
+    app.dispatch(Note("queued"), to="n")
+    decision = handle.execute(Note("b"))
+    assert (decision.command.seq, [e.seq for e in decision.events], handle.seq) == (4, [5], 5)
+    assert [m.seq for m in app.history("n")] == [1, 2, 3, 4, 5]
+    with pytest.raises(Conflict):
+        app.execute(Note("c"), to="n", expected_seq=4)
+    assert handle.execute(Note("d")).events[0].seq == 7

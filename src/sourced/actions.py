@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias
 
+from sourced.codec import Record
 from sourced.envelope import Message
 from sourced.errors import Invalid
 
@@ -19,10 +20,14 @@ def check_zone(subject: str, at: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Store messages in one stream, at exactly this place; if the stream has moved on, the handling is done anew."""
+    """Store messages in one stream, at exactly this place; if the stream has moved on, the handling is done anew.
+
+    With `heeds`, messages of other types may have come between: they would have changed nothing.
+    """
 
     messages: tuple[Message[Any], ...]
     expected_seq: int
+    heeds: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +124,12 @@ class Batch:
     commands: list[Message[Any]] = field(default_factory=list)  # decided just now; projectors have none
     events: list[Message[Any]] = field(default_factory=list)  # an actor: appended just now; a projector: evolved
     replaying: bool = False  # all of it had been handled before, so this is a rebuild
+
+    def placed(self, records: Sequence[Record]) -> None:
+        """Its messages with the places the store gave them."""
+        places = {record.id: record for record in records}
+        for messages in (self.commands, self.events):
+            messages[:] = [m.placed(r.seq, r.position) if (r := places.get(m.id)) else m for m in messages]
 
     def mark(self) -> tuple[int, int]:
         return len(self.commands), len(self.events)

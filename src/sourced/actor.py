@@ -38,6 +38,13 @@ class Actor(Evolving, Generic[S]):
     def handles(self) -> tuple[type[Payload], ...]:  # type: ignore[override]
         return (*self.tables.decide, *self.reactions)
 
+    @functools.cached_property
+    def heeds(self) -> frozenset[str] | None:
+        """What may not come between a state and a decision made on it; anything, when states are made of envelopes."""
+        if any(envelope for _, envelope in self.evolvers.values()):
+            return None
+        return frozenset(self.evolvers)
+
     @classmethod
     def decides(cls) -> tuple[type[Payload], ...]:
         return tuple(cls.tables.decide)
@@ -190,7 +197,8 @@ class ActorMemo(Memo):
         answers = [m.seq for m in live if type(m.payload) not in self.actor.tables.decide]
         deciding = len(answers) < len(live) or bool(self.batch.commands)
         if deciding:
-            yield Want(self.stream, self.head.seq, None, self._take_head)
+            upto = self.batch.events[0].seq - 1 if self.batch.events else None  # what comes later, others stored since
+            yield Want(self.stream, self.head.seq, upto, self._take_head)
         if answers:
             self._reader = self._reading_from(answers[0], deciding)
             if self._reader.seq < answers[-1]:
@@ -228,7 +236,12 @@ class ActorMemo(Memo):
             raise
         self.batch.commands.append(source)
         self.batch.events.extend(events)
-        return Append(tuple(events), place)
+        return Append(tuple(events), place, self.actor.heeds)
+
+    def placed(self, records: Sequence[Record]) -> None:
+        super().placed(records)
+        if records[-1].stream == self.stream:
+            self.head.seq = records[-1].seq
 
     def restart(self) -> None:
         super().restart()

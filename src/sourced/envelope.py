@@ -94,6 +94,13 @@ class Message(msgspec.Struct, Generic[T], frozen=True, gc=False):
         payload = detached(said)
         return self if payload is said else _replace(self, payload=payload)
 
+    def placed(self, seq: int, position: int) -> Message[T]:
+        """The same, at the place the store gave it."""
+        return Message(
+            self.id, self.stream, seq, position, self.type, self.version, self.payload,
+            self.metadata, self.causation_id, self.correlation_id, self.created_at,
+        )  # fmt: skip
+
     def to(self, stream: To) -> Message[T]:
         return _replace(self, stream=address(stream))
 

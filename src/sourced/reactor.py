@@ -52,6 +52,10 @@ class Memo:
     def loaded(self, state: Any) -> None:
         """Takes what `load` has read."""
 
+    def placed(self, records: Sequence[Record]) -> None:
+        """Takes note of where the messages of the batch were stored."""
+        self.batch.placed(records)
+
     def restart(self) -> None:
         """Forgets all but the batch; the next `wants` and `load` bring the state back to the end of the batch."""
         self.tainted = False

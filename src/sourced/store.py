@@ -49,6 +49,7 @@ class Entry(msgspec.Struct, frozen=True):
     stream: str
     records: tuple[Record, ...]
     expected_seq: int | None = None
+    heeds: frozenset[str] | None = None  # only messages of these types after `expected_seq` are a conflict; None: any
 
     def __post_init__(self) -> None:
         for record in self.records:

@@ -92,26 +92,3 @@ def test_what_changes_the_state_does_stand_in_the_way():
     app.dispatch(Knock(1), to="d")
     app.drain()
     assert [m.payload for m in app.history("d", after=1)] == [Knocked(7, 0), Knocked(1, 1)]
-
-
-def test_being_overtaken_is_not_held_against_a_message():
-    """G124. When it then fails on its own account, that is its first attempt."""
-    told: list[int] = []
-    left = [3]
-
-    def meanwhile(n: int) -> None:
-        left[0] -= 1
-        if left[0] >= 0:
-            app.append("d", Knocked(7, 0))
-        else:
-            raise ValueError("on its own account")
-
-    def policy(failure: Any) -> Any:
-        told.append(failure.attempts)
-        return Park()
-
-    app = Sourced(clock=VirtualClock(), errors=policy)
-    app.register(Door(meanwhile))
-    app.dispatch(Knock(1), to="d")
-    app.drain()
-    assert told == [1]

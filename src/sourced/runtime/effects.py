@@ -10,6 +10,7 @@ from sourced.codec import Record
 from sourced.envelope import Message
 from sourced.errors import Conflict, Duplicate
 from sourced.ops import Call, Op
+from sourced.reactor import Memo
 from sourced.runtime.engine import Engine
 from sourced.store import Entry, Outcome, Scheduled, Store
 
@@ -19,9 +20,10 @@ _VERDICTS = (RetryAt, Park, Stop)
 class Effects:
     """Filled message by message; a message whose actions are wrong leaves no trace."""
 
-    __slots__ = ("acked", "acked_at", "after", "entries", "scheduled", "sent", "syncs")
+    __slots__ = ("acked", "acked_at", "after", "entries", "memo", "scheduled", "sent", "syncs")
 
-    def __init__(self) -> None:
+    def __init__(self, memo: Memo) -> None:
+        self.memo = memo
         self.entries: list[Entry] = []
         self.sent: list[Record] = []
         self.scheduled: list[Scheduled] = []
@@ -60,7 +62,7 @@ class Effects:
         if isinstance(action, Append):
             if action.messages:
                 records = engine.encode(caused(source, action.messages))
-                self._append(Entry(action.messages[0].stream, records, action.expected_seq))
+                self._append(Entry(action.messages[0].stream, records, action.expected_seq, action.heeds))
         elif isinstance(action, Send):
             self.sent += engine.encode(caused(source, action.messages))
         elif isinstance(action, Schedule):
@@ -80,13 +82,15 @@ class Effects:
         """Appends that follow each other become one."""
         last = self.entries[-1] if self.entries else None
         if last and last.stream == entry.stream and follows(entry, last):
-            self.entries[-1] = Entry(last.stream, last.records + entry.records, last.expected_seq)
+            self.entries[-1] = Entry(last.stream, last.records + entry.records, last.expected_seq, last.heeds)
         else:
             self.entries.append(entry)
 
 
 def follows(entry: Entry, last: Entry) -> bool:
-    return last.expected_seq is not None and last.expected_seq + len(last.records) == entry.expected_seq
+    if last.expected_seq is None or last.heeds != entry.heeds:
+        return False
+    return last.expected_seq + len(last.records) == entry.expected_seq
 
 
 def caused(source: Message[Any], messages: Iterable[Message[Any]]) -> Iterable[Message[Any]]:
@@ -112,6 +116,9 @@ def append_alone(store: Store, effects: Effects) -> Op[None]:
         outcomes = yield from store.append(effects.entries)
         for refused in filter(None, map(refusal, effects.entries, outcomes)):
             raise refused
+        for outcome in outcomes:
+            if isinstance(outcome, tuple):
+                effects.memo.placed(outcome)
     for sync in effects.syncs:
         yield Call(sync.work)
 
@@ -122,8 +129,14 @@ def append_together(store: Store, many: Iterable[Effects]) -> Op[dict[Effects, C
     if not owners:
         return {}
     outcomes = yield from store.append([effects.entries[0] for effects in owners])
-    reasons = {effects: refusal(effects.entries[0], outcome) for effects, outcome in zip(owners, outcomes, strict=True)}
-    return {effects: why for effects, why in reasons.items() if why}
+    refused: dict[Effects, Conflict | Duplicate] = {}
+    for effects, outcome in zip(owners, outcomes, strict=True):
+        (entry,) = effects.entries
+        if why := refusal(entry, outcome):
+            refused[effects] = why
+        elif isinstance(outcome, tuple) and outcome[0].seq - 1 != entry.expected_seq:
+            effects.memo.placed(outcome)
+    return refused
 
 
 def send(store: Store, many: Sequence[Effects]) -> Op[None]:

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from msgspec.structs import replace
-
 from sourced.actions import AfterCommit, Batch, Policy
 from sourced.actor import Actor
 from sourced.clock import Clock
@@ -204,7 +202,7 @@ def _guarded(hook: AfterCommit) -> Work:
 
 def stored(messages: Sequence[Message[Any]], records: Sequence[Record]) -> list[Message[Any]]:
     """Messages with the place the store gave them."""
-    return [replace(m, seq=r.seq, position=r.position) for m, r in zip(messages, records, strict=True)]
+    return [m.placed(r.seq, r.position) for m, r in zip(messages, records, strict=True)]
 
 
 def _where(reactor: Reactor) -> str:

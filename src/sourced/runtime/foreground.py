@@ -50,7 +50,7 @@ def execute(
             yield from catch_up(engine, fold)
         place, loaded = fold.seq, True
         try:
-            decision, hooks = yield from _decide_and_store(engine, fold, source)
+            decision, hooks = yield from _decide_and_store(engine, fold, source, pinned)
         except (Exception, KeyboardInterrupt, asyncio.CancelledError) as error:
             yield from _back_to(engine, fold, place, pinned)
             outdated = isinstance(error, Exception) and fold.seq != place
@@ -63,7 +63,7 @@ def execute(
 
 
 def _decide_and_store(
-    engine: Engine, fold: Deciding[Any], source: Message[Any]
+    engine: Engine, fold: Deciding[Any], source: Message[Any], pinned: bool
 ) -> Program[tuple[Decision, list[AfterCommit]]]:
     actor, place = fold.owner, fold.seq
     fold.seq += 1  # the command's own place
@@ -72,15 +72,21 @@ def _decide_and_store(
     batch = Batch(fold.stream, [command], events)
     closing = list(actor.closing_with(fold.state, batch))
     records = engine.encode([command], settled_by=(actor.group,)) + engine.encode(events)
-    kept = yield Transact(_store(engine, Entry(fold.stream, records, place), closing))
+    entry = Entry(fold.stream, records, place, None if pinned else actor.heeds)
+    kept = yield Transact(_store(engine, entry, closing, batch))
+    fold.seq = kept[-1].seq
     decided, *followed = stored([command, *events], kept)
     return Decision(decided, followed), [hook for hook in closing if isinstance(hook, AfterCommit)]
 
 
-def _store(engine: Engine, entry: Entry, closing: Sequence[Action]) -> Op[tuple[Record, ...]]:
+def _store(
+    engine: Engine, entry: Entry, closing: Sequence[Action] = (), batch: Batch | None = None
+) -> Op[tuple[Record, ...]]:
     (outcome,) = yield from engine.store.append([entry])
     if not isinstance(outcome, tuple):
         raise outcome
+    if batch and closing:
+        batch.placed(outcome)
     for action in closing:
         if isinstance(action, Sync):
             yield Call(action.work)
@@ -138,7 +144,7 @@ def append(
     if not messages:
         return []
     records = engine.encode(messages)
-    kept = yield Transact(_store(engine, Entry(stream, records, expected_seq), ()))
+    kept = yield Transact(_store(engine, Entry(stream, records, expected_seq)))
     yield Afterwards([*committed(engine, ())])
     return stored(messages, kept)
 

@@ -34,7 +34,7 @@ class Slice:
         self.deliveries: list[Delivery] = []
         self.unreadable: Exception | None = None  # why the last of them could not be decoded
         self.done = 0  # how many of them have been handled
-        self.effects = Effects()
+        self.effects = Effects(memo)
         self.verdict: Verdict | None = None  # what shall happen to the one that could not be handled
         self.error: BaseException | None = None
         self.deferred: Straggler | None = None  # to be handled anew, with nothing held against it
@@ -64,7 +64,7 @@ class Slice:
 
     def undo(self) -> None:
         """Nothing of it will be stored."""
-        self.done, self.effects, self.memo.tainted = 0, Effects(), True
+        self.done, self.effects, self.memo.tainted = 0, Effects(self.memo), True
 
     # -- what it leaves behind ---------------------------------------------------------------------------------------
 

@@ -111,7 +111,9 @@ class Tables:
         rows = self.streams.get(stream)
         actual = len(rows) if rows else 0
         if entry.expected_seq is not None and entry.expected_seq != actual:
-            return Conflict(stream, expected=entry.expected_seq, actual=actual)
+            between = rows[entry.expected_seq :] if rows else ()
+            if not between or entry.heeds is None or any(record.type in entry.heeds for record in between):
+                return Conflict(stream, expected=entry.expected_seq, actual=actual)
         if not entry.records:
             return ()
         if rows is None:

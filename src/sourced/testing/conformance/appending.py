@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from sourced.errors import Conflict, Duplicate, Invalid
 from sourced.store import Entry
 from sourced.testing.clock import START
-from sourced.testing.conformance.bench import Bench, entry, kept, record, refused
+from sourced.testing.conformance.bench import TYPES, Bench, entry, kept, record, refused
 
 # Names that a file system, a pattern, a collation or a comparison that ignores case could take for each other.
 ALIKE = ("a", "A", "a ", " a", "a%", "a_", "ab", "a/b", "a\\b", "../a", "a'b", 'a"b', "a\tb", "a:b", "ä", "a\u0308")
@@ -108,6 +108,22 @@ class Appending(Bench):
             assert (outcome.stream, outcome.expected, outcome.actual) == (stream, expected, actual)
         assert self.do(self.store.read_all()) == [*stored]
         assert self.do(self.store.extent())[0] == 1
+
+    def test_append_minds_only_the_types_it_heeds(self) -> None:
+        """E99. What changes nothing for the one who decided may have come between; the place is then the next one."""
+        self.put("s", 1)
+        self.put("s", 2, type="other")
+        heeded = frozenset(TYPES)
+        (stored,) = self.append(Entry("s", (record("s"), record("s")), 1, heeded))
+        assert [r.seq for r in kept(stored)] == [4, 5]
+        for expected, heeds in ((2, heeded), (4, heeded), (4, frozenset({"other", *TYPES})), (6, heeded)):
+            (outcome,) = self.append(Entry("s", (record("s"),), expected, heeds))
+            assert isinstance(outcome, Conflict)
+            assert (outcome.expected, outcome.actual) == (expected, 5)
+        (stored,) = self.append(Entry("s", (record("s"),), 3, frozenset({"other"})))
+        assert [r.seq for r in kept(stored)] == [6]
+        (outcome,) = self.append(Entry("new", (record("new"),), 1, heeded))
+        assert isinstance(outcome, Conflict)
 
     # -- outcomes of their own
 
