@@ -134,18 +134,18 @@ class Verbs(Side):
         op = self._engine.store.read_all(
             after=_position(after), limit=_not_negative(limit), types=names, backwards=backwards
         )
-        return self._engine.codec.decode_all((yield Transact(op)))
+        return self._engine.codec.decode_all((yield Transact(op, reading=True)))
 
     @verb
     def trace(self, message: str | Message[Any]) -> Program[list[Message[Any]]]:
         """The whole story a message belongs to: what caused it and all that followed, in order. Empty when unknown."""
-        records = yield Transact(self._engine.store.trace(_id_of(message)))
+        records = yield Transact(self._engine.store.trace(_id_of(message)), reading=True)
         return self._engine.codec.decode_all(records)
 
     @verb
     def streams(self, limit: int | None = 10) -> Program[list[StreamState]]:
         """The streams that changed last, newest first."""
-        return (yield Transact(self._engine.store.streams(_not_negative(limit))))
+        return (yield Transact(self._engine.store.streams(_not_negative(limit)), reading=True))
 
     @verb
     def status(self) -> Program[Status]:
@@ -156,7 +156,7 @@ class Verbs(Side):
             groups = yield from group_infos(self._engine)
             return Status(streams, position, tuple(groups), len((yield from self._engine.store.scheduled())))
 
-        return (yield Transact(op()))
+        return (yield Transact(op(), reading=True))
 
     # -- working
 
@@ -186,7 +186,7 @@ class Client(Verbs, Blocking):
     def __init__(self, engine: Engine, connection: Connection | None = None) -> None:
         self._engine = engine
         self._connection = connection
-        self._transact = transacting(engine.store) if connection is None else joining(connection)
+        self._transact = transacting(engine.store) if connection is None else joining(engine.store, connection)
         self._later: list[Work] | None = None if connection is None else []
         self.groups = BlockingGroups(self)
         self.parked = BlockingParked(self)
@@ -226,7 +226,9 @@ class AsyncClient(Verbs, Awaiting):
     def __init__(self, engine: Engine, connection: AsyncConnection | None = None) -> None:
         self._engine = engine
         self._connection = connection
-        self._transact = transacting_async(engine.store) if connection is None else joining_async(connection)
+        self._transact = (
+            transacting_async(engine.store) if connection is None else joining_async(engine.store, connection)
+        )
         self._later: list[Work] | None = None if connection is None else []
         self.groups = AsyncGroups(self)
         self.parked = AsyncParked(self)

@@ -67,12 +67,12 @@ class GroupVerbs(Side):
 
     @verb
     def list(self) -> Program[list[GroupInfo]]:
-        return (yield Transact(group_infos(self._engine)))
+        return (yield Transact(group_infos(self._engine), reading=True))
 
     @verb
     def get(self, reactor: AnyReactor) -> Program[GroupInfo]:
         name = self._engine.router.group(reactor).group
-        infos: Sequence[GroupInfo] = yield Transact(group_infos(self._engine))
+        infos: Sequence[GroupInfo] = yield Transact(group_infos(self._engine), reading=True)
         return next(info for info in infos if info.name == name)
 
     @verb
@@ -103,7 +103,7 @@ class ParkedVerbs(Side):
 
     @verb
     def list(self, reactor: AnyReactor | None = None) -> Program[list[Straggler]]:
-        return (yield Transact(_parked(self._engine, reactor, None)))
+        return (yield Transact(_parked(self._engine, reactor, None), reading=True))
 
     @verb
     def retry(self, reactor: AnyReactor | None = None, stream: str | None = None) -> Program[int]:
@@ -145,7 +145,7 @@ class ScheduledVerbs(Side):
     @verb
     def list(self) -> Program[list[Scheduled]]:
         """In the order they will be promoted; one with an `error` was set aside."""
-        return (yield Transact(self._engine.store.scheduled()))
+        return (yield Transact(self._engine.store.scheduled(), reading=True))
 
     @verb
     def cancel(self, *message_ids: str) -> Program[Sequence[str]]:

@@ -17,13 +17,15 @@ import zlib
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
 from sourced.codec import Record
 from sourced.errors import Conflict, Duplicate, Invalid
-from sourced.ops import AsyncConnection, Connection, Op
+from sourced.ops import AsyncConnection, Connection, Op, run, run_async
+
+T = TypeVar("T")
 
 SHARDS = 64
 
@@ -192,13 +194,35 @@ class Store(Protocol):
     shards: int
     capabilities: Capabilities
 
-    def transaction(self) -> AbstractContextManager[Connection]:
-        """Commits at the end of the block, rolls back everything when it raises."""
+    def transaction(self, *, reading: bool = False) -> AbstractContextManager[Connection]:
+        """Commits at the end of the block, rolls back everything when it raises; `reading` promises to only read."""
         ...
 
-    def transaction_async(self) -> AbstractAsyncContextManager[AsyncConnection]: ...
+    def transaction_async(self, *, reading: bool = False) -> AbstractAsyncContextManager[AsyncConnection]: ...
 
     def close(self) -> None: ...
+
+    # -- ways to carry work out; a store that knows better ones overrides these
+
+    def transact(self, op: Op[T], *, reading: bool = False) -> T:
+        """One op, in a transaction of its own."""
+        with self.transaction(reading=reading) as connection:
+            return run(op, connection)
+
+    async def transact_async(self, op: Op[T], *, reading: bool = False) -> T:
+        async with self.transaction_async(reading=reading) as connection:
+            return await run_async(op, connection)
+
+    def commit(self, entries: Sequence[Entry]) -> list[Outcome]:
+        """Appends, and nothing else; callers who come at the same time may share a transaction."""
+        return self.transact(self.append(entries))
+
+    async def commit_async(self, entries: Sequence[Entry]) -> list[Outcome]:
+        return await self.transact_async(self.append(entries))
+
+    def reserve(self, streams: Collection[str]) -> Op[None]:
+        """Takes the place for several appends at once, so that no two transactions ever wait for each other."""
+        yield from ()
 
     # -- the log
 

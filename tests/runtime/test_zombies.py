@@ -21,10 +21,10 @@ def test_a_paused_round_does_not_bring_back_what_another_has_settled():
     engine, transact = app._engine, transacting(app.store)
     cart = engine.router.group(Cart)
     dead: Any = Round(engine, cart, "dead").program()
-    transact(next(dead).op)  # claimed, and gone: from here on the shard is handled with care
+    transact(next(dead))  # claimed, and gone: from here on the shard is handled with care
     clock.advance(31)
     paused: Any = Round(engine, cart, "paused").program()
-    claim = transact(next(paused).op)
+    claim = transact(next(paused))
     clock.advance(31)
     app.drain()
 

@@ -8,21 +8,21 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sourced.actions import Action, AfterCommit, Batch, Sync
+from sourced.actions import AfterCommit, Batch, Sync
 from sourced.actor import ActorMemo, Deciding, Decision
 from sourced.codec import Record
 from sourced.envelope import Message
 from sourced.errors import Conflict, Duplicate, StillWaiting
 from sourced.ops import Call, Op
 from sourced.runtime.engine import Engine, committed, remembered, stored
-from sourced.runtime.programs import Afterwards, Await, Program, Transact
-from sourced.store import Entry, Range, Scheduled, shard_of
+from sourced.runtime.programs import Afterwards, Await, Commit, Program, Transact
+from sourced.store import Entry, Outcome, Range, Scheduled, shard_of
 
 LOOK_AGAIN = 0.1  # seconds: what a lost wake-up costs one who waits
 
 
 def read(engine: Engine, stream: str, after: int = 0, upto: int | None = None) -> Program[Sequence[Record]]:
-    (records,) = yield Transact(engine.store.histories([Range(stream, after, upto)]))
+    (records,) = yield Transact(engine.store.histories([Range(stream, after, upto)]), reading=True)
     return records
 
 
@@ -73,24 +73,29 @@ def _decide_and_store(
     closing = list(actor.closing_with(fold.state, batch))
     records = engine.encode([command], settled_by=(actor.group,)) + engine.encode(events)
     entry = Entry(fold.stream, records, place, None if pinned else actor.heeds)
-    kept = yield Transact(_store(engine, entry, closing, batch))
+    syncs = [action for action in closing if isinstance(action, Sync)]
+    (outcome,) = yield Transact(_store_and_sync(engine, entry, syncs, batch)) if syncs else Commit([entry])
+    kept = _stored(outcome)
+    if closing:
+        batch.placed(kept)
     fold.seq = kept[-1].seq
     decided, *followed = stored([command, *events], kept)
     return Decision(decided, followed), [hook for hook in closing if isinstance(hook, AfterCommit)]
 
 
-def _store(
-    engine: Engine, entry: Entry, closing: Sequence[Action] = (), batch: Batch | None = None
-) -> Op[tuple[Record, ...]]:
-    (outcome,) = yield from engine.store.append([entry])
+def _stored(outcome: Outcome) -> tuple[Record, ...]:
     if not isinstance(outcome, tuple):
         raise outcome
-    if batch and closing:
-        batch.placed(outcome)
-    for action in closing:
-        if isinstance(action, Sync):
-            yield Call(action.work)
     return outcome
+
+
+def _store_and_sync(engine: Engine, entry: Entry, syncs: Sequence[Sync], batch: Batch) -> Op[list[Outcome]]:
+    """The append and the actor's sync blocks, or none of it."""
+    outcomes = yield from engine.store.append([entry])
+    batch.placed(_stored(outcomes[0]))
+    for sync in syncs:
+        yield Call(sync.work)
+    return outcomes
 
 
 def _back_to(engine: Engine, fold: Deciding[Any], place: int, pinned: bool) -> Program[None]:
@@ -129,7 +134,7 @@ def dispatch(engine: Engine, message: Message[Any], at: Any) -> Program[Message[
     if at is not None:
         yield Transact(engine.store.schedule([Scheduled(record, at)]))
         return message
-    (outcome,) = yield Transact(engine.store.append([Entry(message.stream, (record,))]))
+    (outcome,) = yield Commit([Entry(message.stream, (record,))])
     if isinstance(outcome, Conflict):
         raise outcome
     kept = outcome.records[0] if isinstance(outcome, Duplicate) else outcome[0]
@@ -144,7 +149,8 @@ def append(
     if not messages:
         return []
     records = engine.encode(messages)
-    kept = yield Transact(_store(engine, Entry(stream, records, expected_seq)))
+    (outcome,) = yield Commit([Entry(stream, records, expected_seq)])
+    kept = _stored(outcome)
     yield Afterwards([*committed(engine, ())])
     return stored(messages, kept)
 
@@ -153,7 +159,7 @@ def wait_for(engine: Engine, message_id: str, seconds: float) -> Program[None]:
     """Until every group that wants the message has handled it."""
     deadline = engine.clock.elapsed() + seconds
     with engine.notifier.listen() as listener:
-        while waiting := (yield Transact(_waiting_for(engine, message_id))):
+        while waiting := (yield Transact(_waiting_for(engine, message_id), reading=True)):
             left = deadline - engine.clock.elapsed()
             if left <= 0:
                 raise StillWaiting(message_id, waiting, seconds)

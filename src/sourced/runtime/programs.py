@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 from sourced.errors import NeedsAwait
 from sourced.notifier import Listener
 from sourced.ops import AsyncConnection, Connection, Op, finish, run, run_async, savepoint
-from sourced.store import Store
+from sourced.store import Entry, Store
 
 T = TypeVar("T")
 
@@ -23,9 +23,16 @@ Work: TypeAlias = Generator[Awaitable[Any], Any, None]
 
 
 class Transact(NamedTuple):
-    """Carry the op out in one transaction."""
+    """Carry the op out in one transaction; one that only reads says so, and stands in no writer's way."""
 
     op: Op[Any]
+    reading: bool = False
+
+
+class Commit(NamedTuple):
+    """Append, and nothing else; it may share its transaction with others who do the same."""
+
+    entries: Sequence[Entry]
 
 
 class Invoke(NamedTuple):
@@ -47,16 +54,18 @@ class Await(NamedTuple):
     seconds: float
 
 
-Step: TypeAlias = Transact | Invoke | Afterwards | Await
+Step: TypeAlias = Transact | Commit | Invoke | Afterwards | Await
 Program: TypeAlias = Generator[Step, Any, T]
+Transacting: TypeAlias = Callable[[Transact | Commit], Any]
+TransactingAsync: TypeAlias = Callable[[Transact | Commit], Awaitable[Any]]
 
 
-def perform(program: Program[T], transact: Callable[[Op[Any]], Any], later: list[Work] | None = None) -> T:
+def perform(program: Program[T], transact: Transacting, later: list[Work] | None = None) -> T:
     """Carry the program out here and now; `later` collects what has to wait for a commit that is not ours."""
 
     def carry_out(step: Step) -> Any:
-        if type(step) is Transact:
-            return transact(step.op)
+        if isinstance(step, Transact | Commit):
+            return transact(step)
         if type(step) is Await:
             return step.listener.wait(step.seconds)
         if type(step) is Afterwards and later is not None:
@@ -78,14 +87,12 @@ def perform(program: Program[T], transact: Callable[[Op[Any]], Any], later: list
         return done.value
 
 
-async def perform_async(
-    program: Program[T], transact: Callable[[Op[Any]], Awaitable[Any]], later: list[Work] | None = None
-) -> T:
+async def perform_async(program: Program[T], transact: TransactingAsync, later: list[Work] | None = None) -> T:
     """Carry the program out on the running event loop."""
 
     async def carry_out(step: Step) -> Any:
-        if type(step) is Transact:
-            return await transact(step.op)
+        if isinstance(step, Transact | Commit):
+            return await transact(step)
         if type(step) is Await:
             return await step.listener.wait_async(step.seconds)
         if type(step) is Afterwards and later is not None:
@@ -152,28 +159,34 @@ async def _finish(work: Work, awaitable: Awaitable[Any] | None) -> None:
             awaitable = _go_on(work.send, result)
 
 
-def transacting(store: Store) -> Callable[[Op[Any]], Any]:
-    """Every op in a transaction of its own."""
+def transacting(store: Store) -> Transacting:
+    """Every step in a transaction of its own."""
 
-    def transact(op: Op[Any]) -> Any:
-        with store.transaction() as connection:
-            return run(op, connection)
-
-    return transact
-
-
-def transacting_async(store: Store) -> Callable[[Op[Any]], Awaitable[Any]]:
-    async def transact(op: Op[Any]) -> Any:
-        async with store.transaction_async() as connection:
-            return await run_async(op, connection)
+    def transact(step: Transact | Commit) -> Any:
+        if isinstance(step, Commit):
+            return store.commit(step.entries)
+        return store.transact(step.op, reading=step.reading)
 
     return transact
 
 
-def joining(connection: Connection) -> Callable[[Op[Any]], Any]:
-    """Every op in the one transaction that is already open; one that fails is undone, and the transaction goes on."""
-    return lambda op: run(savepoint(op), connection)
+def transacting_async(store: Store) -> TransactingAsync:
+    async def transact(step: Transact | Commit) -> Any:
+        if isinstance(step, Commit):
+            return await store.commit_async(step.entries)
+        return await store.transact_async(step.op, reading=step.reading)
+
+    return transact
 
 
-def joining_async(connection: AsyncConnection) -> Callable[[Op[Any]], Awaitable[Any]]:
-    return lambda op: run_async(savepoint(op), connection)
+def joining(store: Store, connection: Connection) -> Transacting:
+    """Every step in the one transaction that is already open; one that fails is undone, and the transaction goes on."""
+    return lambda step: run(savepoint(_op(store, step)), connection)
+
+
+def joining_async(store: Store, connection: AsyncConnection) -> TransactingAsync:
+    return lambda step: run_async(savepoint(_op(store, step)), connection)
+
+
+def _op(store: Store, step: Transact | Commit) -> Op[Any]:
+    return step.op if isinstance(step, Transact) else store.append(step.entries)

@@ -52,7 +52,8 @@ class Round:
         if not claim.leases:
             return None
         try:
-            slices: list[Slice] = yield Transact(self.load(claim))
+            careful = any(lease.careful for lease in claim.leases)  # only then is anything written before it is handled
+            slices: list[Slice] = yield Transact(self.load(claim), reading=not careful)
             yield from self.handle(slices)
             yield from self.settle(claim, slices)
         except Fenced as fenced:
@@ -170,7 +171,7 @@ class Round:
         """Every slice until it is through or has failed, and its state is as of the last message it handled."""
         unfinished = [one for one in slices if not one.finished]
         while unfinished:
-            yield Transact(self.remember(unfinished))
+            yield Transact(self.remember(unfinished), reading=True)
             yield Invoke([self.attend(one) for one in unfinished])
             unfinished = [one for one in unfinished if not one.finished]
         for one in slices:
@@ -276,6 +277,10 @@ class Round:
                 yield from self.store.stop(group, one.verdict.reason, described(one.error))
 
     def carry_out(self, slices: list[Slice]) -> Op[None]:
+        appends = [entry.stream for one in slices for entry in one.effects.entries]
+        sends = [record.stream for one in slices for record in one.effects.sent]
+        if appends and (sends or not all(one.effects.simple for one in slices)):
+            yield from self.store.reserve({*appends, *sends})
         together = {one.effects: one for one in slices if one.effects.simple}
         refused = yield from append_together(self.store, together)
         for effects, refusal in refused.items():

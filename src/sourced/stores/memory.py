@@ -26,6 +26,7 @@ from sourced.store import (
     Range,
     Scheduled,
     Snapshot,
+    Store,
     Straggler,
     StreamState,
 )
@@ -35,7 +36,7 @@ from sourced.stores._tables import Table, Tables
 _changed: Any = msgspec.structs.replace
 
 
-class MemoryStore:
+class MemoryStore(Store):
     """One process, one lock, no files."""
 
     capabilities = Capabilities()
@@ -48,12 +49,12 @@ class MemoryStore:
     # -- transactions ------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[MemoryConnection]:
+    def transaction(self, *, reading: bool = False) -> Iterator[MemoryConnection]:
         with self._gate, self._tables.all_or_nothing():
             yield MemoryConnection(self._tables)
 
     @contextlib.asynccontextmanager
-    async def transaction_async(self) -> AsyncIterator[AsyncMemoryConnection]:
+    async def transaction_async(self, *, reading: bool = False) -> AsyncIterator[AsyncMemoryConnection]:
         async with self._gate:
             with self._tables.all_or_nothing():
                 yield AsyncMemoryConnection(self._tables)

@@ -33,16 +33,19 @@ class CrashingStore:
             raise Crash(f"before {statement.verb!r}")
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        with self.store.transaction() as connection:
+    def transaction(self, *, reading: bool = False) -> Iterator[Connection]:
+        with self.store.transaction(reading=reading) as connection:
             yield _Crashing(self, connection)
             self.count(Statement("commit"))
 
     @contextlib.asynccontextmanager
-    async def transaction_async(self) -> AsyncIterator[AsyncConnection]:
-        async with self.store.transaction_async() as connection:
+    async def transaction_async(self, *, reading: bool = False) -> AsyncIterator[AsyncConnection]:
+        async with self.store.transaction_async(reading=reading) as connection:
             yield _AsyncCrashing(self, connection)
             self.count(Statement("commit"))
+
+    transact, transact_async = Store.transact, Store.transact_async  # no short cuts past the count
+    commit, commit_async = Store.commit, Store.commit_async
 
 
 class _Crashing:

@@ -17,7 +17,7 @@ class NoRollback(Faulty):
     """keeps what was done before an error."""
 
     @contextlib.contextmanager
-    def transaction(self):
+    def transaction(self, *, reading=False):
         error = None
         with super().transaction() as connection:
             try:
@@ -28,7 +28,7 @@ class NoRollback(Faulty):
             raise error
 
     @contextlib.asynccontextmanager
-    async def transaction_async(self):
+    async def transaction_async(self, *, reading=False):
         error = None
         async with super().transaction_async() as connection:
             try:
@@ -44,12 +44,12 @@ class NoSavepoints(Faulty):
     """forgets to undo a savepoint."""
 
     @contextlib.contextmanager
-    def transaction(self):
+    def transaction(self, *, reading=False):
         with super().transaction():
             yield _Deaf(self._tables)
 
     @contextlib.asynccontextmanager
-    async def transaction_async(self):
+    async def transaction_async(self, *, reading=False):
         async with super().transaction_async() as connection:
             connection._connection = _Deaf(self._tables)
             yield connection

@@ -10,6 +10,7 @@ pins. For readable failures call `pytest.register_assert_rewrite("sourced.testin
 
 from sourced.testing.conformance.appending import Appending
 from sourced.testing.conformance.bench import AsyncBench
+from sourced.testing.conformance.carrying import Carrying
 from sourced.testing.conformance.claims import Claims
 from sourced.testing.conformance.concurrency import Concurrency
 from sourced.testing.conformance.crashes import Crashes
@@ -25,7 +26,18 @@ __all__ = ["AsyncStoreConformance", "StoreConformance"]
 
 
 class StoreConformance(
-    Crashes, Appending, Reading, Groups, Claims, Settling, Rounds, Stragglers, Schedule, Snapshots, Concurrency
+    Crashes,
+    Appending,
+    Reading,
+    Groups,
+    Claims,
+    Settling,
+    Rounds,
+    Stragglers,
+    Schedule,
+    Snapshots,
+    Concurrency,
+    Carrying,
 ):
     """Every case, through `transaction`."""
 

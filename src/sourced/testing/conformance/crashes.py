@@ -35,13 +35,16 @@ class Pausing:
     def was_paused(self) -> bool:
         return self._left <= 0
 
-    def transaction(self) -> AbstractContextManager[Connection]:
+    def transaction(self, *, reading: bool = False) -> AbstractContextManager[Connection]:
         self._count()
-        return self._store.transaction()
+        return self._store.transaction(reading=reading)
 
-    def transaction_async(self) -> AbstractAsyncContextManager[AsyncConnection]:
+    def transaction_async(self, *, reading: bool = False) -> AbstractAsyncContextManager[AsyncConnection]:
         self._count()
-        return self._store.transaction_async()
+        return self._store.transaction_async(reading=reading)
+
+    transact, transact_async = Store.transact, Store.transact_async
+    commit, commit_async = Store.commit, Store.commit_async
 
     def _count(self) -> None:
         self._left -= 1

@@ -1,0 +1,108 @@
+"""The ways to carry work out: one op in a transaction of its own, commits that share one, places taken beforehand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from sourced.errors import Conflict, Duplicate
+from sourced.ops import Op, run
+from sourced.store import Entry, Outcome, Range
+from sourced.testing.conformance.bench import Bench, Broken, breaking, entry, kept, record, refused
+
+
+class Carrying(Bench):
+    def test_transact_carries_out_an_op_whole_or_not_at_all(self) -> None:
+        """D71. A promise to only read changes nothing about the answer."""
+        store = self.store
+        (stored,) = store.transact(store.append([entry("s", 2)]))
+        with refused(Broken):
+            store.transact(breaking(store.append([entry("s", 1)])))
+        assert store.transact(store.histories([Range("s")]), reading=True) == [[*kept(stored)]]
+
+    def test_transact_async_carries_out_an_op_whole_or_not_at_all(self) -> None:
+        """D71."""
+        store = self.store
+
+        async def work() -> list[Any]:
+            (stored,) = await store.transact_async(store.append([entry("s", 2)]))
+            with refused(Broken):
+                await store.transact_async(breaking(store.append([entry("s", 1)])))
+            return [stored, await store.transact_async(store.histories([Range("s")]), reading=True)]
+
+        stored, found = asyncio.run(work())
+        assert found == [[*stored]]
+
+    def test_transaction_for_reading_sees_what_was_committed(self) -> None:
+        stored = self.put("s", 2)
+        with self.store.transaction(reading=True) as connection:
+            assert run(self.store.histories([Range("s")]), connection) == [[*stored]]
+
+    # -- commit
+
+    def commits(self, batches: Sequence[Sequence[Entry]]) -> list[list[Outcome]]:
+        """All at the same time, each by a thread of its own."""
+        with ThreadPoolExecutor(len(batches)) as threads:
+            return list(threads.map(self.store.commit, batches))
+
+    def commits_async(self, batches: Sequence[Sequence[Entry]]) -> list[list[Outcome]]:
+        async def all_of_them() -> list[list[Outcome]]:
+            return await asyncio.gather(*(self.store.commit_async(batch) for batch in batches))
+
+        return asyncio.run(all_of_them())
+
+    def test_commit_by_32_at_once_gives_each_an_outcome_of_its_own(self) -> None:
+        """D65."""
+        self.everybody_gets_an_answer(self.commits)
+
+    def test_commit_async_by_32_at_once_gives_each_an_outcome_of_its_own(self) -> None:
+        """D65."""
+        self.everybody_gets_an_answer(self.commits_async)
+
+    def everybody_gets_an_answer(self, commits: Callable[[Sequence[Sequence[Entry]]], list[list[Outcome]]]) -> None:
+        """Of those who expect the same place one is let through, of those who bring one id one stores it; the others
+        are all there, in order, next to each other."""
+        known = record("twice")
+        batches: list[list[Entry]] = []
+        for number in range(8):
+            batches.append([entry("many", 2), entry(f"own-{number}", 1, expected_seq=0)])
+            batches.append([entry("first", 1, expected_seq=0)])
+            batches.append([Entry("twice", (known,))])
+            batches.append([entry("many", 1), entry("first", 1, expected_seq=7)])
+        outcomes = commits(batches)
+        pairs, firsts, ids, singles = (outcomes[start::4] for start in range(4))
+        seqs = [[r.seq for r in kept(answer)] for answer, _ in pairs]
+        assert all(two == one + 1 for one, two in seqs)
+        seqs += [[r.seq for r in kept(answer)] for answer, _ in singles]
+        assert sorted(seq for each in seqs for seq in each) == list(range(1, 25))
+        assert all([r.seq for r in kept(own)] == [1] for _, own in pairs)
+        assert all(isinstance(answer, Conflict) for _, answer in singles)
+        assert sorted(type(answer).__name__ for (answer,) in firsts) == ["Conflict"] * 7 + ["tuple"]
+        assert sorted(type(answer).__name__ for (answer,) in ids) == ["Duplicate"] * 7 + ["tuple"]
+        (winner,) = (answer for (answer,) in ids if isinstance(answer, tuple))
+        assert all(answer.records == winner for (answer,) in ids if isinstance(answer, Duplicate))
+        assert [r.seq for r in self.history("many")] == list(range(1, 25))
+
+    def test_commit_of_nothing_stores_nothing(self) -> None:
+        assert self.store.commit([]) == []
+        assert self.store.commit([Entry("s", ())]) == [()]
+        assert self.do(self.store.extent()) == (0, 0)
+
+    # -- places taken beforehand
+
+    def test_reserve_lets_nobody_wait_for_each_other_for_ever(self) -> None:
+        """Those who append to the same streams one after the other, each in an order of its own."""
+        streams = self.apart(3)
+
+        def crossing(turn: int) -> Callable[[], Op[None]]:
+            def op() -> Op[None]:
+                yield from self.store.reserve(streams)
+                for step in range(len(streams)):
+                    yield from self.store.append([entry(streams[(turn + step * (1 + turn % 2)) % 3], 1)])
+
+            return op
+
+        self.at_once([crossing(turn) for turn in range(12)])
+        assert sum(len(self.history(stream)) for stream in streams) == 36
