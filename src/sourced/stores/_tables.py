@@ -39,7 +39,7 @@ _changed: Any = msgspec.structs.replace
 
 
 @dataclass(frozen=True, slots=True)
-class _Shard:
+class ShardRow:
     """A group's row for one shard."""
 
     checkpoint: int
@@ -61,7 +61,7 @@ class Tables:
         self.ids: dict[str, Record] = {}
         self.shards: list[list[Record]] = [[] for _ in range(shards)]
         self.groups: dict[str, Group] = {}
-        self.progress: dict[str, dict[int, _Shard]] = {}
+        self.progress: dict[str, dict[int, ShardRow]] = {}
         self.waiting: dict[str, dict[str, Straggler]] = {}
         self.schedule: dict[str, tuple[int, Scheduled]] = {}  # with the order they were scheduled in
         self.scheduled_so_far = itertools.count()
@@ -97,6 +97,10 @@ class Tables:
                 del rows[key]
             else:
                 rows[key] = before
+
+    def table(self, name: str) -> Table:
+        """A table of the user's own."""
+        return Table(self, name)
 
     # -- the log
 
@@ -191,8 +195,8 @@ class Tables:
             for shard, log, row in rows
         ]
 
-    def _shard(self, name: str, shard: int) -> _Shard:
-        return self.progress[name].get(shard) or _Shard(self.groups[name].start)
+    def _shard(self, name: str, shard: int) -> ShardRow:
+        return self.progress[name].get(shard) or ShardRow(self.groups[name].start)
 
     def retry_all(self, name: str) -> None:
         for straggler in self.list_stragglers(name):
@@ -295,7 +299,7 @@ class Tables:
             row = self._shard(name, move.shard)
             owner, until = ("", None) if release else (row.owner, row.until)
             checkpoint, high = max(row.checkpoint, move.checkpoint), max(row.high, move.high)
-            self.put(rows, move.shard, _Shard(checkpoint, high, owner, until, row.token, 0, move.careful))
+            self.put(rows, move.shard, ShardRow(checkpoint, high, owner, until, row.token, 0, move.careful))
 
     def release(self, claim: Claim) -> None:
         rows = self.progress[claim.group.name]

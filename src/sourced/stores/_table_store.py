@@ -1,0 +1,215 @@
+"""The port on tables held in memory, with real transactions; the place to look up what an operation means."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, MutableMapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from sourced.codec import Record
+from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, Op, Statement
+from sourced.store import (
+    Claim,
+    Entry,
+    Group,
+    Lease,
+    Move,
+    Outcome,
+    Pending,
+    Progress,
+    Range,
+    Scheduled,
+    Snapshot,
+    Store,
+    Straggler,
+    StreamState,
+)
+from sourced.stores._gate import Gate
+from sourced.stores._tables import Tables
+
+_changed: Any = msgspec.structs.replace
+
+
+class TableStore(Store):
+    """Every operation, carried out on tables by one transaction at a time."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.shards = len(tables.shards)
+        self._tables = tables
+        self._gate = Gate()
+
+    # -- transactions ------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def transaction(self, *, reading: bool = False) -> Iterator[MemoryConnection]:
+        with self._gate, self._tables.all_or_nothing():
+            yield MemoryConnection(self._tables)
+
+    @contextlib.asynccontextmanager
+    async def transaction_async(self, *, reading: bool = False) -> AsyncIterator[AsyncMemoryConnection]:
+        async with self._gate:
+            with self._tables.all_or_nothing():
+                yield AsyncMemoryConnection(self._tables)
+
+    # -- the log -----------------------------------------------------------------------------------------------------
+
+    def append(self, entries: Sequence[Entry]) -> Op[list[Outcome]]:
+        return (yield Statement("append", Tables.append, (entries,)))
+
+    def histories(self, ranges: Sequence[Range]) -> Op[list[Sequence[Record]]]:
+        return (yield Statement("histories", Tables.histories, (ranges,)))
+
+    def read_all(
+        self, *, after: int = 0, limit: int | None = None, types: Collection[str] | None = None,
+        backwards: bool = False,
+    ) -> Op[list[Record]]:  # fmt: skip
+        return (yield Statement("read all", Tables.read_all, (after, limit, types, backwards)))
+
+    def trace(self, message_id: str) -> Op[list[Record]]:
+        return (yield Statement("trace", Tables.trace, (message_id,)))
+
+    def streams(self, limit: int | None = 10) -> Op[list[StreamState]]:
+        return (yield Statement("streams", Tables.latest_streams, (limit,)))
+
+    def extent(self) -> Op[tuple[int, int]]:
+        return (yield Statement("extent", Tables.extent))
+
+    # -- groups ------------------------------------------------------------------------------------------------------
+
+    def register(self, group: str, start_from: Literal["beginning", "now"] | datetime) -> Op[Group]:
+        return (yield Statement("register", Tables.register, (group, start_from)))
+
+    def groups(self) -> Op[list[Group]]:
+        return (yield Statement("groups", lambda tables: list(tables.groups.values())))
+
+    def progress(self, group: str) -> Op[list[Progress]]:
+        return (yield Statement("progress", Tables.progress_of, (group,)))
+
+    def stop(self, group: str, reason: str, error: str = "") -> Op[None]:
+        yield Statement("stop", Tables.change_group, (group, {"status": "stopped", "reason": reason, "error": error}))
+
+    def start(self, group: str, now: datetime) -> Op[None]:
+        yield Statement("start", Tables.change_group, (group, {"status": "active", "reason": "", "error": ""}))
+        yield Statement("retry failed streams", Tables.retry_all, (group,))
+
+    def reset(self, group: str) -> Op[None]:
+        yield Statement("reset group", Tables.reset_group, (group,))
+        yield Statement("reset checkpoints", Tables.reset_checkpoints, (group,))
+        yield Statement("reset stragglers", Tables.reset_stragglers, (group,))
+
+    # -- rounds ------------------------------------------------------------------------------------------------------
+
+    def claim(self, group: str, owner: str, *, now: datetime, until: datetime, limit: int) -> Op[Claim]:
+        return (yield Statement("claim", Tables.claim, (group, owner, now, until, limit)))
+
+    def pending(self, group: str, leases: Sequence[Lease], types: Collection[str], limit: int) -> Op[Pending]:
+        return (yield Statement("pending", Tables.pending, (group, leases, types, limit)))
+
+    def straggling(
+        self, stragglers: Sequence[Straggler], types: Collection[str], upto: Mapping[int, int], limit: int
+    ) -> Op[list[Sequence[Record]]]:
+        return (yield Statement("straggling", Tables.straggling, (stragglers, types, upto, limit)))
+
+    def fence(self, claim: Claim) -> Op[None]:
+        yield Statement("fence", Tables.fence, (claim,))
+
+    def settle(self, group: str, moves: Sequence[Move], *, release: bool) -> Op[None]:
+        yield Statement("settle", Tables.settle, (group, moves, release))
+
+    def release(self, claim: Claim) -> Op[None]:
+        yield Statement("release", Tables.release, (claim,))
+
+    def straggle(self, stragglers: Sequence[Straggler]) -> Op[None]:
+        yield Statement("straggle", Tables.straggle, (stragglers,))
+
+    def catch_up(self, group: str, streams: Sequence[str]) -> Op[None]:
+        yield Statement("catch up", Tables.catch_up, (group, streams))
+
+    def stragglers(self, group: str | None = None) -> Op[list[Straggler]]:
+        return (yield Statement("stragglers", Tables.list_stragglers, (group,)))
+
+    # -- the schedule and snapshots ------------------------------------------------------------------------------------
+
+    def schedule(self, scheduled: Sequence[Scheduled]) -> Op[None]:
+        yield Statement("schedule", Tables.add_scheduled, (scheduled,))
+
+    def promote(self, now: datetime, limit: int = 100) -> Op[list[Record]]:
+        while due := (yield Statement("due", Tables.due, (now, limit))):
+            entries: list[Entry] = []
+            for each in due:
+                try:
+                    entries.append(Entry(each.record.stream, (promoted(each, now),)))
+                except msgspec.MsgspecError as error:
+                    yield Statement("set aside", Tables.set_aside, (_changed(each, error=str(error)),))
+            outcomes: list[Outcome] = yield Statement("append", Tables.append, (entries,))
+            yield Statement("unschedule", Tables.cancel, ([entry.records[0].id for entry in entries],))
+            if records := [record for outcome in outcomes if isinstance(outcome, tuple) for record in outcome]:
+                return records
+        return []
+
+    def scheduled(self) -> Op[list[Scheduled]]:
+        return (yield Statement("scheduled", Tables.due, (None, None)))
+
+    def cancel(self, message_ids: Sequence[str]) -> Op[list[str]]:
+        return (yield Statement("cancel", Tables.cancel, (message_ids,)))
+
+    def save_snapshot(self, snapshot: Snapshot, keep: int = 1) -> Op[None]:
+        yield Statement("save snapshot", Tables.save_snapshot, (snapshot, keep))
+
+    def snapshots(self, group: str, streams: Sequence[str]) -> Op[dict[str, Snapshot]]:
+        return (yield Statement("snapshots", Tables.latest_snapshots, (group, streams)))
+
+
+def promoted(scheduled: Scheduled, now: datetime) -> Record:
+    """A scheduled record as it enters the log: made now, remembering what it was scheduled for."""
+    metadata = msgspec.json.decode(scheduled.record.metadata, type=dict[str, Any])
+    metadata["scheduled_at"] = scheduled.at.isoformat()
+    record: Record = _changed(scheduled.record, created_at=now, metadata=msgspec.json.encode(metadata).decode())
+    return record
+
+
+# -- transactions ------------------------------------------------------------------------------------------------------
+
+
+class MemoryConnection:
+    """An open transaction."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._marks: list[int] = []
+
+    @property
+    def tx(self) -> MemoryConnection:
+        return self
+
+    def table(self, name: str) -> MutableMapping[Any, Any]:
+        """A table of your own, undone when the transaction fails. Replace its rows, do not change them."""
+        return self._tables.table(name)
+
+    def execute(self, statement: Statement) -> Any:
+        if statement.body is not None:
+            return statement.body(self._tables, *statement.args)
+        if statement == SAVEPOINT:
+            self._marks.append(len(self._tables.undo))
+        elif statement == RELEASE:
+            self._marks.pop()
+        elif statement == ROLLBACK:
+            self._tables.roll_back(self._marks.pop())
+        return None
+
+
+class AsyncMemoryConnection:
+    """The same for callers that await."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._connection = MemoryConnection(tables)
+
+    @property
+    def tx(self) -> MemoryConnection:
+        return self._connection
+
+    async def execute(self, statement: Statement) -> Any:
+        return self._connection.execute(statement)
