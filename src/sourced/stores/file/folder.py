@@ -1,0 +1,179 @@
+"""The folder of a file store, and how it stays whole whatever happens between any two writes.
+
+    journal.jsonl   one transaction a line: it is committed when its line is there
+    log/….jsonl     one message a line, a file for each stream
+    state.jsonl     all else as of the last checkpoint, and how many lines of each stream's file it vouches for
+
+Up to the checkpoint the log and the state are the truth. After it the journal is, and what a stream's file holds
+beyond is the journal's copy, for people to read. A checkpoint makes the copies safe, then the state; then the journal
+is emptied.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from msgspec import Raw
+
+from sourced.errors import SourcedError
+from sourced.stores.file.disk import Disk
+from sourced.stores.file.lines import Heading, StreamRow, Transaction, encode, message_line
+from sourced.stores.file.loading import load
+from sourced.stores.file.lock import FolderLock
+from sourced.stores.file.names import file_name
+from sourced.stores.file.reading import FORMAT, CorruptStore, Repair
+from sourced.stores.file.tables import DurableTables
+
+log = logging.getLogger("sourced")
+
+JOURNAL_LIMIT = 4 << 20  # bytes until a checkpoint, or as many as the state has: that is written anew for it
+
+
+class StoreClosed(SourcedError):
+    """This store is of no more use; its folder is."""
+
+    def __init__(self, folder: Path, why: str) -> None:
+        self.folder = folder
+        super().__init__(f"the store in {folder} {why}; open the folder again")
+
+
+class Folder:
+    """An open folder: locked, checked, and brought to the end of its journal."""
+
+    def __init__(self, path: Path, shards: int, *, sync: bool) -> None:
+        self.path = path
+        self.tables = DurableTables(shards)
+        self._log, self._journal, self._state = path / "log", path / "journal.jsonl", path / "state.jsonl"
+        self._disk = Disk(sync)
+        self._transaction = self._journal_size = self._state_size = 0
+        self._unsafe: set[Path] = set()  # copies that would not outlive a power failure
+        self._unusable = ""
+        self._file: int | None = None
+        self._disk.make_folder(path)
+        self._lock = FolderLock(path)
+        try:
+            self._open()
+        except BaseException:
+            self._release()
+            raise
+
+    # -- opening and closing -----------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        new = not self._state.exists()
+        if new:
+            self._refuse_remains()
+        else:
+            self._load()
+        self._disk.make_folder(self._log)
+        self._file = self._disk.open_to_append(self._journal)
+        if new or self._journal_size:
+            self._checkpoint()
+
+    def _refuse_remains(self) -> None:
+        """Where there is no state, nothing was ever committed."""
+        journal = self._journal.stat().st_size if self._journal.exists() else 0
+        if journal or any(self._log.glob("*.jsonl")):
+            raise CorruptStore(self._state, 0, "the state of what the journal and the log hold", "no such file")
+
+    def _load(self) -> None:
+        loaded = load(self.path, self.tables)
+        last = loaded.journal.transactions[-1:]
+        self._transaction = last[0][1].transaction if last else loaded.state.heading.transaction
+        self._journal_size, self._state_size = loaded.journal.size, loaded.state.size
+        if torn := loaded.journal.torn:
+            log.warning("%s: dropped half a transaction, which was never committed: %s", torn.place, torn.excerpt)
+        for repair in loaded.repairs:
+            self._mend(repair)
+
+    def _mend(self, repair: Repair) -> None:
+        if repair.torn:
+            log.warning(
+                "%s: replaced half a message by what the journal has: %s", repair.torn.place, repair.torn.excerpt
+            )
+        if repair.cut:
+            self._disk.cut(repair.file, repair.end)
+        if repair.missing:
+            self._disk.append(repair.file, repair.missing)
+        self._unsafe.add(repair.file)
+
+    def close(self) -> None:
+        """Ends with a checkpoint, so that nothing is left to do but to read."""
+        if self._file is None:
+            return
+        try:
+            if self._journal_size and not self._why_unusable():
+                self._checkpoint()
+        finally:
+            self._unusable = self._unusable or "was closed"
+            self._release()
+
+    def _release(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        self._lock.release()
+
+    # -- transactions ------------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Refuses whoever would write what can no longer be relied on."""
+        if why := self._why_unusable():
+            raise StoreClosed(self.path, why)
+
+    def _why_unusable(self) -> str:
+        if self._lock.pid != os.getpid():
+            return f"belongs to process {self._lock.pid}, which this one was forked from"
+        return self._unusable
+
+    def commit(self) -> None:
+        """Writes down what the open transaction changed: with the line in the journal it is done."""
+        messages = [(record.stream, encode(message_line(record))) for record in self.tables.appended()]
+        rows = self.tables.changed()
+        if not messages and not rows:
+            return
+        transaction = Transaction(self._transaction + 1, tuple(Raw(line) for _, line in messages), rows)
+        try:
+            self._write(encode(transaction) + b"\n")
+            self.tables.undo.clear()  # whatever is raised from here on cannot take it back
+            self._copy(messages)
+            if self._journal_size > max(JOURNAL_LIMIT, self._state_size):
+                self._checkpoint()
+        except BaseException as error:
+            self._unusable = f"could not write ({error!r}); what was committed is safe"
+            if self.tables.undo or not isinstance(error, OSError):
+                raise
+            log.warning("%s: committed, but not copied to where people read it: %r", self.path, error)
+
+    def _write(self, line: bytes) -> None:
+        assert self._file is not None
+        self._disk.write(self._file, line)
+        self._disk.sync(self._file)
+        self._transaction += 1
+        self._journal_size += len(line)
+
+    def _copy(self, messages: list[tuple[str, bytes]]) -> None:
+        copies: dict[str, bytearray] = {}
+        for stream, line in messages:
+            copies.setdefault(stream, bytearray()).extend(line + b"\n")
+        for stream, lines in copies.items():
+            file = self._log / file_name(stream)
+            self._disk.append(file, lines)
+            self._unsafe.add(file)
+
+    def _checkpoint(self) -> None:
+        """The copies become the truth, and the journal starts anew."""
+        assert self._file is not None
+        for file in self._unsafe:
+            self._disk.sync_path(file)
+        self._disk.sync_folder(self._log)
+        streams = [StreamRow(stream, len(rows)) for stream, rows in self.tables.streams.items()]
+        rows = self.tables.everything()
+        heading = Heading(FORMAT, len(self.tables.shards), self._transaction, len(streams), len(rows))
+        state = b"".join(encode(row) + b"\n" for row in (heading, *streams, *rows))
+        self._disk.replace(self._state, state)
+        self._disk.cut_open(self._file, 0)
+        self._unsafe.clear()
+        self._journal_size, self._state_size = 0, len(state)

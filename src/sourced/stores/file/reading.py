@@ -1,0 +1,186 @@
+"""Reads what a file store's folder holds and checks every line of it; changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from sourced.errors import SourcedError
+from sourced.stores.file.lines import Heading, MessageLine, Row, StreamRow, Transaction
+
+T = TypeVar("T")
+FORMAT = 1
+
+_messages = msgspec.json.Decoder(MessageLine)
+_transactions = msgspec.json.Decoder(Transaction)
+_headings = msgspec.json.Decoder(Heading)
+_streams = msgspec.json.Decoder(StreamRow)
+_rows: msgspec.json.Decoder[Row] = msgspec.json.Decoder(Row)
+
+
+class CorruptStore(SourcedError):
+    """A file of the folder does not hold what was written; nothing was changed."""
+
+    def __init__(self, file: Path, line: int, expected: str, found: str) -> None:
+        self.file, self.line, self.expected, self.found = file, line, expected, found
+        place = f"{file}, line {line}" if line else f"{file}"
+        super().__init__(
+            f"{place}: expected {expected}, found {found}; put back what was there, or a copy of the folder"
+        )
+
+
+class Line(NamedTuple):
+    """A line of a file, to be named when it is not what it should be."""
+
+    file: Path
+    number: int
+    text: bytes
+
+    def decode(self, decoder: msgspec.json.Decoder[T], what: str) -> T:
+        try:
+            return decoder.decode(self.text)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise self.corrupt(what, f"{self.excerpt} ({error})") from error
+
+    def corrupt(self, expected: str, found: str) -> CorruptStore:
+        return CorruptStore(self.file, self.number, expected, found)
+
+    @property
+    def place(self) -> str:
+        return f"{self.file}, line {self.number}"
+
+    @property
+    def excerpt(self) -> str:
+        text = self.text.decode(errors="replace")
+        return repr(text if len(text) <= 80 else text[:77] + "…")
+
+
+class Message(NamedTuple):
+    line: Line
+    content: MessageLine
+
+
+class State(NamedTuple):
+    """The state as of the last checkpoint."""
+
+    heading: Heading
+    seqs: dict[str, int]
+    rows: list[tuple[Line, Row]]
+    size: int
+
+
+class Journal(NamedTuple):
+    """What was committed after the checkpoint."""
+
+    transactions: list[tuple[Line, Transaction]]
+    torn: Line | None  # the last line, if a crash left half of it
+    size: int
+
+
+class StreamFile(NamedTuple):
+    """A stream's file: the messages that the checkpoint vouches for, and where they end."""
+
+    messages: list[Message]
+    end: int
+    data: bytes
+
+
+class Repair(NamedTuple):
+    """How a stream's file comes to hold all that was committed."""
+
+    file: Path
+    end: int  # it is good up to here
+    cut: bool  # there is more
+    missing: bytes
+    torn: Line | None
+
+
+def read_state(file: Path) -> State:
+    data = file.read_bytes()
+    first, *others = _lines(file, data)
+    heading = first.decode(_headings, "the heading of a state")
+    if heading.format != FORMAT:
+        raise first.corrupt(f"format {FORMAT}", f"{heading.format}, written by another version of this library")
+    count = heading.streams + heading.rows
+    if len(others) != count:
+        raise CorruptStore(file, 0, f"{count} lines after the heading", f"{len(others)}")
+    streams = [line.decode(_streams, "a stream") for line in others[: heading.streams]]
+    rows = [(line, line.decode(_rows, "a row")) for line in others[heading.streams :]]
+    return State(heading, {each.stream: each.seq for each in streams}, rows, len(data))
+
+
+def read_journal(file: Path, after: int) -> Journal:
+    """The transactions after that one; earlier ones are left there when a checkpoint could not be finished."""
+    data = file.read_bytes()
+    lines = list(_lines(file, data))
+    torn = lines.pop() if lines and is_torn(data, lines[-1].text) else None
+    transactions: list[tuple[Line, Transaction]] = []
+    expected = 0
+    for line in lines:
+        transaction = line.decode(_transactions, "a transaction")
+        number = transaction.transaction
+        if number != (expected or min(number, after + 1)):
+            raise line.corrupt(f"transaction {expected or after + 1}", f"{number}")
+        expected = number + 1
+        if number > after:
+            transactions.append((line, transaction))
+    return Journal(transactions, torn, len(data))
+
+
+def read_stream(file: Path, stream: str, seq: int) -> StreamFile:
+    data = file.read_bytes() if file.exists() else b""
+    messages: list[Message] = []
+    end = 0
+    for line in _lines(file, data):
+        if len(messages) == seq:
+            break
+        messages.append(_message(line, stream, len(messages) + 1))
+        end += len(line.text) + 1
+    if len(messages) < seq:
+        found = f"{len(messages)}" if file.exists() else "no such file"
+        raise CorruptStore(file, 0, f"the {seq} messages of {stream!r}", found)
+    return StreamFile(messages, min(end, len(data)), data)
+
+
+def _message(line: Line, stream: str, seq: int) -> Message:
+    content = line.decode(_messages, "a message")
+    if (content.stream, content.seq) != (stream, seq):
+        raise line.corrupt(f"seq {seq} of {stream!r}", f"seq {content.seq} of {content.stream!r}")
+    return Message(line, content)
+
+
+def read_messages(line: Line, transaction: Transaction) -> Iterator[Message]:
+    for raw in transaction.messages:
+        inside = line._replace(text=bytes(raw))
+        yield Message(inside, inside.decode(_messages, "a message"))
+
+
+def read_rest(file: Path, found: StreamFile, copies: Sequence[bytes]) -> Repair:
+    """Beyond the checkpoint a stream's file is a copy of the journal: what of it is good, and what is missing."""
+    rest = found.data[found.end :]
+    lines = list(_lines(file, rest, len(found.messages) + 1))
+    torn = lines.pop() if lines and is_torn(rest, lines[-1].text) else None
+    for line, copy in zip(lines, [*copies[: len(lines)], *[None] * (len(lines) - len(copies))], strict=True):
+        if copy is None:
+            raise line.corrupt("the end of the file", line.excerpt)
+        if line.text != copy:
+            raise line.corrupt(f"what the journal has ({line._replace(text=copy).excerpt})", line.excerpt)
+    end = found.end + sum(len(line.text) + 1 for line in lines)
+    unended = b"\n" if found.messages and not found.data[: found.end].endswith(b"\n") else b""  # by some editor
+    missing = unended + b"".join(copy + b"\n" for copy in copies[len(lines) :])
+    return Repair(file, end, len(found.data) > end, missing, torn)
+
+
+def is_torn(data: bytes, last: bytes) -> bool:
+    """Half a line has no end; what a power failure kept from the disk reads as zeros, which JSON never holds."""
+    return not data.endswith(b"\n") or b"\0" in last
+
+
+def _lines(file: Path, data: bytes, first: int = 1) -> Iterator[Line]:
+    texts = data.split(b"\n")
+    if not texts[-1]:
+        texts.pop()
+    return (Line(file, number, text) for number, text in enumerate(texts, first))
