@@ -13,6 +13,8 @@ SourcedError
 │   ├── DifferentStream
 │   └── SmallerSequence
 ├── Undecodable            a stored message and the code disagree: mend the class or add an upcaster
+├── Unavailable            the store cannot be reached or written to: see to what it names, then try again
+├── SchemaMismatch         the database's tables are not what this version works with: migrate, or update the code
 ├── Fenced                 the lease was lost meanwhile: nothing was changed, its new owner goes on
 ├── StillWaiting           not handled in time: `app.status()` tells what it waits for
 ├── InTransaction          a transaction is open here already: use the one you were handed
@@ -132,6 +134,23 @@ class Undecodable(SourcedError):
     def __init__(self, message_id: str, type: str, version: int, why: str) -> None:
         self.message_id, self.type, self.version = message_id, type, version
         super().__init__(f"stored message {message_id} ({type!r}, version {version}) cannot be read: {why}")
+
+
+class Unavailable(SourcedError, ConnectionError):
+    """The store does not answer, or does not let us write; `unsure` when a commit was under way."""
+
+    def __init__(self, store: str, why: str, *, unsure: bool = False) -> None:
+        self.store, self.why, self.unsure = store, why, unsure
+        rest = "whether the last commit was made is not known" if unsure else "nothing was changed"
+        super().__init__(f"{store}: {why}; {rest}")
+
+
+class SchemaMismatch(SourcedError):
+    """The tables and the code do not belong together."""
+
+    def __init__(self, store: str, *, expected: str, found: str, hint: str) -> None:
+        self.store, self.expected, self.found = store, expected, found
+        super().__init__(f"{store}: expected {expected}, found {found}; {hint}")
 
 
 class Fenced(SourcedError):

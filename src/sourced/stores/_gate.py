@@ -37,6 +37,11 @@ class Gate:
         if self._queue:
             self._rouse()
 
+    def refuse_holder(self) -> None:
+        """For what would not wait for the gate, or not here: whoever holds it is to use what he was handed."""
+        if self._thread == threading.get_ident() and self._task in (None, _task_here()):
+            raise InTransaction()
+
     async def __aenter__(self) -> None:
         task = asyncio.current_task()
         if self._thread == threading.get_ident() and self._task in (None, task):  # None: this loop runs inside it

@@ -1,0 +1,161 @@
+"""Group commit: whoever comes while a commit is under way shares the next one. Nobody waits for company."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import TypeAlias
+
+from sourced.store import Entry, Outcome
+
+Flush: TypeAlias = Callable[[Sequence[Entry]], list[Outcome]]
+FlushAsync: TypeAlias = Callable[[Sequence[Entry]], Awaitable[list[Outcome]]]
+
+MOST = 1_000  # entries in one commit
+
+
+class _Caller:
+    """One who waits for his entries to be stored."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self.entries = entries
+        self.outcomes: list[Outcome] | None = None
+        self.error: BaseException | None = None
+        self.turn = threading.Event()  # an answer is there, or it is his turn to carry out the next commit
+
+    def answer(self) -> list[Outcome]:
+        if self.error is not None:
+            raise self.error
+        assert self.outcomes is not None
+        return self.outcomes
+
+    @property
+    def answered(self) -> bool:
+        return self.outcomes is not None or self.error is not None
+
+
+class Committer:
+    """For threads: the one who finds nobody at work carries out the commit, for himself and for those who came."""
+
+    def __init__(self, flush: Flush) -> None:
+        self._flush = flush
+        self._waiting: list[_Caller] = []
+        self._lock = threading.Lock()
+        self._busy = False
+
+    def commit(self, entries: Sequence[Entry]) -> list[Outcome]:
+        caller = _Caller(entries)
+        with self._lock:
+            self._waiting.append(caller)
+            first, self._busy = not self._busy, True
+        if not first:
+            caller.turn.wait()
+        if not caller.answered:
+            self._commit_for_all()
+        return caller.answer()
+
+    def _commit_for_all(self) -> None:
+        with self._lock:
+            callers = [*_together(self._waiting)]
+            del self._waiting[: len(callers)]
+        try:
+            _distribute(callers, self._flush)
+        finally:
+            with self._lock:
+                following = self._waiting[0] if self._waiting else None
+                self._busy = following is not None
+            if following:
+                following.turn.set()
+            for each in callers:
+                each.turn.set()
+
+
+def _distribute(callers: Sequence[_Caller], flush: Flush) -> None:
+    """One commit for all of them; when it fails, one for each, so that nobody suffers for somebody else's entries."""
+    try:
+        outcomes = iter(flush([entry for each in callers for entry in each.entries]))
+        for each in callers:
+            each.outcomes = [next(outcomes) for _ in each.entries]
+    except BaseException as error:
+        if len(callers) == 1 or not isinstance(error, Exception) or _hopeless(error):
+            for each in callers:
+                each.error = error
+            return
+        for each in callers:
+            _distribute([each], flush)
+
+
+class AsyncCommitter:
+    """For tasks: one of their own carries commits out as long as anybody waits; a cancelled caller stops none."""
+
+    def __init__(self, flush: FlushAsync) -> None:
+        self._flush = flush
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue] = weakref.WeakKeyDictionary()
+
+    async def commit(self, entries: Sequence[Entry]) -> list[Outcome]:
+        loop = asyncio.get_running_loop()
+        queue = self._loops.get(loop)
+        if queue is None:
+            queue = self._loops[loop] = _Queue()
+        future: asyncio.Future[list[Outcome]] = loop.create_future()
+        queue.waiting.append((entries, future))
+        if queue.task is None:
+            queue.task = loop.create_task(self._work_off(queue))
+        return await future
+
+    async def _work_off(self, queue: _Queue) -> None:
+        try:
+            while queue.waiting:
+                callers = queue.waiting[:MOST]
+                del queue.waiting[:MOST]
+                await self._distribute(callers)
+        finally:
+            queue.task = None
+            for _, future in queue.waiting:  # the loop is going down
+                future.cancel()
+
+    async def _distribute(self, callers: list[_Waiting]) -> None:
+        try:
+            outcomes = iter(await self._flush([entry for entries, _ in callers for entry in entries]))
+            for entries, future in callers:
+                answer = [next(outcomes) for _ in entries]
+                if not future.done():
+                    future.set_result(answer)
+        except Exception as error:
+            if len(callers) > 1 and not _hopeless(error):
+                for caller in callers:
+                    await self._distribute([caller])
+                return
+            for _, future in callers:
+                if not future.done():
+                    future.set_exception(error)
+        except BaseException:
+            for _, future in callers:
+                future.cancel()
+            raise
+
+
+_Waiting: TypeAlias = tuple[Sequence[Entry], "asyncio.Future[list[Outcome]]"]
+
+
+class _Queue:
+    def __init__(self) -> None:
+        self.waiting: list[_Waiting] = []
+        self.task: asyncio.Task[None] | None = None
+
+
+def _together(waiting: Sequence[_Caller]) -> Iterator[_Caller]:
+    """The first of them, and as many after it as make up one commit of bearable size."""
+    size = 0
+    for caller in waiting:
+        if size and size + len(caller.entries) > MOST:
+            return
+        size += len(caller.entries)
+        yield caller
+
+
+def _hopeless(error: BaseException) -> bool:
+    """The store cannot be reached, for nobody."""
+    return isinstance(error, ConnectionError)

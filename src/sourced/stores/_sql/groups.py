@@ -1,0 +1,238 @@
+"""Groups: how far each has come, which of its streams wait, and stop, start, reset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from sourced.ops import Op
+from sourced.store import Group, Progress, Snapshot, Straggler
+from sourced.stores._sql.base import Tables
+from sourced.stores._sql.dialect import storable
+
+STRAGGLER = (
+    "group_name", "stream", "from_seq", "live_after", "attempts", "retry_at", "parked", "running", "error", "traceback",
+    "reason", "message_id", "since",
+)  # fmt: skip
+STRAGGLERS = f"select {', '.join(f's.{column}' for column in STRAGGLER)} from {{stragglers}} s "
+GROUPS = "select g.name, g.status, g.start, g.epoch, g.reset_at, g.reason, g.error from {groups} g "
+
+_straggler: Any = Straggler
+
+
+class Groups(Tables):
+    def register(self, group: str, start_from: Literal["beginning", "now"] | datetime) -> Op[Group]:
+        found = yield from self._group(group)
+        if found is None:
+            start = yield from self._start(start_from)
+            yield self.say(
+                "register",
+                "insert into {groups} (name, start) values (:group, :start) on conflict do nothing",
+                group=group,
+                start=start,
+            )
+            yield self.say(
+                "register its shards",
+                """
+                insert into {progress} (group_name, shard, checkpoint)
+                select g.name, r.shard, g.start from each(r: shard integer) cross join {groups} g
+                where g.name = :group on conflict do nothing
+                """,
+                group=group,
+                r=[(shard,) for shard in range(self.shards)],
+            )
+            found = yield from self._group(group)
+        assert found is not None
+        return found
+
+    def _group(self, name: str) -> Op[Group | None]:
+        rows = yield self.say("group", GROUPS + "where g.name = :group", group=name)
+        return Group(*rows[0]) if rows else None
+
+    def _start(self, start_from: Literal["beginning", "now"] | datetime) -> Op[int]:
+        if start_from == "beginning":
+            return 0
+        if isinstance(start_from, datetime):
+            rows = yield self.say(
+                "first after a time",
+                "select m.position - 1 from {messages} m where m.created_at > :time order by m.position limit 1",
+                time=start_from,
+            )
+            if rows:
+                return rows[0][0]
+        ((last,),) = yield self.say("last", "select coalesce(max(m.position), 0) from {messages} m")
+        return last
+
+    def groups(self) -> Op[list[Group]]:
+        rows = yield self.say("groups", GROUPS + "order by g.name")
+        return [Group(*row) for row in rows]
+
+    def progress(self, group: str) -> Op[list[Progress]]:
+        rows = yield self.say(
+            "progress",
+            """
+            select p.shard, p.checkpoint, p.high,
+              (select count(*) from {messages} m where m.shard = p.shard and m.position > p.checkpoint)
+            from {progress} p
+            where p.group_name = :group and exists (select 1 from {messages} m where m.shard = p.shard)
+            order by p.shard
+            """,
+            group=group,
+        )
+        return [Progress(*row) for row in rows]
+
+    def stop(self, group: str, reason: str, error: str = "") -> Op[None]:
+        yield self._status("stop", group, "stopped", reason, error)
+
+    def start(self, group: str, now: datetime) -> Op[None]:
+        yield self._status("start", group, "active", "", "")
+        yield self.say(
+            "retry failed streams",
+            """
+            update {stragglers} set attempts = 0, retry_at = null, running = false, error = '', traceback = ''
+            where group_name = :group and not parked
+            """,
+            group=group,
+        )
+
+    def _status(self, verb: str, group: str, status: str, reason: str, error: str) -> Any:
+        return self.say(
+            verb,
+            "update {groups} set status = :status, reason = :reason, error = :error where name = :group",
+            group=group,
+            status=status,
+            reason=reason,
+            error=error,
+        )
+
+    def reset(self, group: str) -> Op[None]:
+        """The shards' tokens grow as well, which fences the rounds in flight and takes their leases."""
+        yield self.say(
+            "reset group",
+            """
+            update {groups} set epoch = epoch + 1, reset_at = (select coalesce(max(m.position), 0) from {messages} m)
+            where name = :group
+            """,
+            group=group,
+        )
+        yield self.say(
+            "hold shards", "select shard from {progress} where group_name = :group order by shard {lock}", group=group
+        )
+        yield self.say(
+            "reset checkpoints",
+            """
+            update {progress} set checkpoint = (select g.start from {groups} g where g.name = :group),
+              careful = 0, open = 0, owner = '', until = null, token = token + 1
+            where group_name = :group
+            """,
+            group=group,
+        )
+        yield self.say(
+            "reset stragglers",
+            """
+            update {stragglers} set from_seq = 1, attempts = 0, retry_at = null, parked = false, running = false,
+              error = '', traceback = '', reason = '', message_id = '', since = null,
+              live_after = {greatest}(live_after, coalesce(
+                (select m.position - 1 from {messages} m
+                 where m.stream = {stragglers}.stream and m.seq = {stragglers}.from_seq),
+                (select max(m.position) from {messages} m where m.stream = {stragglers}.stream),
+                0))
+            where group_name = :group
+            """,
+            group=group,
+        )
+
+    # -- streams that wait for themselves
+
+    def stragglers(self, group: str | None = None) -> Op[list[Straggler]]:
+        text = (
+            STRAGGLERS + ("" if group is None else "where s.group_name = :group ") + "order by s.group_name, s.stream"
+        )
+        return self.read_stragglers((yield self.say("stragglers", text, **({} if group is None else {"group": group}))))
+
+    def read_stragglers(self, rows: Sequence[Any]) -> list[Straggler]:
+        return [
+            _straggler(
+                *row[:5], self.maybe_time(row[5]), bool(row[6]), bool(row[7]), *row[8:12], self.maybe_time(row[12])
+            )
+            for row in rows
+        ]
+
+    def straggle(self, stragglers: Sequence[Straggler]) -> Op[None]:
+        """In one order for everybody, so that two who write the same rows do not wait for each other."""
+        if not stragglers:
+            return
+        rows = sorted(stragglers, key=lambda each: (each.group, each.stream))
+        columns = ", ".join(STRAGGLER)
+        known = ", ".join(f"{column} = excluded.{column}" for column in STRAGGLER[2:])
+        yield self.say(
+            "straggle",
+            f"""
+            insert into {{stragglers}} (shard, {columns})
+            select r.shard, {", ".join(f"r.{column}" for column in STRAGGLER)}
+            from each(r: shard integer, group_name text, stream text, from_seq integer, live_after bigint,
+              attempts integer, retry_at timestamptz, parked boolean, running boolean, error text, traceback text,
+              reason text, message_id text, since timestamptz)
+            where true on conflict (group_name, stream) do update set {known}
+            """,
+            r=[(self.shard(each.stream), *_values(each)) for each in rows],
+        )
+
+    def catch_up(self, group: str, streams: Sequence[str]) -> Op[None]:
+        yield self.say(
+            "catch up",
+            "delete from {stragglers} where group_name = :group and stream in :streams",
+            group=group,
+            streams=streams,
+        )
+
+    # -- snapshots
+
+    def save_snapshot(self, snapshot: Snapshot, keep: int = 1) -> Op[None]:
+        yield self.say(
+            "save snapshot",
+            """
+            insert into {snapshots} (group_name, stream, seq, state, fingerprint)
+            values (:group, :stream, :seq, :state, :fingerprint)
+            on conflict (group_name, stream, seq)
+            do update set state = excluded.state, fingerprint = excluded.fingerprint
+            """,
+            group=snapshot.group,
+            stream=snapshot.stream,
+            seq=snapshot.seq,
+            state=snapshot.state,
+            fingerprint=snapshot.fingerprint,
+        )
+        yield self.say(
+            "drop old snapshots",
+            """
+            delete from {snapshots} where group_name = :group and stream = :stream and seq not in (
+              select s.seq from {snapshots} s where s.group_name = :group and s.stream = :stream
+              order by s.seq desc limit :keep)
+            """,
+            group=snapshot.group,
+            stream=snapshot.stream,
+            keep=keep,
+        )
+
+    def snapshots(self, group: str, streams: Sequence[str]) -> Op[dict[str, Snapshot]]:
+        rows = yield self.say(
+            "snapshots",
+            """
+            select s.group_name, s.stream, s.seq, s.state, s.fingerprint from {snapshots} s
+            where s.group_name = :group and s.stream in :streams and not exists (
+              select 1 from {snapshots} newer
+              where newer.group_name = s.group_name and newer.stream = s.stream and newer.seq > s.seq)
+            """,
+            group=group,
+            streams=streams,
+        )
+        return {row[1]: Snapshot(*row) for row in rows}
+
+
+def _values(row: Straggler) -> tuple[Any, ...]:
+    return (
+        row.group, row.stream, row.from_seq, row.live_after, row.attempts, row.retry_at, row.parked, row.running,
+        storable(row.error), storable(row.traceback), storable(row.reason), row.message_id, row.since,
+    )  # fmt: skip

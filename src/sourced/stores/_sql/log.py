@@ -1,0 +1,101 @@
+"""Reading the log."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from sourced.codec import Record
+from sourced.ops import Op
+from sourced.store import Range, StreamState
+from sourced.stores._sql.base import ALL, Tables
+
+
+class Log(Tables):
+    def histories(self, ranges: Sequence[Range]) -> Op[list[Sequence[Record]]]:
+        if len(ranges) == 1:
+            (one,) = ranges
+            rows = yield self.say(
+                "history",
+                """
+                select {record} from {messages} m
+                where m.stream = :stream and m.seq > :after and m.seq <= :upto order by m.seq
+                """,
+                stream=one.stream,
+                after=one.after,
+                upto=_upto(one),
+            )
+            return [self.records(rows)]
+        rows = yield self.say(
+            "histories",
+            """
+            select {record}, r.n from each(r: stream text, after bigint, upto bigint) cross join {messages} m
+            where m.stream = r.stream and m.seq > r.after and m.seq <= r.upto order by r.n, m.seq
+            """,
+            r=[(each.stream, each.after, _upto(each)) for each in ranges],
+        )
+        pieces: dict[int, list[Record]] = {}
+        for row, record in zip(rows, self.records(rows), strict=True):
+            pieces.setdefault(row[12], []).append(record)
+        return [pieces.get(n, []) for n in range(len(ranges))]
+
+    def read_all(
+        self, *, after: int = 0, limit: int | None = None, types: Collection[str] | None = None,
+        backwards: bool = False,
+    ) -> Op[list[Record]]:  # fmt: skip
+        """The texts differ in which way they go and whether all types are wanted."""
+        way, order = ("<", "desc") if backwards else (">", "asc")
+        some = "" if types is None else "and m.type in :types"
+        rows = yield self.say(
+            "read all",
+            f"""
+            select {{record}} from {{messages}} m where m.position {way} :after {some}
+            order by m.position {order} limit :limit
+            """,
+            after=(after or ALL) if backwards else after,
+            limit=ALL if limit is None else limit,
+            **({} if types is None else {"types": types}),
+        )
+        return self.records(rows)
+
+    def trace(self, message_id: str) -> Op[list[Record]]:
+        rows = yield self.say(
+            "trace",
+            """
+            select {record} from {messages} m
+            where m.correlation_id = (select o.correlation_id from {messages} o where o.id = :id) order by m.position
+            """,
+            id=message_id,
+        )
+        return self.records(rows)
+
+    def known(self, ids: Collection[str]) -> Op[dict[str, Record]]:
+        """Of these ids, what is stored."""
+        rows = yield self.say("known", "select {record} from {messages} m where m.id in :ids", ids=ids)
+        return {record.id: record for record in self.records(rows)}
+
+    def streams(self, limit: int | None = 10) -> Op[list[StreamState]]:
+        """From the log's end backwards, the last message of each stream."""
+        rows = yield self.say(
+            "streams",
+            """
+            select m.stream, m.seq, m.created_at from {messages} m
+            where not exists (select 1 from {messages} later where later.stream = m.stream and later.seq > m.seq)
+            order by m.position desc limit :limit
+            """,
+            limit=ALL if limit is None else limit,
+        )
+        return [StreamState(stream, seq, self.dialect.time(at)) for stream, seq, at in rows]
+
+    def extent(self) -> Op[tuple[int, int]]:
+        ((streams, position),) = yield self.say(
+            "extent",
+            """
+            select (select count(*) from {messages} where seq = 1),
+              (select coalesce(max(position), 0) from {messages})
+            """,
+        )
+        return streams, position
+
+
+def _upto(one: Range) -> int:
+    return 2**31 - 1 if one.upto is None else min(one.upto, 2**31 - 1)

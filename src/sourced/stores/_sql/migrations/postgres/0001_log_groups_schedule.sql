@@ -1,0 +1,198 @@
+-- The log: every message once, in order; within a shard positions become visible in order.
+create sequence {positions} cache 1;
+
+create table {messages} (
+  position bigint primary key,
+  shard integer not null,
+  stream text collate "C" not null,
+  seq integer not null,
+  id text collate "C" not null,
+  type text collate "C" not null,
+  version integer not null,
+  payload text not null,
+  metadata text not null,
+  causation_id text collate "C" not null,
+  correlation_id text collate "C" not null,
+  created_at timestamptz not null,
+  settled_by text not null default ''
+);
+create unique index {.messages_by_stream} on {messages} (stream, seq);
+create unique index {.messages_by_id} on {messages} (id);
+create index {.messages_by_shard} on {messages} (shard, position);
+create index {.messages_by_story} on {messages} (correlation_id);
+create index {.messages_first} on {messages} (stream) where seq = 1;
+
+-- The groups that read it: one checkpoint a shard, and the streams that wait for themselves.
+create table {groups} (
+  name text collate "C" primary key,
+  status text not null default 'active',
+  start bigint not null,
+  epoch integer not null default 0,
+  reset_at bigint not null default 0,
+  reason text not null default '',
+  error text not null default ''
+);
+
+create table {progress} (
+  group_name text collate "C" not null,
+  shard integer not null,
+  checkpoint bigint not null,
+  high bigint not null default 0,
+  owner text not null default '',
+  until timestamptz,
+  token bigint not null default 0,
+  open integer not null default 0,
+  careful integer not null default 0,
+  primary key (group_name, shard)
+) with (fillfactor = 50);  -- updated in place, round after round
+
+create table {stragglers} (
+  group_name text collate "C" not null,
+  stream text collate "C" not null,
+  shard integer not null,
+  from_seq integer not null,
+  live_after bigint not null,
+  attempts integer not null,
+  retry_at timestamptz,
+  parked boolean not null,
+  running boolean not null,
+  error text not null,
+  traceback text not null,
+  reason text not null,
+  message_id text not null,
+  since timestamptz,
+  primary key (group_name, stream)
+);
+
+-- Messages that are not due yet.
+create table {scheduled} (
+  ordinal bigint generated always as identity primary key,
+  due_at timestamptz not null,
+  error text not null default '',
+  stream text collate "C" not null,
+  id text collate "C" not null unique,
+  type text collate "C" not null,
+  version integer not null,
+  payload text not null,
+  metadata text not null,
+  causation_id text collate "C" not null,
+  correlation_id text collate "C" not null,
+  created_at timestamptz not null,
+  settled_by text not null default ''
+);
+create index {.scheduled_by_time} on {scheduled} (due_at, ordinal);
+
+create table {snapshots} (
+  group_name text collate "C" not null,
+  stream text collate "C" not null,
+  seq integer not null,
+  state text not null,
+  fingerprint text not null,
+  primary key (group_name, stream, seq)
+);
+
+create table {migrations} (
+  number integer primary key,
+  name text not null,
+  shards integer not null
+);
+
+-- Takes the places of shards, in order, so that two who need the same ones never wait for each other.
+create function {lock_shards}(shards integer[]) returns void language plpgsql as $body$
+begin
+  perform pg_advisory_xact_lock(hashtext('{messages}'), s.shard)
+    from (select distinct u.shard from unnest(shards) as u(shard) order by u.shard) s;
+end
+$body$;
+
+-- The append, in one round trip: it takes the shards' places, checks what each entry must follow, and stores.
+--
+-- Entries come as e_ arrays and their records as r_ arrays; r_entry says whose a record is, r_place its place there,
+-- and e_before how many records earlier entries of the same stream bring. The answer has one code an entry
+-- (0 stored, 1 conflict, 2 duplicate), the seq each stream was at, and the places of what was stored, in order.
+create function {append}(
+  e_stream text[], e_shard integer[], e_expected integer[], e_heeds text[], e_before integer[], e_count integer[],
+  r_entry integer[], r_place integer[], r_stream text[], r_shard integer[], r_id text[], r_type text[],
+  r_version integer[], r_payload text[], r_metadata text[], r_causation text[], r_correlation text[],
+  r_created timestamptz[], r_settled text[],
+  out codes integer[], out heads integer[], out seqs integer[], out positions bigint[]
+) language plpgsql as $body$
+declare
+  refused boolean;
+  head integer;
+  lo integer := 1;
+  hi integer;
+  entry_seqs integer[];
+  entry_positions bigint[];
+begin
+  -- Whoever holds a shard's lock until it commits makes its positions visible in order. Locks first, in order, and
+  -- what follows in statements of their own: a statement sees what was committed before it began, not after it waited.
+  perform {lock_shards}(e_shard);
+
+  -- All at once, if nothing speaks against it.
+  select array_agg(e.head order by e.n), bool_or(
+      e.expected <> e.head and (e.heeds is null or e.before > 0 or e.head < e.expected or exists (
+        select 1 from {messages} m where m.stream = e.stream and m.seq > e.expected
+          and m.type = any (string_to_array(e.heeds, chr(31))))))
+    into heads, refused
+    from (
+      select u.*, u.before + coalesce((select max(m.seq) from {messages} m where m.stream = u.stream), 0) as head
+      from unnest(e_stream, e_expected, e_heeds, e_before) with ordinality as u(stream, expected, heeds, before, n)
+    ) e;
+  if refused is not true then
+    begin
+      with stored as (
+        insert into {messages} as m (position, shard, stream, seq, id, type, version, payload, metadata, causation_id,
+          correlation_id, created_at, settled_by)
+        select nextval('{positions}'), r.shard, r.stream, heads[r.entry] + r.place, r.id, r.type, r.version, r.payload,
+          r.metadata, r.causation, r.correlation, r.created, r.settled
+        from unnest(r_entry, r_place, r_stream, r_shard, r_id, r_type, r_version, r_payload, r_metadata, r_causation,
+          r_correlation, r_created, r_settled) as r(entry, place, stream, shard, id, type, version, payload, metadata,
+          causation, correlation, created, settled)
+        returning m.position, m.seq
+      )
+      select array_agg(s.position order by s.position), array_agg(s.seq order by s.position)
+        into positions, seqs from stored s;
+      codes := array_fill(0, array[cardinality(e_stream)]);
+      return;
+    exception when unique_violation then
+      null;  -- an id that is stored already: each entry for itself, then
+    end;
+  end if;
+
+  codes := '{}'; heads := '{}'; seqs := '{}'; positions := '{}';
+  for n in 1 .. cardinality(e_stream) loop
+    hi := lo + e_count[n] - 1;
+    select coalesce(max(m.seq), 0) into head from {messages} m where m.stream = e_stream[n];
+    heads := heads || head;
+    if exists (select 1 from {messages} m where m.id = any (r_id[lo:hi])) then
+      codes := codes || 2;
+    elsif e_expected[n] <> head and (e_heeds[n] is null or head < e_expected[n] or exists (
+        select 1 from {messages} m where m.stream = e_stream[n] and m.seq > e_expected[n]
+          and m.type = any (string_to_array(e_heeds[n], chr(31))))) then
+      codes := codes || 1;
+    else
+      begin
+        with stored as (
+          insert into {messages} as m (position, shard, stream, seq, id, type, version, payload, metadata, causation_id,
+            correlation_id, created_at, settled_by)
+          select nextval('{positions}'), e_shard[n], e_stream[n], head + r.place, r.id, r.type, r.version, r.payload,
+            r.metadata, r.causation, r.correlation, r.created, r.settled
+          from unnest(r_place[lo:hi], r_id[lo:hi], r_type[lo:hi], r_version[lo:hi], r_payload[lo:hi],
+            r_metadata[lo:hi], r_causation[lo:hi], r_correlation[lo:hi], r_created[lo:hi], r_settled[lo:hi])
+            as r(place, id, type, version, payload, metadata, causation, correlation, created, settled)
+          returning m.position, m.seq
+        )
+        select array_agg(s.position order by s.position), array_agg(s.seq order by s.position)
+          into entry_positions, entry_seqs from stored s;
+        positions := positions || entry_positions;
+        seqs := seqs || entry_seqs;
+        codes := codes || 0;
+      exception when unique_violation then
+        codes := codes || 2;  -- by somebody else, at this very moment, in another shard
+      end;
+    end if;
+    lo := hi + 1;
+  end loop;
+end
+$body$;

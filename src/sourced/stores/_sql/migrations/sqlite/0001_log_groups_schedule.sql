@@ -1,0 +1,96 @@
+-- The log: every message once, in order. `position` is the rowid; within a shard it grows with time.
+create table {messages} (
+  position integer primary key,
+  shard integer not null,
+  stream text not null,
+  seq integer not null,
+  id text not null,
+  type text not null,
+  version integer not null,
+  payload text not null,
+  metadata text not null,
+  causation_id text not null,
+  correlation_id text not null,
+  created_at text not null,
+  settled_by text not null default ''
+);
+create unique index {.messages_by_stream} on {messages} (stream, seq);
+create unique index {.messages_by_id} on {messages} (id);
+create index {.messages_by_shard} on {messages} (shard, position);
+create index {.messages_by_story} on {messages} (correlation_id);
+create index {.messages_first} on {messages} (stream) where seq = 1;
+
+-- The groups that read it: one checkpoint a shard, and the streams that wait for themselves.
+create table {groups} (
+  name text primary key,
+  status text not null default 'active',
+  start integer not null,
+  epoch integer not null default 0,
+  reset_at integer not null default 0,
+  reason text not null default '',
+  error text not null default ''
+) without rowid;
+
+create table {progress} (
+  group_name text not null,
+  shard integer not null,
+  checkpoint integer not null,
+  high integer not null default 0,
+  owner text not null default '',
+  until text,
+  token integer not null default 0,
+  open integer not null default 0,
+  careful integer not null default 0,
+  primary key (group_name, shard)
+) without rowid;
+
+create table {stragglers} (
+  group_name text not null,
+  stream text not null,
+  shard integer not null,
+  from_seq integer not null,
+  live_after integer not null,
+  attempts integer not null,
+  retry_at text,
+  parked boolean not null,
+  running boolean not null,
+  error text not null,
+  traceback text not null,
+  reason text not null,
+  message_id text not null,
+  since text,
+  primary key (group_name, stream)
+);
+
+-- Messages that are not due yet.
+create table {scheduled} (
+  ordinal integer primary key,
+  due_at text not null,
+  error text not null default '',
+  stream text not null,
+  id text not null unique,
+  type text not null,
+  version integer not null,
+  payload text not null,
+  metadata text not null,
+  causation_id text not null,
+  correlation_id text not null,
+  created_at text not null,
+  settled_by text not null default ''
+);
+create index {.scheduled_by_time} on {scheduled} (due_at, ordinal);
+
+create table {snapshots} (
+  group_name text not null,
+  stream text not null,
+  seq integer not null,
+  state text not null,
+  fingerprint text not null,
+  primary key (group_name, stream, seq)
+);
+
+create table {migrations} (
+  number integer primary key,
+  name text not null,
+  shards integer not null
+);

@@ -1,0 +1,198 @@
+"""Rounds: leases on shards, what is pending in them, and where a round leaves them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from sourced.codec import Record
+from sourced.errors import Fenced
+from sourced.ops import Op
+from sourced.store import Claim, Group, Lease, Move, Pending, Straggler
+from sourced.stores._sql.groups import STRAGGLERS, Groups
+
+WINDOW = 100_000  # so many positions one look goes through at most, wanted or not
+
+DUE = "s.group_name = :group and not s.parked and (s.retry_at is null or s.retry_at <= :now)"
+WANTED = """
+m.type in :types
+and (m.settled_by = '' or {instr}(m.settled_by, :settled) = 0 or m.position <= :reset_at)
+"""
+
+
+class Rounds(Groups):
+    def claim(self, group: str, owner: str, *, now: datetime, until: datetime, limit: int) -> Op[Claim]:
+        found = yield from self._group(group)
+        if found is None or found.status != "active":
+            return Claim(found or Group(group))
+        rows = yield self.say(
+            "claim",
+            f"""
+            with free as (
+              select p.shard from {{progress}} p
+              where p.group_name = :group and (p.owner = '' or p.owner = :owner or p.until <= :now) and (
+                exists (select 1 from {{messages}} m where m.shard = p.shard and m.position > p.checkpoint)
+                or exists (select 1 from {{stragglers}} s where s.shard = p.shard and {DUE}))
+              order by p.checkpoint, p.shard limit :limit {{skip_locked}}
+            )
+            update {{progress}} set owner = :owner, until = :until, token = token + 1,
+              careful = {{greatest}}(careful, open),
+              open = {{greatest}}(1, :limit / {{greatest}}(1, (select count(*) from free)))
+            where group_name = :group and shard in (select f.shard from free f)
+            returning shard, token, checkpoint, high, careful
+            """,
+            group=group,
+            owner=owner,
+            now=now,
+            until=until,
+            limit=limit,
+        )
+        leases = tuple(Lease(*row) for row in sorted(rows))
+        due = (yield from self._due(group, leases, now, limit)) if leases else []
+        return Claim(found, leases, tuple(due))
+
+    def _due(self, group: str, leases: Sequence[Lease], now: datetime, limit: int) -> Op[list[Straggler]]:
+        """The stragglers of these shards whose time has come, with the attempt counted."""
+        rows = yield self.say(
+            "due stragglers",
+            STRAGGLERS + f"where s.shard in :shards and {DUE} order by s.stream {{lock}}",
+            group=group,
+            now=now,
+            shards=[lease.shard for lease in leases],
+        )
+        room = {lease.shard: 1 if lease.careful else limit for lease in leases}
+        taken: list[Straggler] = []
+        for each in self.read_stragglers(rows):
+            shard = self.shard(each.stream)
+            if room[shard]:
+                room[shard] -= 1
+                taken.append(replace(each, attempts=each.attempts + 1))
+        if taken:
+            yield self.say(
+                "count attempts",
+                """
+                update {stragglers} set attempts = attempts + 1, running = true
+                where group_name = :group and stream in :streams
+                """,
+                group=group,
+                streams=[each.stream for each in taken],
+            )
+        return taken
+
+    def pending(self, group: str, leases: Sequence[Lease], types: Collection[str], limit: int) -> Op[Pending]:
+        if not leases:
+            return Pending((), {})
+        share = max(1, limit // len(leases))
+        rows = yield self.pending_rows(
+            group, [(each.shard, each.checkpoint, 1 if each.careful else share) for each in leases], types
+        )
+        found: dict[int, list[Record]] = {each.shard: [] for each in leases}
+        reached: dict[int, int] = {}
+        for shard, upto, *columns in rows:
+            reached[shard] = upto
+            if columns[0] is not None:
+                found[shard] += self.records([columns])
+        scanned = {
+            each.shard: found[each.shard][-1].position
+            if len(found[each.shard]) == (1 if each.careful else share)
+            else reached[each.shard]
+            for each in leases
+        }
+        return Pending(tuple(record for each in leases for record in found[each.shard]), scanned)
+
+    def pending_rows(self, group: str, shares: Sequence[tuple[int, int, int]], types: Collection[str]) -> Any:
+        """A statement: for each (shard, checkpoint, share) its next messages in order, every row led by the shard and
+        by how far it was looked through; where there are none, one row of nothing but these two."""
+        raise NotImplementedError
+
+    def straggling(
+        self, stragglers: Sequence[Straggler], types: Collection[str], upto: Mapping[int, int], limit: int
+    ) -> Op[list[Sequence[Record]]]:
+        pieces: list[Sequence[Record]] = []
+        groups = {each.name: each for each in (yield from self.groups())} if stragglers else {}
+        for each in stragglers:
+            group = groups[each.group]
+            rows = yield self.say(
+                "straggling",
+                f"""
+                select {{record}} from {{messages}} m
+                where m.stream = :stream and m.seq >= :from_seq and m.position > :start and m.position <= :upto
+                  and {WANTED} order by m.seq limit :limit
+                """,
+                stream=each.stream,
+                from_seq=each.from_seq,
+                start=group.start,
+                upto=upto[self.shard(each.stream)],
+                types=types,
+                settled=quoted(group.name),
+                reset_at=group.reset_at,
+                limit=limit,
+            )
+            pieces.append(self.records(rows))
+        return pieces
+
+    def fence(self, claim: Claim) -> Op[None]:
+        """Holds the shards' rows until the end of the transaction; a reset has raised their tokens."""
+        name, leases = claim.group.name, {lease.shard: lease for lease in claim.leases}
+        rows = yield self.say(
+            "fence",
+            """
+            select p.shard, p.token, (select g.epoch from {groups} g where g.name = p.group_name) from {progress} p
+            where p.group_name = :group and p.shard in :shards order by p.shard {lock}
+            """,
+            group=name,
+            shards=list(leases),
+        )
+        for shard, token, epoch in rows:
+            if epoch != claim.group.epoch:
+                raise Fenced(name, "it was reset meanwhile")
+            if token != leases[shard].token:
+                raise Fenced(name, f"the lease of shard {shard} went to somebody else")
+
+    def settle(self, group: str, moves: Sequence[Move], *, release: bool) -> Op[None]:
+        freed = "owner = '', until = null," if release else ""
+        yield self.say(
+            "settle",
+            f"""
+            update {{progress}} set {freed} open = 0, careful = r.careful,
+              checkpoint = {{greatest}}(checkpoint, r.reached), high = {{greatest}}(high, r.handled)
+            from each(r: shard integer, reached bigint, handled bigint, careful integer)
+            where group_name = :group and {{progress}}.shard = r.shard
+            """,
+            group=group,
+            r=[(each.shard, each.checkpoint, each.high, each.careful) for each in moves],
+        )
+
+    def release(self, claim: Claim) -> Op[None]:
+        group = claim.group.name
+        yield self.say(
+            "release",
+            """
+            update {progress} set owner = '', until = null, open = 0
+            from each(r: shard integer, lease bigint)
+            where group_name = :group and {progress}.shard = r.shard and {progress}.token = r.lease
+            """,
+            group=group,
+            r=[(each.shard, each.token) for each in claim.leases],
+        )
+        if claim.due:
+            yield self.say(
+                "uncount attempts",
+                """
+                update {stragglers} set attempts = r.counted - 1, running = r.before
+                from each(r: name text, start integer, counted integer, before boolean)
+                where group_name = :group and stream = r.name and running
+                  and from_seq = r.start and attempts = r.counted
+                """,
+                group=group,
+                r=[(each.stream, each.from_seq, each.attempts, each.running) for each in claim.due],
+            )
+
+
+def quoted(group: str) -> str:
+    """A group's name as a `settled_by` column holds it."""
+    return msgspec.json.encode(group).decode()

@@ -1,0 +1,85 @@
+"""Messages that wait for their time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from sourced.codec import Record
+from sourced.ops import Op
+from sourced.store import Entry, Scheduled
+from sourced.stores._promotion import promoted
+from sourced.stores._sql.base import Tables
+from sourced.stores._sql.dialect import own_values, settled
+
+SCHEDULED = """
+select s.id, s.stream, s.type, s.version, s.payload, s.metadata, s.causation_id, s.correlation_id, s.created_at,
+  s.settled_by, s.due_at, s.error from {scheduled} s
+"""
+
+_record: Any = Record
+
+
+class Schedule(Tables):
+    def schedule(self, scheduled: Sequence[Scheduled]) -> Op[None]:
+        yield self.say(
+            "schedule",
+            """
+            insert into {scheduled} (due_at, stream, id, type, version, payload, metadata, causation_id, correlation_id,
+              created_at, settled_by)
+            select r.due_at, r.stream, r.id, r.type, r.version, r.payload, r.metadata, r.causation_id, r.correlation_id,
+              r.created_at, r.settled_by
+            from each(r: due_at timestamptz, stream text, id text, type text, version integer, payload text,
+              metadata text, causation_id text, correlation_id text, created_at timestamptz, settled_by text)
+            where true order by r.n on conflict do nothing
+            """,
+            r=[(each.at, *own_values(each.record)) for each in scheduled],
+        )
+
+    def promote(self, now: datetime, limit: int = 100) -> Op[list[Record]]:
+        """Rows that another promoter has in hand are left to it."""
+        while due := self.read_scheduled((yield self._due_now(now, limit))):
+            entries: list[Entry] = []
+            for each in due:
+                try:
+                    entries.append(Entry(each.record.stream, (promoted(each, now),)))
+                except msgspec.MsgspecError as error:
+                    yield self._set_aside(each, str(error))
+            outcomes = yield from self.append(entries)
+            yield from self.cancel([entry.records[0].id for entry in entries])
+            if records := [record for outcome in outcomes if isinstance(outcome, tuple) for record in outcome]:
+                return records
+        return []
+
+    def _due_now(self, now: datetime, limit: int) -> Any:
+        return self.say(
+            "due",
+            SCHEDULED
+            + "where s.due_at <= :now and s.error = '' order by s.due_at, s.ordinal limit :limit {skip_locked}",
+            now=now,
+            limit=limit,
+        )
+
+    def _set_aside(self, scheduled: Scheduled, error: str) -> Any:
+        text = "update {scheduled} set error = :error where id = :id"
+        return self.say("set aside", text, error=error, id=scheduled.record.id)
+
+    def scheduled(self) -> Op[list[Scheduled]]:
+        return self.read_scheduled((yield self.say("scheduled", SCHEDULED + "order by s.due_at, s.ordinal")))
+
+    def read_scheduled(self, rows: Sequence[Any]) -> list[Scheduled]:
+        time = self.dialect.time
+        return [
+            Scheduled(_record(row[0], row[1], 0, 0, *row[2:8], time(row[8]), settled(row[9])), time(row[10]), row[11])
+            for row in rows
+        ]
+
+    def cancel(self, message_ids: Sequence[str]) -> Op[list[str]]:
+        rows = yield self.say(
+            "cancel", "delete from {scheduled} where id in :ids returning id", ids=list(dict.fromkeys(message_ids))
+        )
+        gone = {row[0] for row in rows}
+        return [each for each in dict.fromkeys(message_ids) if each in gone]

@@ -1,0 +1,415 @@
+"""SQLite: everything in one file, for one machine; several processes may work on it at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from sourced.codec import Record
+from sourced.errors import Conflict, DefinitionError, Duplicate, SchemaMismatch, Unavailable
+from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, Op, Statement
+from sourced.store import SHARDS, Capabilities, Entry, Outcome
+from sourced.stores._committer import AsyncCommitter, Committer
+from sourced.stores._gate import Gate
+from sourced.stores._sql import SqlStore
+from sourced.stores._sql.dialect import COLUMNS, Arguments, Query, Rows, lists_as, own_values, rows_as
+from sourced.stores._sql.migrations import Migration, migrations
+from sourced.stores._sql.rounds import WANTED, WINDOW, quoted
+
+Raw: TypeAlias = sqlite3.Connection
+
+OLDEST = (3, 40)
+IDLE_READERS = 8
+
+_json = msgspec.json.Encoder().encode
+
+
+class SqliteStore(SqlStore):
+    """`SqliteStore("shop.db")`; the tables are made when the file is opened for the first time."""
+
+    capabilities = Capabilities(durable=True, shared=True)
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
+        timeout: float = 30.0,
+        prefix: str = "sourced_",
+        shards: int = SHARDS,
+    ) -> None:
+        super().__init__(SqliteDialect(), prefix=prefix, shards=shards)
+        if sqlite3.sqlite_version_info[:2] < OLDEST:
+            raise DefinitionError(
+                f"expected SQLite 3.40 or newer, found {sqlite3.sqlite_version}; update Python or SQLite"
+            )
+        if synchronous not in ("NORMAL", "FULL"):
+            raise DefinitionError(f"SqliteStore(synchronous=…): expected 'NORMAL' or 'FULL', found {synchronous!r}")
+        if str(path) in ("", ":memory:"):
+            raise DefinitionError("SqliteStore: expected the path of a file; for a store in memory there is memory://")
+        self.path = Path(path)
+        self.timeout = timeout
+        self.synchronous = synchronous
+        self._gate = Gate()
+        self._readers: list[Raw] = []
+        self._lock = threading.Lock()
+        self._closed = False
+        self._writer = self._opened(timeout=0)  # who waits for another process's transaction waits in `_begin`
+        self._committer = Committer(lambda entries: self.transact(self.append(entries)))
+        self._async_committer = AsyncCommitter(lambda entries: self.transact_async(self.append(entries)))
+        try:
+            self._install()
+        except BaseException:
+            self._writer.close()
+            raise
+
+    def __repr__(self) -> str:
+        return f"SqliteStore({str(self.path)!r})"
+
+    # -- connections
+
+    def _opened(self, timeout: float) -> Raw:
+        try:
+            raw = sqlite3.connect(self.path, timeout=self.timeout, isolation_level=None, check_same_thread=False)
+            try:
+                raw.execute("pragma journal_mode = wal")
+                raw.execute(f"pragma synchronous = {self.synchronous}")
+                raw.execute("pragma temp_store = memory")
+                raw.execute("pragma cache_size = -32000")
+                raw.execute(f"pragma busy_timeout = {int(timeout * 1000)}")
+            except BaseException:
+                raw.close()
+                raise
+        except sqlite3.Error as error:
+            raise self.translated(error) from error
+        return raw
+
+    @contextlib.contextmanager
+    def _reader(self) -> Iterator[Raw]:
+        with self._lock:
+            raw = self._readers.pop() if self._readers else None
+        if raw is None:
+            self._refuse_closed()
+            raw = self._opened(self.timeout)
+            raw.execute("pragma query_only = true")
+        try:
+            raw.execute("begin")
+            yield raw
+        finally:
+            if raw.in_transaction:
+                raw.execute("rollback")
+            with self._lock:
+                kept = not self._closed and len(self._readers) < IDLE_READERS
+                if kept:
+                    self._readers.append(raw)
+            if not kept:
+                raw.close()
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise Unavailable(repr(self), "this store was closed; open it anew")
+
+    def close(self) -> None:
+        with self._lock:
+            readers, self._readers, self._closed = self._readers, [], True
+        for raw in readers:
+            raw.close()
+        self._writer.close()
+
+    # -- transactions
+
+    @contextlib.contextmanager
+    def transaction(self, *, reading: bool = False) -> Iterator[SqliteConnection]:
+        if reading:
+            self._gate.refuse_holder()
+            with self._reader() as raw:
+                yield SqliteConnection(raw, self)
+            return
+        with self._gate:
+            for pause in self._begun():
+                threading.Event().wait(pause)
+            with self._ended():
+                yield SqliteConnection(self._writer, self)
+
+    @contextlib.asynccontextmanager
+    async def transaction_async(self, *, reading: bool = False) -> AsyncIterator[AsyncSqliteConnection]:
+        """On the loop's own thread: a statement takes less time than a thread takes to hand over."""
+        if reading:
+            self._gate.refuse_holder()
+            with self._reader() as raw:
+                yield AsyncSqliteConnection(raw, self)
+            return
+        async with self._gate:
+            for pause in self._begun():
+                await asyncio.sleep(pause)
+            with self._ended():
+                yield AsyncSqliteConnection(self._writer, self)
+
+    def _begun(self) -> Iterator[float]:
+        """Begins a transaction; while another process has one open it yields how long to wait before the next try."""
+        self._refuse_closed()
+        started, pause = monotonic(), 0.0005
+        while True:
+            try:
+                self._writer.execute("begin immediate")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() - started > self.timeout:
+                    raise self.translated(error) from error
+            yield pause * (0.5 + random.random())
+            pause = min(pause * 1.5, 0.02)
+
+    @contextlib.contextmanager
+    def _ended(self) -> Iterator[None]:
+        try:
+            yield
+            if not self._writer.in_transaction:
+                raise Unavailable(repr(self), "the transaction was ended by code that it was handed to", unsure=True)
+            self._writer.execute("commit")
+        finally:
+            if self._writer.in_transaction:
+                self._writer.execute("rollback")
+
+    def translated(self, error: sqlite3.Error) -> Exception:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return Unavailable(repr(self), f"another process has kept it locked for {self.timeout:g} s")
+        if code == sqlite3.SQLITE_READONLY:
+            return Unavailable(repr(self), f"the file, or its folder, may not be written to ({error})")
+        if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            return Unavailable(repr(self), str(error))
+        return error
+
+    # -- commits that share a transaction
+
+    def commit(self, entries: Sequence[Entry]) -> list[Outcome]:
+        self._gate.refuse_holder()
+        return self._committer.commit(entries)
+
+    async def commit_async(self, entries: Sequence[Entry]) -> list[Outcome]:
+        self._gate.refuse_holder()
+        return await self._async_committer.commit(entries)
+
+    # -- the tables
+
+    def migrations(self) -> list[Migration]:
+        return [*migrations("sqlite", prefix=self.prefix, schema=None, shards=self.shards)]
+
+    def _install(self) -> None:
+        steps = self.migrations()
+        with self.transaction() as connection:
+            raw = connection.tx
+            table = f"{self.prefix}migrations"
+            there = raw.execute("select 1 from sqlite_master where name = ?", (table,)).fetchone()
+            known = raw.execute(f'select number, shards from "{table}" order by number').fetchall() if there else []
+            if known and known[-1][0] > len(steps):
+                raise SchemaMismatch(
+                    repr(self), expected=f"tables of version {len(steps)} or older", found=f"version {known[-1][0]}",
+                    hint="a newer version of Sourced has been here: update this one",
+                )  # fmt: skip
+            if known and known[0][1] != self.shards:
+                raise SchemaMismatch(
+                    repr(self), expected=f"{self.shards} shards", found=f"{known[0][1]}",
+                    hint=f"their number is fixed when the tables are made: open it with shards={known[0][1]}",
+                )  # fmt: skip
+            for step in steps[len(known) :]:
+                for statement in _statements(step.sql):
+                    raw.execute(statement)
+
+    # -- what only SQLite says like this
+
+    def append(self, entries: Sequence[Entry]) -> Op[list[Outcome]]:
+        return (yield Statement("append", self._append, (entries,)))
+
+    def _append(self, raw: Raw, entries: Sequence[Entry]) -> list[Outcome]:
+        """Nobody else writes meanwhile, so what is to be checked is read once, and what is to be stored in one go."""
+        heads = {stream: seq or 0 for stream, seq in self._heads(raw, {entry.stream for entry in entries})}
+        known = self._known(raw, [record.id for entry in entries for record in entry.records])
+        ((position,),) = raw.execute(self.query("select coalesce(max(m.position), 0) from {messages} m").text)
+        rows: list[tuple[Any, ...]] = []
+        outcomes: list[Outcome] = []
+        for entry in entries:
+            head = heads[entry.stream]
+            there = [known[record.id] for record in entry.records if record.id in known]
+            if there:
+                outcomes.append(Duplicate([record.id for record in there], there))
+            elif entry.expected_seq not in (None, head) and self._in_the_way(raw, entry, head, rows):
+                outcomes.append(Conflict(entry.stream, expected=entry.expected_seq or 0, actual=head))
+            else:
+                shard, stored = self.shard(entry.stream), []
+                for record in entry.records:
+                    head, position = head + 1, position + 1
+                    placed = _placed(record, head, position)
+                    known[record.id] = placed
+                    stored.append(placed)
+                    rows.append(_row(placed, shard))
+                heads[entry.stream] = head
+                outcomes.append(tuple(stored))
+        if rows:
+            raw.executemany(self.query(_INSERT).text, rows)
+        return outcomes
+
+    def _heads(self, raw: Raw, streams: Collection[str]) -> Iterator[tuple[str, int | None]]:
+        text = self.query("select max(m.seq) from {messages} m where m.stream = ?").text
+        for stream in streams:
+            yield stream, raw.execute(text, (stream,)).fetchone()[0]
+
+    def _known(self, raw: Raw, ids: Sequence[str]) -> dict[str, Record]:
+        text = self.query("select {record} from {messages} m where m.id in (select value from json_each(?))").text
+        rows = raw.execute(text, (_json(ids).decode(),)).fetchall()
+        return {record.id: record for record in self.records(rows)}
+
+    def _in_the_way(self, raw: Raw, entry: Entry, head: int, rows: Sequence[tuple[Any, ...]]) -> bool:
+        """Whether anything of what came after the expected seq matters, in the log or just now in this batch."""
+        expected = entry.expected_seq or 0
+        if entry.heeds is None or head < expected:
+            return True
+        text = self.query("select m.type from {messages} m where m.stream = ? and m.seq > ?").text
+        between = {type for (type,) in raw.execute(text, (entry.stream, expected))}
+        between |= {row[5] for row in rows if row[2] == entry.stream and row[3] > expected}
+        return not between.isdisjoint(entry.heeds)
+
+    def pending_rows(self, group: str, shares: Sequence[tuple[int, int, int]], types: Collection[str]) -> Statement:
+        return Statement("pending", self._pending, (group, shares, types))
+
+    def _pending(
+        self, raw: Raw, group: str, shares: Sequence[tuple[int, int, int]], types: Collection[str]
+    ) -> Iterator[tuple[Any, ...]]:
+        ((reset_at,),) = raw.execute(self.query("select reset_at from {groups} where name = ?").text, (group,))
+        tail = self.query("select max(m.position) from {messages} m where m.shard = ?").text
+        text, bind = self.query(_PENDING)
+        common = {"types": types, "group": group, "settled": quoted(group), "reset_at": reset_at}
+        rows: list[tuple[Any, ...]] = []
+        for shard, checkpoint, share in shares:
+            last = raw.execute(tail, (shard,)).fetchone()[0] or checkpoint
+            upto = min(last, checkpoint + WINDOW)
+            there = {"shard": shard, "checkpoint": checkpoint, "upto": upto, "limit": share}
+            found = raw.execute(text, bind({**common, **there})).fetchall() if upto > checkpoint else []
+            rows += [(shard, upto, *row) for row in found] or [(shard, upto, *_NOTHING)]
+        return iter(rows)
+
+
+_NOTHING = (None,) * len(COLUMNS)
+_INSERT = """
+insert into {messages} (position, shard, stream, seq, id, type, version, payload, metadata, causation_id,
+  correlation_id, created_at, settled_by) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_PENDING = f"""
+select {{record}} from {{messages}} m
+where m.shard = :shard and m.position > :checkpoint and m.position <= :upto and {WANTED}
+  and not exists (select 1 from {{stragglers}} s where s.group_name = :group and s.stream = m.stream)
+order by m.position limit :limit
+"""
+
+
+class SqliteDialect:
+    """Lists and rows are handed over as JSON, times as text that sorts."""
+
+    words: Mapping[str, str] = {"greatest": "max", "instr": "instr", "lock": "", "skip_locked": ""}
+
+    def query(self, text: str, lists: Collection[str], rows: Rows) -> Query:
+        def table(name: str) -> str:
+            columns = ", ".join(f"value ->> {at} as {column}" for at, (column, _) in enumerate(rows[name]))
+            return f"(select {columns}, key as n from json_each(:{name})) as {name}"
+
+        times = {
+            name: [at for at, (_, kind) in enumerate(columns) if kind == "timestamptz"]
+            for name, columns in rows.items()
+        }
+
+        def bind(arguments: Arguments) -> dict[str, Any]:
+            bound: dict[str, Any] = {}
+            for name, value in arguments.items():
+                if name in rows:
+                    bound[name] = _json([_timed(row, times[name]) for row in value]).decode()
+                elif name in lists:
+                    bound[name] = _json(list(value)).decode()
+                else:
+                    bound[name] = iso(value) if isinstance(value, datetime) else value
+            return bound
+
+        whole = lists_as(text, lambda name: f"in (select value from json_each(:{name}))")
+        return Query(rows_as(whole, table), bind)
+
+    def time(self, value: Any) -> datetime:
+        return datetime.fromisoformat(value)
+
+
+class SqliteConnection:
+    """An open transaction; `tx` is the `sqlite3` connection."""
+
+    def __init__(self, raw: Raw, store: SqliteStore) -> None:
+        self.tx = raw
+        self._store = store
+        self._depth = 0
+
+    def execute(self, statement: Statement) -> Any:
+        body = statement.body
+        try:
+            if isinstance(body, Query):
+                cursor = self.tx.cursor()
+                cursor.row_factory = None  # whatever the owner of the connection likes
+                return cursor.execute(body.text, body.bind(statement.args[0])).fetchall()
+            if body is not None:
+                return body(self.tx, *statement.args)
+            return self._mark(statement)
+        except sqlite3.Error as error:
+            raise self._store.translated(error) from error
+
+    def _mark(self, statement: Statement) -> None:
+        if statement == SAVEPOINT:
+            self._depth += 1
+            self.tx.execute(f"savepoint sourced_{self._depth}")
+        elif statement in (RELEASE, ROLLBACK):
+            if statement == ROLLBACK:
+                self.tx.execute(f"rollback to savepoint sourced_{self._depth}")
+            self.tx.execute(f"release savepoint sourced_{self._depth}")
+            self._depth -= 1
+
+
+class AsyncSqliteConnection(SqliteConnection):
+    """The same for callers that await."""
+
+    async def execute(self, statement: Statement) -> Any:
+        return super().execute(statement)
+
+
+def iso(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _timed(row: Sequence[Any], times: Sequence[int]) -> Sequence[Any]:
+    if not times:
+        return row
+    return [iso(value) if at in times and value is not None else value for at, value in enumerate(row)]
+
+
+def _placed(record: Record, seq: int, position: int) -> Record:
+    return Record(
+        record.id, record.stream, seq, position, record.type, record.version, record.payload, record.metadata,
+        record.causation_id, record.correlation_id, record.created_at, record.settled_by,
+    )  # fmt: skip
+
+
+def _row(record: Record, shard: int) -> tuple[Any, ...]:
+    stream, *values, created_at, settled_by = own_values(record)
+    return (record.position, shard, stream, record.seq, *values, iso(created_at), settled_by)
+
+
+def _statements(script: str) -> Iterator[str]:
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
