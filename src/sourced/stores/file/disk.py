@@ -1,4 +1,4 @@
-"""What the file store asks of the operating system, call by call; nothing else of it writes anything."""
+"""What the file store asks of the operating system, call by call; all it keeps is written here and nowhere else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Disk:
     def make_folder(self, path: Path) -> None:
         if not path.is_dir():
             self.make_folder(path.parent)
-            path.mkdir()
+            os.mkdir(path)
             self.sync_folder(path.parent)
 
     def open_to_append(self, path: Path) -> int:

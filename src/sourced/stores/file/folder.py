@@ -84,15 +84,13 @@ class Folder:
         self._transaction = last[0][1].transaction if last else loaded.state.heading.transaction
         self._journal_size, self._state_size = loaded.journal.size, loaded.state.size
         if torn := loaded.journal.torn:
-            log.warning("%s: dropped half a transaction, which was never committed: %s", torn.place, torn.excerpt)
+            log.warning("%s: half a transaction, dropped, for it was never committed: %s", torn.place, torn.excerpt)
         for repair in loaded.repairs:
             self._mend(repair)
 
     def _mend(self, repair: Repair) -> None:
         if repair.torn:
-            log.warning(
-                "%s: replaced half a message by what the journal has: %s", repair.torn.place, repair.torn.excerpt
-            )
+            log.warning("%s: half a message, mended from the journal: %s", repair.torn.place, repair.torn.excerpt)
         if repair.cut:
             self._disk.cut(repair.file, repair.end)
         if repair.missing:

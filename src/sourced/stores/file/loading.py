@@ -8,9 +8,11 @@ from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from sourced.errors import DefinitionError, Duplicate
 from sourced.store import Entry
-from sourced.stores.file.lines import Row, record_of
+from sourced.stores.file.lines import Row
 from sourced.stores.file.names import file_name
 from sourced.stores.file.reading import (
     CorruptStore,
@@ -27,7 +29,7 @@ from sourced.stores.file.reading import (
 )
 from sourced.stores.file.tables import DurableTables
 
-_position = attrgetter("content.position")
+_position = attrgetter("record.position")
 
 
 class Loaded(NamedTuple):
@@ -61,7 +63,7 @@ def _copies(committed: Iterable[Iterable[Message]]) -> dict[str, list[bytes]]:
     copies: dict[str, list[bytes]] = defaultdict(list)
     for messages in committed:
         for message in messages:
-            copies[message.content.stream].append(message.line.text)
+            copies[message.record.stream].append(message.line.text)
     return copies
 
 
@@ -74,17 +76,18 @@ def _read_log(log: Path, seqs: dict[str, int], copies: dict[str, list[bytes]]) -
     for stream, file in files.items():
         found = read_stream(file, stream, seqs.get(stream, 0))
         messages += found.messages
-        repairs.append(read_rest(file, found, copies.get(stream, ())))
+        repair = read_rest(file, found, copies.get(stream, ()))
+        if stream in copies or repair.cut or repair.missing:
+            repairs.append(repair)
     return messages, repairs
 
 
 def _append(tables: DurableTables, messages: Iterable[Message]) -> None:
     """As it was the first time: each must get the place it had."""
-    for line, content in messages:
+    for line, record in messages:
         position = len(tables.log) + 1
-        if content.position != position:
-            raise line.corrupt(f"position {position}", f"{content.position}")
-        record = record_of(content)
+        if record.position != position:
+            raise line.corrupt(f"position {position}", f"{record.position}")
         (outcome,) = tables.append([Entry(record.stream, (record,))])
         if isinstance(outcome, Duplicate):
             raise line.corrupt("a message with an id of its own", f"{record.id}, which another one has")
@@ -96,5 +99,5 @@ def _restore(tables: DurableTables, rows: Iterable[tuple[Line, Row]]) -> None:
     for line, row in rows:
         try:
             tables.restore(row)
-        except KeyError as error:
-            raise line.corrupt("a row of a group that is there", f"one of {error}") from error
+        except (KeyError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise line.corrupt("a row of something that is there", f"{line.excerpt} ({error!r})") from error

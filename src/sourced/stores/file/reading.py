@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from sourced.codec import Record
 from sourced.errors import SourcedError
-from sourced.stores.file.lines import Heading, MessageLine, Row, StreamRow, Transaction
+from sourced.stores.file.lines import Heading, MessageLine, Row, StreamRow, Transaction, record_of
 
 T = TypeVar("T")
 FORMAT = 1
@@ -39,9 +40,9 @@ class Line(NamedTuple):
     number: int
     text: bytes
 
-    def decode(self, decoder: msgspec.json.Decoder[T], what: str) -> T:
+    def decode(self, read: Callable[[bytes], T], what: str) -> T:
         try:
-            return decoder.decode(self.text)
+            return read(self.text)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise self.corrupt(what, f"{self.excerpt} ({error})") from error
 
@@ -60,7 +61,7 @@ class Line(NamedTuple):
 
 class Message(NamedTuple):
     line: Line
-    content: MessageLine
+    record: Record
 
 
 class State(NamedTuple):
@@ -100,27 +101,29 @@ class Repair(NamedTuple):
 
 def read_state(file: Path) -> State:
     data = file.read_bytes()
-    first, *others = _lines(file, data)
-    heading = first.decode(_headings, "the heading of a state")
+    first, *others = [*_lines(file, data)] or [Line(file, 1, b"")]
+    heading = first.decode(_headings.decode, "the heading of a state")
     if heading.format != FORMAT:
         raise first.corrupt(f"format {FORMAT}", f"{heading.format}, written by another version of this library")
     count = heading.streams + heading.rows
     if len(others) != count:
         raise CorruptStore(file, 0, f"{count} lines after the heading", f"{len(others)}")
-    streams = [line.decode(_streams, "a stream") for line in others[: heading.streams]]
-    rows = [(line, line.decode(_rows, "a row")) for line in others[heading.streams :]]
+    streams = [line.decode(_streams.decode, "a stream") for line in others[: heading.streams]]
+    rows = [(line, line.decode(_rows.decode, "a row")) for line in others[heading.streams :]]
     return State(heading, {each.stream: each.seq for each in streams}, rows, len(data))
 
 
 def read_journal(file: Path, after: int) -> Journal:
     """The transactions after that one; earlier ones are left there when a checkpoint could not be finished."""
+    if not file.exists():
+        raise CorruptStore(file, 0, "the journal", "no such file")
     data = file.read_bytes()
     lines = list(_lines(file, data))
     torn = lines.pop() if lines and is_torn(data, lines[-1].text) else None
     transactions: list[tuple[Line, Transaction]] = []
     expected = 0
     for line in lines:
-        transaction = line.decode(_transactions, "a transaction")
+        transaction = line.decode(_transactions.decode, "a transaction")
         number = transaction.transaction
         if number != (expected or min(number, after + 1)):
             raise line.corrupt(f"transaction {expected or after + 1}", f"{number}")
@@ -146,16 +149,20 @@ def read_stream(file: Path, stream: str, seq: int) -> StreamFile:
 
 
 def _message(line: Line, stream: str, seq: int) -> Message:
-    content = line.decode(_messages, "a message")
-    if (content.stream, content.seq) != (stream, seq):
-        raise line.corrupt(f"seq {seq} of {stream!r}", f"seq {content.seq} of {content.stream!r}")
-    return Message(line, content)
+    record = line.decode(_record, "a message")
+    if (record.stream, record.seq) != (stream, seq):
+        raise line.corrupt(f"seq {seq} of {stream!r}", f"seq {record.seq} of {record.stream!r}")
+    return Message(line, record)
+
+
+def _record(text: bytes) -> Record:
+    return record_of(_messages.decode(text))
 
 
 def read_messages(line: Line, transaction: Transaction) -> Iterator[Message]:
     for raw in transaction.messages:
         inside = line._replace(text=bytes(raw))
-        yield Message(inside, inside.decode(_messages, "a message"))
+        yield Message(inside, inside.decode(_record, "a message"))
 
 
 def read_rest(file: Path, found: StreamFile, copies: Sequence[bytes]) -> Repair:

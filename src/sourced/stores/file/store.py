@@ -20,7 +20,7 @@ class FileStore(TableStore):
     capabilities = Capabilities(durable=True)
 
     def __init__(self, folder: str | os.PathLike[str], shards: int = SHARDS, *, sync: bool = True) -> None:
-        self._folder = Folder(Path(folder), shards, sync=sync)
+        self._folder = Folder(Path(folder).absolute(), shards, sync=sync)
         super().__init__(self._folder.tables)
 
     @contextlib.contextmanager
