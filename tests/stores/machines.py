@@ -85,7 +85,8 @@ class Machine:
     def left(self, target: Path, *, names: bool, contents: str) -> Path:
         """What was synced is there; of the rest as much as the disk had got to: new names, and contents or zeros."""
         target.mkdir()
-        self._copy(self.folder, target, names, contents)
+        if names or self.folder in self.safe_names[self.folder.parent]:
+            self._copy(self.folder, target, names, contents)
         return target
 
     def _copy(self, folder: Path, target: Path, names: bool, contents: str) -> None:
@@ -101,7 +102,9 @@ class Machine:
         if contents == "safe" or self.files.get(path) is not file:
             return file.safe
         written = path.read_bytes()
-        return written if contents == "written" else file.safe + bytes(max(0, len(written) - len(file.safe)))
+        unsafe = max(0, len(written) - len(file.safe))
+        zeros = {"written": 0, "holes": unsafe // 2, "zeros": unsafe}[contents]
+        return (file.safe + bytes(zeros) + written[len(file.safe) + zeros :]) if zeros else written
 
 
 class FullDisk(Machine):

@@ -23,7 +23,7 @@ from sourced.testing.conformance.bench import at, entry
 from tests.stores.lives import Step, holdings, live
 from tests.stores.machines import FullDisk, Machine
 
-LEFT = list(itertools.product((True, False), ("written", "safe", "zeros")))
+LEFT = list(itertools.product((True, False), ("written", "holes", "zeros", "safe")))
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_machine_may_die_again_while_the_store_is_opened_after_that(place: Pat
                 FileStore(again).close()
             if not weak.dead:
                 break
-            for contents in ("written", "safe"):
+            for contents in ("written", "holes", "safe"):
                 left = weak.left(place / "left", names=True, contents=contents)
                 lives.check(left, acknowledged)
                 shutil.rmtree(left)

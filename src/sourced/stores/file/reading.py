@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -39,6 +40,7 @@ class Line(NamedTuple):
     file: Path
     number: int
     text: bytes
+    ended: bool = True
 
     def decode(self, read: Callable[[bytes], T], what: str) -> T:
         try:
@@ -48,6 +50,11 @@ class Line(NamedTuple):
 
     def corrupt(self, expected: str, found: str) -> CorruptStore:
         return CorruptStore(self.file, self.number, expected, found)
+
+    @property
+    def torn(self) -> bool:
+        """Half a line has no end; what a power failure kept from the disk reads as zeros, which JSON never holds."""
+        return not self.ended or b"\0" in self.text
 
     @property
     def place(self) -> str:
@@ -119,7 +126,7 @@ def read_journal(file: Path, after: int) -> Journal:
         raise CorruptStore(file, 0, "the journal", "no such file")
     data = file.read_bytes()
     lines = list(_lines(file, data))
-    torn = lines.pop() if lines and is_torn(data, lines[-1].text) else None
+    torn = lines.pop() if lines and lines[-1].torn else None
     transactions: list[tuple[Line, Transaction]] = []
     expected = 0
     for line in lines:
@@ -168,8 +175,9 @@ def read_messages(line: Line, transaction: Transaction) -> Iterator[Message]:
 def read_rest(file: Path, found: StreamFile, copies: Sequence[bytes]) -> Repair:
     """Beyond the checkpoint a stream's file is a copy of the journal: what of it is good, and what is missing."""
     rest = found.data[found.end :]
-    lines = list(_lines(file, rest, len(found.messages) + 1))
-    torn = lines.pop() if lines and is_torn(rest, lines[-1].text) else None
+    there = list(_lines(file, rest, len(found.messages) + 1))
+    lines = list(itertools.takewhile(lambda line: not line.torn, there))
+    torn = there[len(lines)] if len(lines) < len(there) else None
     for line, copy in zip(lines, [*copies[: len(lines)], *[None] * (len(lines) - len(copies))], strict=True):
         if copy is None:
             raise line.corrupt("the end of the file", line.excerpt)
@@ -181,13 +189,8 @@ def read_rest(file: Path, found: StreamFile, copies: Sequence[bytes]) -> Repair:
     return Repair(file, end, len(found.data) > end, missing, torn)
 
 
-def is_torn(data: bytes, last: bytes) -> bool:
-    """Half a line has no end; what a power failure kept from the disk reads as zeros, which JSON never holds."""
-    return not data.endswith(b"\n") or b"\0" in last
-
-
 def _lines(file: Path, data: bytes, first: int = 1) -> Iterator[Line]:
-    texts = data.split(b"\n")
-    if not texts[-1]:
-        texts.pop()
-    return (Line(file, number, text) for number, text in enumerate(texts, first))
+    *ended, last = data.split(b"\n")
+    yield from (Line(file, number, text) for number, text in enumerate(ended, first))
+    if last:
+        yield Line(file, first + len(ended), last, ended=False)
