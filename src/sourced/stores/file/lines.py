@@ -40,7 +40,7 @@ def text_of(raw: Raw) -> str:
 # -- messages ----------------------------------------------------------------------------------------------------------
 
 
-class MessageLine(msgspec.Struct, frozen=True, gc=False):
+class MessageLine(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A record, with what people look for first."""
 
     seq: int
