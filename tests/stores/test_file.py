@@ -18,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sourced import Sourced
-from sourced.errors import DefinitionError, Invalid
+from sourced.errors import Invalid, SchemaMismatch, Unavailable
 from sourced.ops import Call, Op, run_async
 from sourced.store import Entry, Range, Store
-from sourced.stores.file import FileStore, StoreClosed, StoreInUse
+from sourced.stores.file import FileStore, StoreInUse
 from sourced.stores.file.folder import Folder
 from sourced.stores.file.names import file_name
 from sourced.stores.memory import MemoryStore
@@ -217,9 +217,23 @@ def test_a_long_journal_is_made_short_while_the_program_runs(folder: Path, monke
 
 def test_it_is_opened_as_it_was_made(folder: Path):
     FileStore(folder, shards=7).close()
-    with pytest.raises(DefinitionError, match=r"store was made with shards=7, and is opened with shards=64"):
+    with pytest.raises(SchemaMismatch, match=r"expected 64 shards, found 7; .* open it with shards=7"):
         FileStore(folder)
     FileStore(folder, shards=7).close()
+
+
+def test_a_folder_of_another_version_is_not_touched(folder: Path):
+    FileStore(folder).close()
+    state = folder / "state.jsonl"
+    state.write_text(state.read_text().replace('"format":1', '"format":2') + '{"row":"unheard of"}\n')
+    with pytest.raises(SchemaMismatch, match=r"expected format 1, found format 2; update this library"):
+        FileStore(folder)
+
+
+def test_a_folder_that_cannot_be_had_is_unavailable(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(Unavailable, match=r"FileStore\('.*file'\): .*File exists"):
+        FileStore(tmp_path / "file")
 
 
 def test_a_folder_named_relatively_stays_the_same_when_the_program_goes_elsewhere(
@@ -422,7 +436,9 @@ def test_another_process_is_refused_and_told_by_whom(folder: Path):
         command = [sys.executable, "-c", OPEN, str(folder)]
         told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     pid, _, error = told.partition("|")
-    assert error.startswith(f"{folder} is open in process {pid}; end it first, or use another folder: ")
+    assert error.startswith(
+        f"FileStore({str(folder)!r}): it is open in process {pid}; end it first, or use another folder"
+    )
     FileStore(folder).close()
 
 
@@ -434,7 +450,8 @@ def test_the_same_process_is_refused_too(folder: Path):
 
 FORK = """
 import os, sys
-from sourced.stores.file import FileStore, StoreClosed
+from sourced.errors import Unavailable
+from sourced.stores.file import FileStore
 store = FileStore(sys.argv[1])
 if child := os.fork():
     os.waitpid(child, 0)
@@ -444,18 +461,18 @@ if child := os.fork():
 else:
     try:
         with store.transaction(): print("expected to be refused")
-    except StoreClosed as error:
+    except Unavailable as error:
         print(error)
     store.close()
 """
 
 
-@pytest.mark.skipif(not hasattr(sys, "platform") or sys.platform == "win32", reason="nobody forks there")
+@pytest.mark.skipif(sys.platform == "win32", reason="nobody forks there")
 def test_a_fork_is_refused_and_its_parent_is_not_disturbed(folder: Path):
     command = [sys.executable, "-u", "-c", FORK, str(folder)]
     told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
-    assert "belongs to process" in told[0]
-    assert "which this one was forked from; open the folder again" in told[0]
+    assert "it belongs to process" in told[0]
+    assert "which this one was forked from; open another folder here" in told[0]
     assert told[1:] == ["and the parent goes on"]
 
 
@@ -463,14 +480,14 @@ def test_a_closed_store_says_so_on_both_sides(folder: Path):
     store = FileStore(folder)
     store.close()
     store.close()
-    with pytest.raises(StoreClosed, match="was closed; open the folder again"):
+    with pytest.raises(Unavailable, match="this store was closed; open it anew"):
         do(store, store.append([entry("s")]))
 
     async def appended() -> None:
         async with store.transaction_async() as connection:
             await run_async(store.append([entry("s")]), connection)
 
-    with pytest.raises(StoreClosed):
+    with pytest.raises(Unavailable):
         asyncio.run(appended())
 
 

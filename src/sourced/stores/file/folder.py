@@ -11,39 +11,34 @@ is emptied.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from msgspec import Raw
 
-from sourced.errors import SourcedError
+from sourced.errors import SchemaMismatch, Unavailable
 from sourced.stores.file.disk import Disk
 from sourced.stores.file.lines import Heading, StreamRow, Transaction, encode, message_line
 from sourced.stores.file.loading import load
 from sourced.stores.file.lock import FolderLock
 from sourced.stores.file.names import file_name
-from sourced.stores.file.reading import FORMAT, CorruptStore, Repair
+from sourced.stores.file.reading import CorruptStore, Repair, read_heading
 from sourced.stores.file.tables import DurableTables
 
 log = logging.getLogger("sourced")
 
+FORMAT = 1
 JOURNAL_LIMIT = 4 << 20  # bytes until a checkpoint, or as many as the state has: that is written anew for it
-
-
-class StoreClosed(SourcedError):
-    """This store is of no more use; its folder is."""
-
-    def __init__(self, folder: Path, why: str) -> None:
-        self.folder = folder
-        super().__init__(f"the store in {folder} {why}; open the folder again")
 
 
 class Folder:
     """An open folder: locked, checked, and brought to the end of its journal."""
 
     def __init__(self, path: Path, shards: int, *, sync: bool) -> None:
-        self.path = path
+        self.path, self.name = path, f"FileStore({str(path)!r})"
         self.tables = DurableTables(shards)
         self._log, self._journal, self._state = path / "log", path / "journal.jsonl", path / "state.jsonl"
         self._disk = Disk(sync)
@@ -51,15 +46,25 @@ class Folder:
         self._unsafe: set[Path] = set()  # copies that would not outlive a power failure
         self._unusable = ""
         self._file: int | None = None
-        self._disk.make_folder(path)
-        self._lock = FolderLock(path)
-        try:
-            self._open()
-        except BaseException:
-            self._release()
-            raise
+        with self._translated():
+            self._disk.make_folder(path)
+            self._lock = FolderLock(path, self.name)
+            try:
+                self._open()
+            except BaseException:
+                self._release()
+                raise
 
     # -- opening and closing -----------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except Unavailable:
+            raise
+        except OSError as error:
+            raise Unavailable(self.name, str(error)) from error
 
     def _open(self) -> None:
         new = not self._state.exists()
@@ -79,6 +84,7 @@ class Folder:
             raise CorruptStore(self._state, 0, "the state of what the journal and the log hold", "no such file")
 
     def _load(self) -> None:
+        self._check_schema(read_heading(self._state))
         loaded = load(self.path, self.tables)
         last = loaded.journal.transactions[-1:]
         self._transaction = last[0][1].transaction if last else loaded.state.heading.transaction
@@ -87,6 +93,16 @@ class Folder:
             log.warning("%s: half a transaction, dropped, for it was never committed: %s", torn.place, torn.excerpt)
         for repair in loaded.repairs:
             self._mend(repair)
+
+    def _check_schema(self, found: Heading) -> None:
+        if found.format != FORMAT:
+            hint = "update this library, or open it with the version that wrote it"
+            raise SchemaMismatch(self.name, expected=f"format {FORMAT}", found=f"format {found.format}", hint=hint)
+        if found.shards != len(self.tables.shards):
+            hint = f"their number is fixed when the folder is made: open it with shards={found.shards}"
+            raise SchemaMismatch(
+                self.name, expected=f"{len(self.tables.shards)} shards", found=f"{found.shards}", hint=hint
+            )
 
     def _mend(self, repair: Repair) -> None:
         if repair.torn:
@@ -103,9 +119,10 @@ class Folder:
             return
         try:
             if self._journal_size and not self._why_unusable():
-                self._checkpoint()
+                with self._translated():
+                    self._checkpoint()
         finally:
-            self._unusable = self._unusable or "was closed"
+            self._unusable = self._unusable or "this store was closed; open it anew"
             self._release()
 
     def _release(self) -> None:
@@ -119,11 +136,11 @@ class Folder:
     def check(self) -> None:
         """Refuses whoever would write what can no longer be relied on."""
         if why := self._why_unusable():
-            raise StoreClosed(self.path, why)
+            raise Unavailable(self.name, why)
 
     def _why_unusable(self) -> str:
         if self._lock.pid != os.getpid():
-            return f"belongs to process {self._lock.pid}, which this one was forked from"
+            return f"it belongs to process {self._lock.pid}, which this one was forked from; open another folder here"
         return self._unusable
 
     def commit(self) -> None:
@@ -140,10 +157,12 @@ class Folder:
             if self._journal_size > max(JOURNAL_LIMIT, self._state_size):
                 self._checkpoint()
         except BaseException as error:
-            self._unusable = f"could not write ({error!r}); what was committed is safe"
-            if self.tables.undo or not isinstance(error, OSError):
+            self._unusable = f"a write had failed ({error!r}); close this store and open it anew, to see what is there"
+            if not isinstance(error, OSError):
                 raise
-            log.warning("%s: committed, but not copied to where people read it: %r", self.path, error)
+            if self.tables.undo:
+                raise Unavailable(self.name, str(error), unsure=True) from error
+            log.warning("%s: committed, but not copied to where people read it: %r", self.name, error)
 
     def _write(self, line: bytes) -> None:
         assert self._file is not None

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from sourced.errors import DefinitionError, Duplicate
+from sourced.errors import Duplicate
 from sourced.store import Entry
 from sourced.stores.file.lines import Row
 from sourced.stores.file.names import file_name
@@ -42,11 +42,6 @@ class Loaded(NamedTuple):
 
 def load(folder: Path, tables: DurableTables) -> Loaded:
     state = read_state(folder / "state.jsonl")
-    if state.heading.shards != len(tables.shards):
-        raise DefinitionError(
-            f"{folder} was made with shards={state.heading.shards}, and is opened with shards={len(tables.shards)}; "
-            f"streams stay in their shards, so open it as it was made"
-        )
     journal = read_journal(folder / "journal.jsonl", state.heading.transaction)
     committed = [list(read_messages(*each)) for each in journal.transactions]
     messages, repairs = _read_log(folder / "log", state.seqs, _copies(committed))

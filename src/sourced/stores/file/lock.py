@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from sourced.errors import SourcedError
+from sourced.errors import Unavailable
 
 if sys.platform == "win32":
     import msvcrt
@@ -22,22 +22,19 @@ else:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-class StoreInUse(SourcedError):
+class StoreInUse(Unavailable):
     """Somebody else has the folder open."""
 
-    def __init__(self, folder: Path, pid: int | None) -> None:
-        self.folder, self.pid = folder, pid
+    def __init__(self, store: str, pid: int | None) -> None:
+        self.pid = pid
         here = pid == os.getpid()
         holder = "this process already" if here else "another process" if pid is None else f"process {pid}"
         remedy = "close that store first" if here else "end it first"
-        super().__init__(
-            f"{folder} is open in {holder}; {remedy}, or use another folder: a file store belongs to one process, "
-            f"SQLite and PostgreSQL can be shared by many"
-        )
+        super().__init__(store, f"it is open in {holder}; {remedy}, or use another folder, for only one can have it")
 
 
 class FolderLock:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, store: str) -> None:
         self.pid = os.getpid()
         self._file: int | None = os.open(folder / "lock", os.O_CREAT | os.O_RDWR, 0o666)
         try:
@@ -46,7 +43,7 @@ class FolderLock:
             os.lseek(self._file, 0, os.SEEK_SET)
             holder = os.read(self._file, 20)
             self.release()
-            raise StoreInUse(folder, int(holder) if holder.strip().isdigit() else None) from error
+            raise StoreInUse(store, int(holder) if holder.strip().isdigit() else None) from error
         os.ftruncate(self._file, 0)
         os.lseek(self._file, 0, os.SEEK_SET)
         os.write(self._file, f"{self.pid}\n".encode())

@@ -14,7 +14,6 @@ from sourced.errors import SourcedError
 from sourced.stores.file.lines import Heading, MessageLine, Row, StreamRow, Transaction, record_of
 
 T = TypeVar("T")
-FORMAT = 1
 
 _messages = msgspec.json.Decoder(MessageLine)
 _transactions = msgspec.json.Decoder(Transaction)
@@ -106,12 +105,15 @@ class Repair(NamedTuple):
     torn: Line | None
 
 
+def read_heading(file: Path) -> Heading:
+    with file.open("rb") as lines:
+        return Line(file, 1, lines.readline().rstrip()).decode(_headings.decode, "the heading of a state")
+
+
 def read_state(file: Path) -> State:
     data = file.read_bytes()
-    first, *others = [*_lines(file, data)] or [Line(file, 1, b"")]
-    heading = first.decode(_headings.decode, "the heading of a state")
-    if heading.format != FORMAT:
-        raise first.corrupt(f"format {FORMAT}", f"{heading.format}, written by another version of this library")
+    heading = read_heading(file)
+    _, *others = _lines(file, data)
     count = heading.streams + heading.rows
     if len(others) != count:
         raise CorruptStore(file, 0, f"{count} lines after the heading", f"{len(others)}")

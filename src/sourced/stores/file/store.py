@@ -23,6 +23,9 @@ class FileStore(TableStore):
         self._folder = Folder(Path(folder).absolute(), shards, sync=sync)
         super().__init__(self._folder.tables)
 
+    def __repr__(self) -> str:
+        return self._folder.name
+
     @contextlib.contextmanager
     def transaction(self, *, reading: bool = False) -> Iterator[MemoryConnection]:
         with super().transaction(reading=reading) as connection:
