@@ -91,10 +91,23 @@ def _opened(store: str | Store) -> Store:
         if not hasattr(store, "transaction"):
             raise DefinitionError(f"Sourced(store): expected a URL such as memory://, or a store, found {store!r}")
         return store
-    if store.partition(":")[0] == "memory":
+    scheme, _, rest = store.partition("://")
+    if scheme == "memory":
         from sourced.stores.memory import MemoryStore
 
         return MemoryStore()
+    if scheme == "sqlite":
+        from sourced.stores.sqlite import SqliteStore
+
+        return SqliteStore(rest.removeprefix("/"))
+    if scheme in ("postgresql", "postgres"):
+        from sourced.stores.postgres import PostgresStore
+
+        return PostgresStore(store)
+    if scheme == "file":
+        from sourced.stores.file import FileStore
+
+        return FileStore(rest)
     raise DefinitionError(
-        f"no store for {store!r}: expected memory://; SQLite and PostgreSQL come with the next releases"
+        f"no store for {store!r}: expected memory://, sqlite:///shop.db, postgresql://… or file:///folder"
     )

@@ -320,7 +320,7 @@ class SqliteDialect:
     def query(self, text: str, lists: Collection[str], rows: Rows) -> Query:
         def table(name: str) -> str:
             columns = ", ".join(f"value ->> {at} as {column}" for at, (column, _) in enumerate(rows[name]))
-            return f"(select {columns}, key as n from json_each(:{name})) as {name}"
+            return f"(select {columns}, key + 1 as n from json_each(:{name})) as {name}"
 
         times = {
             name: [at for at, (_, kind) in enumerate(columns) if kind == "timestamptz"]

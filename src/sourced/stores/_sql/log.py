@@ -36,7 +36,7 @@ class Log(Tables):
         pieces: dict[int, list[Record]] = {}
         for row, record in zip(rows, self.records(rows), strict=True):
             pieces.setdefault(row[12], []).append(record)
-        return [pieces.get(n, []) for n in range(len(ranges))]
+        return [pieces.get(n, []) for n in range(1, len(ranges) + 1)]
 
     def read_all(
         self, *, after: int = 0, limit: int | None = None, types: Collection[str] | None = None,

@@ -1,0 +1,78 @@
+"""The append as PostgreSQL gets it: every column of every record as one array, in one call of one function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sourced.codec import Record
+from sourced.errors import Conflict, Duplicate
+from sourced.store import Entry, Outcome
+from sourced.stores._sql.dialect import own_values
+
+APPEND = """
+select a.codes, a.heads, a.seqs, a.positions from {append}(
+  cast(:e_stream as text[]), cast(:e_shard as integer[]), cast(:e_expected as integer[]), cast(:e_heeds as text[]),
+  cast(:e_before as integer[]), cast(:e_count as integer[]), cast(:r_entry as integer[]), cast(:r_place as integer[]),
+  cast(:r_stream as text[]), cast(:r_shard as integer[]), cast(:r_id as text[]), cast(:r_type as text[]),
+  cast(:r_version as integer[]), cast(:r_payload as text[]), cast(:r_metadata as text[]),
+  cast(:r_causation as text[]), cast(:r_correlation as text[]), cast(:r_created as timestamptz[]),
+  cast(:r_settled as text[])) a
+"""
+_COLUMNS = (
+    "r_stream", "r_id", "r_type", "r_version", "r_payload", "r_metadata", "r_causation", "r_correlation", "r_created",
+    "r_settled",
+)  # fmt: skip
+
+STORED, CONFLICT, DUPLICATE = range(3)
+
+
+def arguments(entries: Sequence[Entry], shard: Callable[[str], int]) -> dict[str, Any]:
+    before: dict[str, int] = {}
+    e_before: list[int] = []
+    r_entry: list[int] = []
+    r_place: list[int] = []
+    values: list[tuple[Any, ...]] = []
+    for number, entry in enumerate(entries, 1):
+        count = len(entry.records)
+        e_before.append(before.get(entry.stream, 0))
+        before[entry.stream] = e_before[-1] + count
+        r_entry += [number] * count
+        r_place += range(1, count + 1)
+        values += [own_values(record) for record in entry.records]
+    shards = {stream: shard(stream) for stream in before}
+    columns = [list(column) for column in zip(*values, strict=True)] or [[] for _ in _COLUMNS]
+    return {
+        "e_stream": [entry.stream for entry in entries],
+        "e_shard": [shards[entry.stream] for entry in entries],
+        "e_expected": [entry.expected_seq for entry in entries],
+        "e_heeds": [None if entry.heeds is None else "\x1f".join(entry.heeds) for entry in entries],
+        "e_before": e_before,
+        "e_count": [len(entry.records) for entry in entries],
+        "r_entry": r_entry,
+        "r_place": r_place,
+        "r_shard": [shards[stream] for stream in columns[0]],
+        **dict(zip(_COLUMNS, columns, strict=True)),
+    }
+
+
+def outcomes(entries: Sequence[Entry], answer: Sequence[Any], known: Mapping[str, Record]) -> list[Outcome]:
+    codes, heads, seqs, positions = answer
+    places = zip(seqs or (), positions or (), strict=True)
+    found: list[Outcome] = []
+    for entry, code, head in zip(entries, codes, heads, strict=True):
+        if code == STORED:
+            found.append(tuple(_placed(record, *next(places)) for record in entry.records))
+        elif code == CONFLICT:
+            found.append(Conflict(entry.stream, expected=entry.expected_seq or 0, actual=head))
+        else:
+            there = [known[record.id] for record in entry.records if record.id in known]
+            found.append(Duplicate([record.id for record in there], there))
+    return found
+
+
+def _placed(r: Record, seq: int, position: int) -> Record:
+    return Record(
+        r.id, r.stream, seq, position, r.type, r.version, r.payload, r.metadata, r.causation_id, r.correlation_id,
+        r.created_at, r.settled_by,
+    )  # fmt: skip

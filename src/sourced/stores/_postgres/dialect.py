@@ -1,0 +1,41 @@
+"""How PostgreSQL takes lists and rows: as arrays, in binary, which is several times faster than as text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from sourced.stores._sql.dialect import Arguments, Query, Rows, lists_as, rows_as
+
+_ARGUMENT = re.compile(r"(?<!:):(\w+)")
+
+
+class PostgresDialect:
+    words: Mapping[str, str] = {
+        "greatest": "greatest", "instr": "strpos", "lock": "for update", "skip_locked": "for update skip locked",
+    }  # fmt: skip
+
+    def query(self, text: str, lists: Collection[str], rows: Rows) -> Query:
+        def table(name: str) -> str:
+            arrays = ", ".join(f"%({name}_{at})b::{kind}[]" for at, (_, kind) in enumerate(rows[name]))
+            columns = ", ".join(column for column, _ in rows[name])
+            return f"unnest({arrays}) with ordinality as {name}({columns}, n)"
+
+        def bind(arguments: Arguments) -> dict[str, Any]:
+            bound: dict[str, Any] = {}
+            for name, value in arguments.items():
+                if name in rows:
+                    columns = [*zip(*value, strict=True)] or [()] * len(rows[name])
+                    bound.update((f"{name}_{at}", list(column)) for at, column in enumerate(columns))
+                else:
+                    bound[name] = list(value) if name in lists else value
+            return bound
+
+        whole = lists_as(text, lambda name: f"= any (:{name})")
+        return Query(_ARGUMENT.sub(r"%(\1)b", rows_as(whole, table)), bind)
+
+    def time(self, value: Any) -> datetime:
+        time: datetime = value
+        return time if time.tzinfo is UTC else time.astimezone(UTC)

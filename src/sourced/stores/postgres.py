@@ -1,0 +1,362 @@
+"""PostgreSQL, for production: an append is one round trip, and a shard's positions become visible in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from time import monotonic
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from sourced.errors import DefinitionError, Duplicate, InTransaction, SchemaMismatch, Unavailable
+from sourced.ops import Op, Statement, run, run_async
+from sourced.store import SHARDS, Capabilities, Entry, Outcome
+from sourced.stores._committer import AsyncCommitter, Committer
+from sourced.stores._pool import AsyncPool, Pool
+from sourced.stores._postgres.append import APPEND, DUPLICATE, arguments, outcomes
+from sourced.stores._postgres.connections import AsyncPostgresConnection, PostgresConnection
+from sourced.stores._postgres.dialect import PostgresDialect
+from sourced.stores._sql import SqlStore
+from sourced.stores._sql.dialect import Query
+from sourced.stores._sql.migrations import Migration, migrations
+from sourced.stores._sql.rounds import WANTED, WINDOW, quoted
+
+OLDEST = 15
+_PENDING = f"""
+select r.shard, r.upto, {{record}} from (
+  select e.shard, e.checkpoint, e.share, least(e.checkpoint + {WINDOW},
+    coalesce((select max(t.position) from {{messages}} t where t.shard = e.shard), e.checkpoint)) as upto
+  from each(e: shard integer, checkpoint bigint, share integer) offset 0
+) r left join lateral (
+  select m.* from {{messages}} m
+  where m.shard = r.shard and m.position > r.checkpoint and m.position <= r.upto
+    and {WANTED.replace(":reset_at", "(select g.reset_at from {groups} g where g.name = :group)")}
+    and not exists (select 1 from {{stragglers}} s where s.group_name = :group and s.stream = m.stream)
+  order by m.position limit r.share
+) m on true order by r.shard, m.position
+"""
+
+
+class PostgresStore(SqlStore):
+    """`PostgresStore("postgresql://…")`; its tables are made by `migrate()`, or by your own migration tool."""
+
+    capabilities = Capabilities(durable=True, shared=True)
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        connections: int = 10,
+        timeout: float = 10.0,
+        schema: str | None = None,
+        prefix: str = "sourced_",
+        shards: int = SHARDS,
+    ) -> None:
+        super().__init__(PostgresDialect(), prefix=prefix, schema=schema, shards=shards)
+        if connections < 1:
+            raise DefinitionError(f"PostgresStore(connections=…): expected 1 or more, found {connections}")
+        self.url = url
+        self.timeout = timeout
+        self._name = _named(url)
+        self._checked = False
+        self._met = False  # it was reached before, so when it is not there it will come back
+        self._closed = False
+        self._connections = connections
+        self._inside = _Inside()
+        self._pool = Pool(self._connect, _finished, connections)
+        self._async_pool = AsyncPool(self._connect_async, _finished, connections)
+        self._committer = Committer(self._flush)
+        self._async_committer = AsyncCommitter(self._flush_async)
+
+    def __repr__(self) -> str:
+        return f"PostgresStore({self._name})"
+
+    # -- connections -------------------------------------------------------------------------------------------------
+
+    def _connect(self) -> Any:
+        for pause in self._patience():
+            try:
+                return self._welcomed(psycopg.connect(self.url, autocommit=True, **_TERMS))
+            except psycopg.OperationalError as error:
+                self._unreachable(error, last=pause is None)
+            threading.Event().wait(pause)
+        raise AssertionError("unreachable: the last try raises")
+
+    async def _connect_async(self) -> Any:
+        for pause in self._patience():
+            try:
+                return self._welcomed(await psycopg.AsyncConnection.connect(self.url, autocommit=True, **_TERMS))
+            except psycopg.OperationalError as error:
+                self._unreachable(error, last=pause is None)
+            await asyncio.sleep(pause or 0)
+        raise AssertionError("unreachable: the last try raises")
+
+    def _patience(self) -> Iterator[float | None]:
+        """Pauses between tries; None for the last one. Who was there before is waited for: it is being restarted."""
+        deadline, pause = monotonic() + self.timeout, 0.05
+        while self._met and monotonic() + pause < deadline:
+            yield pause
+            pause = min(pause * 2, 1.0)
+        yield None
+
+    def _unreachable(self, error: psycopg.OperationalError, *, last: bool) -> None:
+        passing = error.sqlstate in (None, "57P03")  # nobody listens, or it is starting up; but no wrong password
+        if last or not passing or "authentication" in str(error):
+            raise Unavailable(self._name, str(error).strip().replace("\n", " ")) from error
+
+    def _welcomed(self, raw: Any) -> Any:
+        version = raw.info.server_version // 10_000
+        if version < OLDEST:
+            _finished(raw)
+            raise SchemaMismatch(
+                self._name, expected=f"PostgreSQL {OLDEST} or newer", found=f"{version}", hint="update the server"
+            )
+        self._met = True
+        return raw
+
+    def _acquired(self) -> Any:
+        self._refuse_closed()
+        try:
+            return self._pool.acquire(self.timeout)
+        except TimeoutError as error:
+            raise self._all_in_use() from error
+
+    async def _acquired_async(self) -> Any:
+        self._refuse_closed()
+        try:
+            return await self._async_pool.acquire(self.timeout)
+        except TimeoutError as error:
+            raise self._all_in_use() from error
+
+    def _all_in_use(self) -> Unavailable:
+        busy = f"all {self._connections} connections have been in use for {self.timeout:g} s"
+        return Unavailable(self._name, f"{busy}; allow more, or hold them for a shorter time")
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise Unavailable(self._name, "this store was closed; open it anew")
+
+    def close(self) -> None:
+        self._closed = True
+        self._pool.clear()
+        self._async_pool.clear()
+
+    # -- transactions ------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def transaction(self, *, reading: bool = False) -> Iterator[PostgresConnection]:
+        """Statements that only read are each by themselves; others begin a transaction."""
+        with self._inside:
+            self._check()
+            with self._connection(alone=reading) as connection:
+                yield connection
+
+    @contextlib.asynccontextmanager
+    async def transaction_async(self, *, reading: bool = False) -> AsyncIterator[AsyncPostgresConnection]:
+        with self._inside:
+            await self._check_async()
+            async with self._connection_async(alone=reading) as connection:
+                yield connection
+
+    @contextlib.contextmanager
+    def _connection(self, *, alone: bool) -> Iterator[PostgresConnection]:
+        raw = self._acquired()
+        connection = PostgresConnection(raw, self._name, alone=alone, replace=self._pool.replace)
+        try:
+            yield connection
+            connection.commit()
+        except BaseException:
+            with contextlib.suppress(psycopg.Error):
+                connection.roll_back()
+            raise
+        finally:
+            fit = not (self._closed or connection.lost or connection.begun)
+            (self._pool.release if fit else self._pool.discard)(connection.tx)
+
+    @contextlib.asynccontextmanager
+    async def _connection_async(self, *, alone: bool) -> AsyncIterator[AsyncPostgresConnection]:
+        raw = await self._acquired_async()
+        connection = AsyncPostgresConnection(raw, self._name, alone=alone, replace=self._async_pool.replace)
+        try:
+            yield connection
+            await connection.commit()
+        except BaseException:
+            with contextlib.suppress(psycopg.Error):
+                await connection.roll_back()
+            raise
+        finally:
+            fit = not (self._closed or connection.lost or connection.begun)
+            (self._async_pool.release if fit else self._async_pool.discard)(connection.tx)
+
+    # -- commits of one statement, shared by those who come at the same time -----------------------------------------
+
+    def commit(self, entries: Sequence[Entry]) -> list[Outcome]:
+        self._inside.refuse()
+        return self._committer.commit(entries)
+
+    async def commit_async(self, entries: Sequence[Entry]) -> list[Outcome]:
+        self._inside.refuse()
+        return await self._async_committer.commit(entries)
+
+    def _flush(self, entries: Sequence[Entry]) -> list[Outcome]:
+        self._check()
+        try:
+            with self._connection(alone=True) as connection:
+                return run(self.append(entries), connection)
+        except Unavailable as error:
+            if not isinstance(error.__cause__, psycopg.OperationalError) or self._closed:
+                raise
+        with self._connection(alone=True) as connection:  # it may have been stored: ids tell
+            return [*map(_as_stored, entries, run(self.append(entries), connection))]
+
+    async def _flush_async(self, entries: Sequence[Entry]) -> list[Outcome]:
+        await self._check_async()
+        try:
+            async with self._connection_async(alone=True) as connection:
+                return await run_async(self.append(entries), connection)
+        except Unavailable as error:
+            if not isinstance(error.__cause__, psycopg.OperationalError) or self._closed:
+                raise
+        async with self._connection_async(alone=True) as connection:
+            return [*map(_as_stored, entries, await run_async(self.append(entries), connection))]
+
+    # -- the tables --------------------------------------------------------------------------------------------------
+
+    def migrations(self) -> list[Migration]:
+        return [*migrations("postgres", prefix=self.prefix, schema=self.schema, shards=self.shards)]
+
+    def migrate(self) -> list[str]:
+        """Brings the tables up to date, in one transaction; the names of the steps that were made."""
+        with self._inside, self._connection(alone=False) as connection:
+            steps = run(self._migrating(), connection)
+        self._checked = False
+        return steps
+
+    async def migrate_async(self) -> list[str]:
+        with self._inside:
+            async with self._connection_async(alone=False) as connection:
+                steps = await run_async(self._migrating(), connection)
+        self._checked = False
+        return steps
+
+    def _migrating(self) -> Op[list[str]]:
+        """One at a time, whoever else has the same idea."""
+        yield self.say("lock migrations", "select pg_advisory_xact_lock(hashtext('{migrations}'))")
+        if self.schema:
+            yield self.say("make schema", f'create schema if not exists "{self.schema}"')
+        done = yield from self._steps_made()
+        missing = self.migrations()[len(done) :]
+        for step in missing:
+            yield Statement(f"migration {step.number}", Query(step.sql, _nothing), ({},))
+        return [step.name for step in missing]
+
+    def _steps_made(self) -> Op[list[tuple[int, int]]]:
+        ((there,),) = yield self.say("look for tables", "select to_regclass('{migrations}') is not null")
+        if not there:
+            return []
+        return (yield self.say("migrations", "select number, shards from {migrations} order by number"))
+
+    def _check(self) -> None:
+        if not self._checked:
+            with self._connection(alone=True) as connection:
+                self._compare(run(self._steps_made(), connection))
+
+    async def _check_async(self) -> None:
+        if not self._checked:
+            async with self._connection_async(alone=True) as connection:
+                self._compare(await run_async(self._steps_made(), connection))
+
+    def _compare(self, made: Sequence[tuple[int, int]]) -> None:
+        """The database's tables and this code belong together."""
+        expected = len(self.migrations())
+        if len(made) != expected:
+            found = f"version {len(made)}" if made else "none"
+            newer = "a newer version of Sourced has been here: update this one"
+            hint = newer if len(made) > expected else "run app.migrate(), or `sourced migrate`, first"
+            raise SchemaMismatch(self._name, expected=f"tables of version {expected}", found=found, hint=hint)
+        if made[0][1] != self.shards:
+            raise SchemaMismatch(
+                self._name, expected=f"{self.shards} shards", found=str(made[0][1]),
+                hint=f"their number is fixed when the tables are made: open it with shards={made[0][1]}",
+            )  # fmt: skip
+        self._checked = True
+
+    # -- what only PostgreSQL says like this -------------------------------------------------------------------------
+
+    def append(self, entries: Sequence[Entry]) -> Op[list[Outcome]]:
+        if not entries:
+            return []
+        (answer,) = yield self.say("append", APPEND, **arguments(entries, self.shard))
+        doubtful = [entry for entry, code in zip(entries, answer[0], strict=True) if code == DUPLICATE]
+        known = (yield from self.known([r.id for entry in doubtful for r in entry.records])) if doubtful else {}
+        return outcomes(entries, answer, known)
+
+    def reserve(self, streams: Collection[str]) -> Op[None]:
+        shards = sorted({self.shard(stream) for stream in streams})
+        yield self.say("reserve", "select {lock_shards}(cast(:shards as integer[]))", shards=shards)
+
+    def pending_rows(self, group: str, shares: Sequence[tuple[int, int, int]], types: Collection[str]) -> Statement:
+        return self.say("pending", _PENDING, group=group, e=shares, types=types, settled=quoted(group))
+
+
+_TERMS: dict[str, Any] = {"options": "-c timezone=UTC", "application_name": "sourced"}
+
+
+def _nothing(_: Any) -> None:
+    """A script takes no arguments; only without any may it hold several statements."""
+
+
+def _as_stored(entry: Entry, outcome: Outcome) -> Outcome:
+    """Of an append that was said twice because the first answer was lost: what is there as a whole was stored by it."""
+    if isinstance(outcome, Duplicate) and outcome.ids == tuple(record.id for record in entry.records):
+        return outcome.records
+    return outcome
+
+
+def _finished(raw: Any) -> None:
+    """Closes a connection of either kind, whatever became of its loop."""
+    raw.pgconn.finish()
+
+
+def _named(url: str) -> str:
+    """The database as people call it, without the password."""
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.ProgrammingError as error:
+        raise DefinitionError(
+            f"expected a URL such as postgresql://user@host/database, found an unreadable one: {error}"
+        ) from error
+    place = (
+        f"{parts.get('host') or 'localhost'}:{parts['port']}" if parts.get("port") else parts.get("host") or "localhost"
+    )
+    return f"PostgreSQL {parts.get('dbname') or ''!r} at {place}"
+
+
+class _Inside:
+    """Who has a transaction open: a second one, in the middle of it, could wait for the first for ever."""
+
+    def __init__(self) -> None:
+        self._open: set[Any] = set()
+
+    def __enter__(self) -> None:
+        self.refuse()
+        self._open.add(_who())
+
+    def __exit__(self, *_: object) -> None:
+        self._open.discard(_who())
+
+    def refuse(self) -> None:
+        if _who() in self._open:
+            raise InTransaction()
+
+
+def _who() -> Any:
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    return task or threading.get_ident()
