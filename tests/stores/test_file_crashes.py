@@ -262,6 +262,23 @@ def test_a_last_line_that_an_editor_left_without_its_end_gets_it_back(place: Pat
         assert do(store, store.extent()) == (1, 2)
 
 
+def test_an_editor_that_saves_what_it_had_read_before_loses_nothing(place: Path):
+    file = place / "store" / "log" / "s.jsonl"
+    with contextlib.closing(FileStore(place / "store")) as store:
+        do(store, store.append([entry("s")]))
+        read_before = file.read_bytes()
+        do(store, store.append([entry("s")]))
+        file.write_bytes(read_before)
+        with pytest.raises(
+            Unavailable, match=r"somebody else changed .*s.jsonl: expected \d+ bytes, found \d+; open the"
+        ):
+            store.close()
+    with contextlib.closing(FileStore(place / "store")) as store:
+        assert do(store, store.extent()) == (1, 2)
+        do(store, store.append([entry("s")]))
+    assert len(file.read_bytes().splitlines()) == 3
+
+
 # -- what no crash can have done ---------------------------------------------------------------------------------------
 
 

@@ -43,7 +43,8 @@ class Folder:
         self._log, self._journal, self._state = path / "log", path / "journal.jsonl", path / "state.jsonl"
         self._disk = Disk(sync)
         self._transaction = self._journal_size = self._state_size = 0
-        self._unsafe: set[Path] = set()  # copies that would not outlive a power failure
+        self._sizes: dict[Path, int] = {}  # of the streams' files
+        self._unsafe: set[Path] = set()  # those of them whose end would not outlive a power failure
         self._unusable = ""
         self._file: int | None = None
         with self._translated():
@@ -111,7 +112,9 @@ class Folder:
             self._disk.cut(repair.file, repair.end)
         if repair.missing:
             self._disk.append(repair.file, repair.missing)
-        self._unsafe.add(repair.file)
+        if repair.cut or repair.missing or repair.copied:
+            self._unsafe.add(repair.file)
+        self._sizes[repair.file] = repair.end + len(repair.missing)
 
     def close(self) -> None:
         """Ends with a checkpoint, so that nothing is left to do but to read."""
@@ -179,11 +182,20 @@ class Folder:
             file = self._log / file_name(stream)
             self._disk.append(file, lines)
             self._unsafe.add(file)
+            self._sizes[file] = self._sizes.get(file, 0) + len(lines)
+
+    def _refuse_edited(self, file: Path) -> None:
+        """An editor may have saved what it had read before; as long as the journal has the rest, nothing is lost."""
+        found = file.stat().st_size
+        if found != self._sizes[file]:
+            why = f"somebody else changed {file}: expected {self._sizes[file]} bytes, found {found}"
+            raise Unavailable(self.name, f"{why}; open the folder anew, and it is mended from the journal")
 
     def _checkpoint(self) -> None:
         """The copies become the truth, and the journal starts anew."""
         assert self._file is not None
         for file in self._unsafe:
+            self._refuse_edited(file)
             self._disk.sync_path(file)
         self._disk.sync_folder(self._log)
         streams = [StreamRow(stream, len(rows)) for stream, rows in self.tables.streams.items()]

@@ -33,7 +33,7 @@ _position = attrgetter("record.position")
 
 
 class Loaded(NamedTuple):
-    """What was found, and what is to be mended."""
+    """What was found, and what is to be mended in each stream's file."""
 
     state: State
     journal: Journal
@@ -71,9 +71,7 @@ def _read_log(log: Path, seqs: dict[str, int], copies: dict[str, list[bytes]]) -
     for stream, file in files.items():
         found = read_stream(file, stream, seqs.get(stream, 0))
         messages += found.messages
-        repair = read_rest(file, found, copies.get(stream, ()))
-        if stream in copies or repair.cut or repair.missing:
-            repairs.append(repair)
+        repairs.append(read_rest(file, found, copies.get(stream, ())))
     return messages, repairs
 
 

@@ -103,6 +103,7 @@ class Repair(NamedTuple):
     cut: bool  # there is more
     missing: bytes
     torn: Line | None
+    copied: bool  # from the journal, so that not all of it need be safe
 
 
 def read_heading(file: Path) -> Heading:
@@ -180,7 +181,7 @@ def read_rest(file: Path, found: StreamFile, copies: Sequence[bytes]) -> Repair:
     there = list(_lines(file, rest, len(found.messages) + 1))
     lines = list(itertools.takewhile(lambda line: not line.torn, there))
     torn = there[len(lines)] if len(lines) < len(there) else None
-    for line, copy in zip(lines, [*copies[: len(lines)], *[None] * (len(lines) - len(copies))], strict=True):
+    for line, copy in itertools.zip_longest(lines, copies[: len(lines)]):
         if copy is None:
             raise line.corrupt("the end of the file", line.excerpt)
         if line.text != copy:
@@ -188,7 +189,7 @@ def read_rest(file: Path, found: StreamFile, copies: Sequence[bytes]) -> Repair:
     end = found.end + sum(len(line.text) + 1 for line in lines)
     unended = b"\n" if found.messages and not found.data[: found.end].endswith(b"\n") else b""  # by some editor
     missing = unended + b"".join(copy + b"\n" for copy in copies[len(lines) :])
-    return Repair(file, end, len(found.data) > end, missing, torn)
+    return Repair(file, end, len(found.data) > end, missing, torn, bool(copies))
 
 
 def _lines(file: Path, data: bytes, first: int = 1) -> Iterator[Line]:
