@@ -349,6 +349,17 @@ def test_streams_with_names_alike_are_kept_apart(folder: Path):
         assert holdings(store) == before
 
 
+def test_what_is_no_text_is_refused_and_the_store_goes_on(folder: Path):
+    with contextlib.closing(FileStore(folder)) as store:
+        do(store, store.register("g", "now"))
+        before = holdings(store)
+        for op in (store.stop("g", "half a character: \ud800"), store.append([entry("s", payload='"\ud800"')])):
+            with pytest.raises(UnicodeEncodeError):
+                do(store, op)
+        assert holdings(store) == before
+        do(store, store.append([entry("s")]))
+
+
 @given(st.text(), st.text())
 def test_any_two_names_are_kept_apart_everywhere(one: str, other: str):
     with contextlib.suppress(UnicodeEncodeError):

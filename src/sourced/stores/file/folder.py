@@ -152,9 +152,9 @@ class Folder:
         rows = self.tables.changed()
         if not messages and not rows:
             return
-        transaction = Transaction(self._transaction + 1, tuple(Raw(line) for _, line in messages), rows)
+        transaction = encode(Transaction(self._transaction + 1, tuple(Raw(line) for _, line in messages), rows))
         try:
-            self._write(encode(transaction) + b"\n")
+            self._write(transaction + b"\n")
             self.tables.undo.clear()  # whatever is raised from here on cannot take it back
             self._copy(messages)
             if self._journal_size > max(JOURNAL_LIMIT, self._state_size):
