@@ -18,6 +18,7 @@ from sourced.evolving import Evolving
 from sourced.fold import Fold
 from sourced.messages import Command, Event, Payload, Rejected, check, detached, parse, snake
 from sourced.reactor import Delivery, Memo, Want
+from sourced.snapshots import Snapshot, Snapshots, snapshots_of
 
 S = TypeVar("S")
 
@@ -33,6 +34,15 @@ class Actor(Evolving, Generic[S]):
     """Subclass it as `class Cart(Actor[CartState])` and give it `@decide`, `@evolve` and `@react` methods."""
 
     roles = ("decide", "evolve", "react", "sync", "after_commit")
+
+    snapshot_every = 0  # write the state down whenever the stream crosses a multiple of this; 0: never
+    snapshots_kept = 1
+    snapshot_version = 1  # raise it when `@evolve` methods make another state of the same messages
+
+    @functools.cached_property
+    def snapshots(self) -> Snapshots | None:
+        every, keep, version = self.snapshot_every, self.snapshots_kept, self.snapshot_version
+        return snapshots_of(type(self).__qualname__, self.made_of, every=every, keep=keep, version=version)
 
     @functools.cached_property
     def handles(self) -> tuple[type[Payload], ...]:  # type: ignore[override]
@@ -181,7 +191,7 @@ class ActorMemo(Memo):
     States change in place, so one that has moved on cannot go back: while reactions lag behind decisions there are two.
     """
 
-    __slots__ = ("_reader", "actor", "head", "trail")
+    __slots__ = ("_reader", "_snapshot", "actor", "head", "trail")
 
     keep = True
 
@@ -191,6 +201,7 @@ class ActorMemo(Memo):
         self.head: Deciding[Any] = Deciding(actor, stream)
         self.trail: Fold[Any] | None = None
         self._reader: Fold[Any] = self.head
+        self._snapshot: Snapshot | None = None
 
     def wants(self, deliveries: Sequence[Delivery]) -> Iterable[Want]:
         live = [d.message for d in deliveries if not d.replaying]
@@ -209,7 +220,23 @@ class ActorMemo(Memo):
             return self.head
         if self.trail is None or self.trail.seq > seq:
             self.trail = Fold(self.actor, self.stream)
+            resume(self.trail, self.actor.snapshots, self._snapshot, seq)
         return self.trail
+
+    @property
+    def blank(self) -> bool:
+        """It has read nothing yet, and a snapshot would save it from reading everything."""
+        return self.head.seq == 0 and self.actor.snapshots is not None
+
+    def begin_with(self, snapshot: Snapshot | None) -> None:
+        self._snapshot = snapshot
+        resume(self.head, self.actor.snapshots, snapshot, self.batch.events[0].seq - 1 if self.batch.events else None)
+
+    def snapshot(self) -> tuple[Snapshot, int] | None:
+        """The head's state, if the batch has crossed a place where it is to be written down."""
+        if self.tainted or not self.batch.events:
+            return None
+        return snapshot_of(self.head, self.batch.events[0].seq - 1)
 
     def _take_head(self, records: Sequence[Record], codec: Codec) -> None:
         self.head.feed(records, codec)
@@ -247,6 +274,24 @@ class ActorMemo(Memo):
         super().restart()
         self.head.restart()
         self.trail = None
+
+
+def resume(fold: Fold[Any], policy: Snapshots | None, snapshot: Snapshot | None, upto: int | None) -> None:
+    """Lets a fold that has read nothing begin with a snapshot, if it is of a place it may look at."""
+    if policy is None or snapshot is None or (upto is not None and snapshot.seq > upto):
+        return
+    state = policy.decode(snapshot.state, snapshot.fingerprint)
+    if state is not None:
+        fold.resume(state, snapshot.seq)
+
+
+def snapshot_of(fold: Deciding[Any], before: int) -> tuple[Snapshot, int] | None:
+    """The fold as a snapshot, if one is due since its stream was at `before`; and how many of them are to stay."""
+    policy = fold.owner.snapshots
+    if policy is None or not policy.due(before, fold.seq):
+        return None
+    state = policy.encode(fold.state)
+    return Snapshot(fold.owner.group, fold.stream, fold.seq, state, policy.fingerprint), policy.keep
 
 
 def _next(where: str, decider: Generator[Any, Any, Any], state: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from datetime import timedelta
+from urllib.request import url2pathname
 
 from sourced.actions import Policy
 from sourced.client import AsyncClient, Client
@@ -104,10 +105,10 @@ def _opened(store: str | Store) -> Store:
         from sourced.stores.postgres import PostgresStore
 
         return PostgresStore(store)
-    if scheme == "file":
+    if store.startswith("file:"):
         from sourced.stores.file import FileStore
 
-        return FileStore(rest)
+        return FileStore(url2pathname(store.removeprefix("file:").removeprefix("//")))
     raise DefinitionError(
         f"no store for {store!r}: expected memory://, sqlite:///shop.db, postgresql://… or file:///folder"
     )

@@ -44,6 +44,11 @@ class Fold(Generic[S]):
         self._next = 0
         self._codec: Codec | None = None
 
+    def resume(self, state: S, seq: int) -> None:
+        """Goes on from a state that was made of everything up to a seq."""
+        self.restart()
+        self.state, self.seq = state, seq
+
     def evolve(self, *messages: Message[Any]) -> S:
         """Applies messages that follow what was read so far; those without an `@evolve` method only move `seq` on."""
         for message in messages:

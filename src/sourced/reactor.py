@@ -15,6 +15,7 @@ from sourced.envelope import Message
 from sourced.errors import DefinitionError
 from sourced.ids import new_stream_id
 from sourced.messages import Payload, snake
+from sourced.snapshots import Snapshot
 
 StartFrom: TypeAlias = Literal["beginning", "now"] | datetime | Callable[[], datetime]
 
@@ -51,6 +52,18 @@ class Memo:
 
     def loaded(self, state: Any) -> None:
         """Takes what `load` has read."""
+
+    @property
+    def blank(self) -> bool:
+        """It has read nothing yet, and a snapshot would save it from reading everything."""
+        return False
+
+    def begin_with(self, snapshot: Snapshot | None) -> None:
+        """Takes a state that was written down, instead of the history it was made of."""
+
+    def snapshot(self) -> tuple[Snapshot, int] | None:
+        """What is to be written down now that the batch is stored, and how many of these are to stay."""
+        return None
 
     def placed(self, records: Sequence[Record]) -> None:
         """Takes note of where the messages of the batch were stored."""

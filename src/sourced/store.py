@@ -24,6 +24,7 @@ import msgspec
 from sourced.codec import Record
 from sourced.errors import Conflict, Duplicate, Invalid
 from sourced.ops import AsyncConnection, Connection, Op, run, run_async
+from sourced.snapshots import Snapshot as Snapshot
 
 T = TypeVar("T")
 
@@ -167,7 +168,7 @@ class Move(msgspec.Struct, frozen=True):
     careful: int = 0
 
 
-# -- schedule and snapshots ----------------------------------------------------------------------------------------
+# -- the schedule --------------------------------------------------------------------------------------------------
 
 
 class Scheduled(msgspec.Struct, frozen=True):
@@ -176,16 +177,6 @@ class Scheduled(msgspec.Struct, frozen=True):
     record: Record
     at: datetime
     error: str = ""
-
-
-class Snapshot(msgspec.Struct, frozen=True):
-    """A state as of a seq; a fingerprint that is not the code's means: ignore it and replay."""
-
-    group: str
-    stream: str
-    seq: int
-    state: str
-    fingerprint: str
 
 
 class Store(Protocol):

@@ -19,9 +19,11 @@ from sourced.envelope import Message
 from sourced.errors import DefinitionError, NotKnown, UnknownGroup
 from sourced.messages import Event, Payload
 from sourced.notifier import Notifier
+from sourced.ops import Op
 from sourced.policy import check_policy
 from sourced.reactor import Memo, Reactor
-from sourced.runtime.programs import Work
+from sourced.runtime.programs import Program, Transact, Work
+from sourced.snapshots import Snapshot
 from sourced.store import Store
 
 log = logging.getLogger("sourced")
@@ -58,6 +60,8 @@ class Router:
             raise DefinitionError(f"{_where(reactor)} handles no messages; give it methods or `handles`")
         if reactor.errors is not None:
             check_policy(f"{_where(reactor)}.errors", reactor.errors)
+        if isinstance(reactor, Actor):
+            _ = reactor.snapshots  # refuses a policy that cannot be carried out
         start = _pinned(reactor)
         self._codec.learn(*reactor.messages())
         self.starts[reactor.group] = start
@@ -189,6 +193,23 @@ def remembered(engine: Engine, reactor: Reactor, memos: Iterable[Memo]) -> Work:
     for memo in memos:
         engine.memos.keep(reactor, memo)
     yield from ()
+
+
+def write_down(engine: Engine, due: Iterable[tuple[Snapshot, int]]) -> Program[None]:
+    """Stores snapshots, each with how many of its stream stay; when that fails, all it costs is a longer replay."""
+    snapshots = list(due)
+    if not snapshots:
+        return
+    try:
+        yield Transact(_saved(engine, snapshots))
+    except Exception as error:
+        names = ", ".join(f"{snapshot.stream!r} at seq {snapshot.seq}" for snapshot, _ in snapshots)
+        log.warning("no snapshot was stored of %s: %s", names, error)
+
+
+def _saved(engine: Engine, snapshots: Iterable[tuple[Snapshot, int]]) -> Op[None]:
+    for snapshot, keep in snapshots:
+        yield from engine.store.save_snapshot(snapshot, keep)
 
 
 def _guarded(hook: AfterCommit) -> Work:

@@ -9,12 +9,12 @@ from typing import Any
 from msgspec.structs import replace
 
 from sourced.actions import AfterCommit, Batch, Sync
-from sourced.actor import ActorMemo, Deciding, Decision
+from sourced.actor import ActorMemo, Deciding, Decision, resume, snapshot_of
 from sourced.codec import Record
 from sourced.envelope import Message
 from sourced.errors import Conflict, Duplicate, StillWaiting
 from sourced.ops import Call, Op
-from sourced.runtime.engine import Engine, committed, remembered, stored
+from sourced.runtime.engine import Engine, committed, remembered, stored, write_down
 from sourced.runtime.programs import Afterwards, Await, Commit, Program, Transact
 from sourced.store import Entry, Outcome, Range, Scheduled, shard_of
 
@@ -28,6 +28,9 @@ def read(engine: Engine, stream: str, after: int = 0, upto: int | None = None) -
 
 def catch_up(engine: Engine, fold: Deciding[Any], upto: int | None = None) -> Program[Sequence[Record]]:
     """Folds what was stored since; the records that were new."""
+    if fold.seq == 0 and fold.owner.snapshots:
+        op = engine.store.snapshots(fold.owner.group, [fold.stream])
+        resume(fold, fold.owner.snapshots, (yield Transact(op, reading=True)).get(fold.stream), upto)
     records = yield from read(engine, fold.stream, fold.seq, upto)
     try:
         fold.feed(records, engine.codec)
@@ -58,6 +61,7 @@ def execute(
                 raise  # it was up to date, so the answer stands
         else:
             yield Afterwards([*committed(engine, hooks)])
+            yield from write_down(engine, filter(None, [snapshot_of(fold, place)]))
             return decision
     raise AssertionError("unreachable: the last try returns or raises")
 

@@ -21,7 +21,7 @@ from sourced.ops import Call, Op, savepoint
 from sourced.policy import judge
 from sourced.reactor import Delivery, Reactor
 from sourced.runtime.effects import append_alone, append_together, send
-from sourced.runtime.engine import Engine, committed, log, remembered
+from sourced.runtime.engine import Engine, committed, log, remembered, write_down
 from sourced.runtime.programs import Afterwards, Invoke, Program, Transact, Work
 from sourced.runtime.slice import Slice, described
 from sourced.store import Claim, Lease, Move, Pending, Range, Straggler, shard_of
@@ -188,6 +188,11 @@ class Round:
         for one in slices:
             if one.memo.tainted:
                 one.memo.restart()
+        blank = [one for one in slices if one.memo.blank]
+        if blank:
+            found = yield from self.store.snapshots(self.reactor.group, [one.stream for one in blank])
+            for one in blank:
+                one.memo.begin_with(found.get(one.stream))
         wants = [(one, want) for one in slices for want in one.memo.wants(one.rest())]
         if wants:
             ranges = [Range(want.stream, want.after, want.upto) for _, want in wants]
@@ -257,6 +262,7 @@ class Round:
         memos = [one.memo for one in slices if one.verdict is None and one.deferred is None]
         hooks = [hook for one in slices if one.settled for hook in one.effects.after]
         yield Afterwards([*committed(self.engine, hooks)])
+        yield from write_down(self.engine, [each for one in slices if one.settled and (each := one.memo.snapshot())])
         yield Afterwards([remembered(self.engine, self.reactor, memos)])  # not before: the hooks look at these states
 
     def settlement(self, claim: Claim, slices: list[Slice]) -> Op[None]:

@@ -89,7 +89,7 @@ class Slice:
         return None
 
     def _failed(self, verdict: Verdict) -> Straggler:
-        trace = "".join(traceback.format_exception(self.error)) if self.error else ""
+        trace = _storable("".join(traceback.format_exception(self.error))) if self.error else ""
         row = replace(
             self.as_straggler(self.done), attempts=self.attempts, error=described(self.error), traceback=trace
         )
@@ -111,4 +111,9 @@ class Slice:
 
 
 def described(error: BaseException | None) -> str:
-    return f"{type(error).__name__}: {error}" if error else ""
+    return _storable(f"{type(error).__name__}: {error}") if error else ""
+
+
+def _storable(text: str) -> str:
+    """What an exception says may hold half characters, which no store can keep."""
+    return text.encode("utf-8", "backslashreplace").decode()
