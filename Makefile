@@ -22,8 +22,9 @@ check: $(VENV)/.dev-installed ## Format, lint and types, without the tests
 demo: $(or $(wildcard $(VENV)/.dev-installed),$(VENV)/.core-installed) ## Run the shopping cart example; the core is all it needs
 	$(RUN) examples/cart.py
 
-bench: $(VENV)/.bench-installed ## Compare Sourced with its neighbours
+bench: $(VENV)/.bench-installed ## Compare Sourced with its neighbours, in memory, on SQLite and on PostgreSQL
 	$(RUN) -m benchmarks.compare
+	$(RUN) -m benchmarks.stored
 
 fmt: $(VENV)/.dev-installed ## Format, and mend what lint can mend
 	$(RUN) -m ruff check --fix-only --quiet .

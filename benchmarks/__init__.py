@@ -1,1 +1,1 @@
-"""Sourced beside its neighbours, doing the same work in one run: `python -m benchmarks.compare`."""
+"""Sourced beside its neighbours, doing the same work in one run: `python -m benchmarks.compare`, and `.stored`."""

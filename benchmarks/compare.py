@@ -10,7 +10,7 @@ from functools import partial
 from importlib.metadata import version
 
 from benchmarks import ours, theirs
-from benchmarks.measure import HEAD, Row, line, measure
+from benchmarks.measure import Row, head, line, measure
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def main(arguments: list[str] | None = None) -> None:
     sizes, only = _asked(arguments)
     ours_is, theirs_is = f"sourced-py {version('sourced-py')}", f"eventsourcing {version('eventsourcing')}"
     print(f"{ours_is}, {theirs_is}, Python {platform.python_version()}; medians of {sizes.runs} runs in turn\n")
-    print(HEAD)
+    print(head("eventsourcing"))
     for row, warm_up in zip(rows(sizes), rows(QUICK), strict=True):
         if only in row.label:
             measure(warm_up, runs=1)

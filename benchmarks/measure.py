@@ -9,11 +9,16 @@ from time import perf_counter
 from typing import NamedTuple
 
 
+def _nothing() -> None:
+    """Nothing to tidy up."""
+
+
 class Trial(NamedTuple):
     """Work that is set up and ready to be timed, and a count of what it has done, taken afterwards."""
 
     work: Callable[[], object]
     done: Callable[[], int]
+    tidy: Callable[[], object] = _nothing
 
 
 class Row(NamedTuple):
@@ -44,19 +49,24 @@ def measure(row: Row, runs: int) -> Measured:
 def rate(trial: Trial, row: Row) -> float:
     """How much per second; work that was not done whole is no result."""
     gc.collect()  # what earlier trials left behind is not this one's to clean up
-    begun = perf_counter()
-    trial.work()
-    seconds = perf_counter() - begun
-    done = trial.done()
+    try:
+        begun = perf_counter()
+        trial.work()
+        seconds = perf_counter() - begun
+        done = trial.done()
+    finally:
+        trial.tidy()
     if done != row.amount:
         raise RuntimeError(f"{row.label}: expected {row.amount} done, found {done}")
     return row.amount / seconds
 
 
-HEAD = (
-    "| the same work | Sourced /s | eventsourcing /s | ratio | from, to |\n"
-    "|:--------------|-----------:|-----------------:|------:|---------:|"
-)
+def head(neighbour: str) -> str:
+    """The head of a table that has ours beside a neighbour's."""
+    return (
+        f"| the same work | Sourced /s | {neighbour} /s | ratio | from, to |\n"
+        f"|:--------------|-----------:|{'-' * (len(neighbour) + 3)}:|------:|---------:|"
+    )
 
 
 def line(row: Row, found: Measured) -> str:

@@ -1,0 +1,276 @@
+"""Prints Sourced on SQLite and on PostgreSQL, beside the raw driver and beside `eventsourcing` on the same database."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import dataclasses
+import platform
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from benchmarks.measure import Row, Trial, head, line, measure
+from benchmarks.places import Place, postgres_place, sqlite_place
+from benchmarks.sides import Batches, Decides, Ours, Reads, Theirs, Writes, WritesAsync
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much of everything; each is an argument of the command."""
+
+    runs: int = 5
+    appends: int = 2_000
+    writers: int = 32
+    each: int = 150  # appends, or commands, of each of the writers
+    commands: int = 2_000
+    rounds: int = 20
+    round: int = 500  # messages in one of them, each for a stream of its own
+    replay: int = 10_000
+    loads: int = 200
+    events: int = 100  # of each stream that is loaded
+    messages: int = 100_000
+
+
+QUICK = Sizes(
+    runs=1, appends=20, writers=4, each=5, commands=20, rounds=2, round=20, replay=100, loads=5, events=10, messages=200
+)
+
+WARM = 6  # appends before the clock starts, for each writer: then a connection is open and its statement prepared
+REPLAYS = 5  # in a run: one alone is over too soon to be timed
+OF_A_STREAM = 100  # messages of each stream, where all are read
+
+NOTES = """\
+Where the work differs:
+* The driver writes one row with one statement that checks nothing but its table's unique (stream, seq); it keeps two
+  indexes. Sourced checks the expected seq and the id, takes its place in the shard, and keeps five; it also makes the
+  row out of an object, and reads it back to prove that it can be read.
+* By 32 writers: the driver has a connection for each on PostgreSQL, and one they queue for on SQLite. Sourced stores
+  what comes at the same time together.
+* Rounds: one event for each of 500 streams in one transaction; by the driver as COPY, or executemany.
+* Commands: Sourced finds the cart in its cache and stores command and event; eventsourcing holds the cart and stores
+  the event.
+* All messages: Sourced and eventsourcing make objects of them, the driver leaves the rows as they come."""
+
+
+# -- the work, whoever does it -----------------------------------------------------------------------------------------
+
+
+def appends(side: Writes, count: int) -> Trial:
+    _warm(side, 1)
+    before = side.count()
+
+    def work() -> None:
+        for seq in range(WARM + 1, WARM + 1 + count):
+            side.append(0, seq)
+
+    return Trial(work, lambda: side.count() - before, side.close)
+
+
+def appends_by_threads(side: Writes, writers: int, each: int) -> Trial:
+    _warm(side, writers)
+    before = side.count()
+
+    def write(writer: int) -> None:
+        for seq in range(WARM + 1, WARM + 1 + each):
+            side.append(writer, seq)
+
+    return Trial(lambda: _by_threads(writers, write), lambda: side.count() - before, side.close)
+
+
+def appends_by_tasks(side: WritesAsync, writers: int, each: int) -> Trial:
+    runner = asyncio.Runner()
+    runner.run(_warm_async(side, writers))
+    before = side.count()
+
+    async def write(writer: int) -> None:
+        for seq in range(WARM + 1, WARM + 1 + each):
+            await side.append_async(writer, seq)
+
+    def tidy() -> None:
+        runner.close()
+        side.close()
+
+    return Trial(lambda: runner.run(_by_tasks(writers, write)), lambda: side.count() - before, tidy)
+
+
+def rounds(side: Batches, count: int, size: int) -> Trial:
+    side.append_to_each(size, 1)
+    before = side.count()
+
+    def work() -> None:
+        for number in range(count):
+            side.append_to_each(size, number + 2)
+
+    return Trial(work, lambda: side.count() - before, side.close)
+
+
+def commands(side: Decides, count: int) -> Trial:
+    for _ in range(WARM):
+        side.execute(0)
+    before = side.count()
+
+    def work() -> None:
+        for _ in range(count):
+            side.execute(0)
+
+    return Trial(work, lambda: side.count() - before, side.close)
+
+
+def commands_by_threads(side: Decides, writers: int, each: int) -> Trial:
+    for _ in range(WARM):
+        for writer in range(writers):
+            side.execute(writer)
+    before = side.count()
+
+    def write(writer: int) -> None:
+        for _ in range(each):
+            side.execute(writer)
+
+    return Trial(lambda: _by_threads(writers, write), lambda: side.count() - before, side.close)
+
+
+def replay(side: Reads, events: int) -> Trial:
+    side.fill(1, events)
+    side.load(0)
+    found: list[int] = []
+    return Trial(lambda: found.extend(side.load(0) for _ in range(REPLAYS)), lambda: sum(found), side.close)
+
+
+def loads(side: Reads, carts: int, events: int) -> Trial:
+    side.fill(carts, events)
+    side.load(0)
+    found: list[int] = []
+
+    def work() -> None:
+        found.extend(side.load(cart) == events for cart in range(carts))
+
+    return Trial(work, lambda: sum(found), side.close)
+
+
+def all_messages(side: Reads, messages: int) -> Trial:
+    side.fill(messages // OF_A_STREAM, OF_A_STREAM)
+    return _reading(side)
+
+
+def all_rows(side: Batches, messages: int) -> Trial:
+    for seq in range(1, OF_A_STREAM + 1):
+        side.append_to_each(messages // OF_A_STREAM, seq)
+    return _reading(side)
+
+
+def _reading(side: Reads | Batches) -> Trial:
+    found: list[int] = []
+    return Trial(lambda: found.append(side.read_all()), lambda: sum(found), side.close)
+
+
+def _warm(side: Writes, writers: int) -> None:
+    side.open(writers)
+    for seq in range(1, WARM + 1):
+        for writer in range(writers):
+            side.append(writer, seq)
+
+
+async def _warm_async(side: WritesAsync, writers: int) -> None:
+    await side.open_async(writers)
+    for seq in range(1, WARM + 1):
+        for writer in range(writers):
+            await side.append_async(writer, seq)
+
+
+def _by_threads(writers: int, write: Callable[[int], None]) -> None:
+    with ThreadPoolExecutor(writers) as pool:
+        for _ in pool.map(write, range(writers)):
+            """One that failed says so here."""
+
+
+async def _by_tasks(writers: int, write: Callable[[int], Coroutine[Any, Any, None]]) -> None:
+    await asyncio.gather(*map(write, range(writers)))
+
+
+# -- the tables --------------------------------------------------------------------------------------------------------
+
+
+def beside_the_driver(place: Place, sizes: Sizes) -> list[Row]:
+    s = sizes
+    several = s.writers * s.each
+
+    def pair(label: str, amount: int, work: Callable[..., Trial], *arguments: int) -> Row:
+        return Row(
+            f"{place.name}: {label}",
+            amount,
+            lambda: work(Ours(place.database()), *arguments),
+            lambda: work(place.database().driver(), *arguments),
+        )
+
+    return [
+        pair("single appends", s.appends, appends, s.appends),
+        pair(f"single appends, {s.writers} threads", several, appends_by_threads, s.writers, s.each),
+        pair(f"single appends, {s.writers} tasks", several, appends_by_tasks, s.writers, s.each),
+        pair(f"rounds of {s.round:,}", s.rounds * s.round, rounds, s.rounds, s.round),
+        pair(f"all of {s.messages:,} messages", s.messages, all_rows, s.messages),
+    ]
+
+
+def beside_eventsourcing(place: Place, sizes: Sizes) -> list[Row]:
+    s = sizes
+    several = s.writers * s.each
+
+    def pair(label: str, amount: int, work: Callable[..., Trial], *arguments: int) -> Row:
+        return Row(
+            f"{place.name}: {label}",
+            amount,
+            lambda: work(Ours(place.database()), *arguments),
+            lambda: work(Theirs(place.database()), *arguments),
+        )
+
+    return [
+        pair("single appends", s.appends, appends, s.appends),
+        pair(f"single appends, {s.writers} threads", several, appends_by_threads, s.writers, s.each),
+        pair("commands", s.commands, commands, s.commands),
+        pair(f"commands, {s.writers} threads", several, commands_by_threads, s.writers, s.each),
+        pair(f"replay of {s.replay:,} events", s.replay * REPLAYS, replay, s.replay),
+        pair(f"loads of {s.events:,} events", s.loads, loads, s.loads, s.events),
+        pair(f"all of {s.messages:,} messages", s.messages, all_messages, s.messages),
+    ]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    sizes, only = _asked(arguments)
+    versions = ", ".join(f"{name} {version(name)}" for name in ("sourced-py", "eventsourcing", "psycopg"))
+    print(f"{versions}, Python {platform.python_version()}; medians of {sizes.runs} runs in turn")
+    with _places() as places:
+        for place in places:
+            print(f"* {place.terms}")
+        for neighbour, rows in (("driver", beside_the_driver), ("eventsourcing", beside_eventsourcing)):
+            print(f"\n{head(neighbour)}")
+            for place in places:
+                for row, warm_up in zip(rows(place, sizes), rows(place, QUICK), strict=True):
+                    if only in row.label:
+                        measure(warm_up, runs=1)
+                        print(line(row, measure(row, sizes.runs)), flush=True)
+    print(f"\n{NOTES}")
+
+
+@contextlib.contextmanager
+def _places() -> Iterator[list[Place]]:
+    with sqlite_place() as sqlite, postgres_place() as postgres:
+        yield [sqlite, postgres]
+
+
+def _asked(arguments: list[str] | None) -> tuple[Sizes, str]:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.stored", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: that it runs, not how fast")
+    parser.add_argument("--only", default="", metavar="WORDS", help="rows whose label contains this")
+    for each in dataclasses.fields(Sizes):
+        parser.add_argument(f"--{each.name}", type=int, metavar="N", help=f"default {getattr(Sizes, each.name):,}")
+    asked = vars(parser.parse_args(arguments))
+    base, only = (QUICK if asked.pop("quick") else Sizes()), asked.pop("only")
+    return dataclasses.replace(base, **{name: size for name, size in asked.items() if size is not None}), only
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""The comparisons run: each of their rows, on tiny sizes, does all of its work on both sides."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from sourced.testing.postgres import NoPostgres, find_binaries
+
+ROOT = Path(__file__).parent.parent
+
+pytestmark = pytest.mark.skipif(find_spec("eventsourcing") is None, reason="needs pip install -e .[bench]")
+
+
+def test_the_comparison_in_memory_runs():
+    assert printed("benchmarks.compare", "--quick").count("\n| ") == 14
+
+
+def test_the_comparison_on_databases_runs():
+    try:
+        find_binaries()
+    except NoPostgres as none:
+        pytest.skip(str(none))
+    assert printed("benchmarks.stored", "--quick").count("\n| ") == 26
+
+
+def printed(module: str, *arguments: str) -> str:
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
