@@ -64,9 +64,9 @@ class TableStore(Store):
 
     def read_all(
         self, *, after: int = 0, limit: int | None = None, types: Collection[str] | None = None,
-        backwards: bool = False,
+        since: datetime | None = None, until: datetime | None = None, backwards: bool = False,
     ) -> Op[list[Record]]:  # fmt: skip
-        return (yield Statement("read all", Tables.read_all, (after, limit, types, backwards)))
+        return (yield Statement("read all", Tables.read_all, (after, limit, types, since, until, backwards)))
 
     def trace(self, message_id: str) -> Op[list[Record]]:
         return (yield Statement("trace", Tables.trace, (message_id,)))

@@ -149,12 +149,21 @@ class Tables:
     def histories(self, ranges: Sequence[Range]) -> list[Sequence[Record]]:
         return [self.streams.get(r.stream, [])[r.after : r.upto] for r in ranges]
 
-    def read_all(self, after: int, limit: int | None, types: Collection[str] | None, backwards: bool) -> list[Record]:
+    def read_all(
+        self, after: int, limit: int | None, types: Collection[str] | None, since: datetime | None,
+        until: datetime | None, backwards: bool,
+    ) -> list[Record]:  # fmt: skip
         if backwards:
             found: Iterator[Record] = reversed(self.log[: after - 1] if after else self.log)
         else:
             found = iter(self.log[after:])
-        wanted = (record for record in found if types is None or record.type in types)
+        wanted = (
+            record
+            for record in found
+            if (types is None or record.type in types)
+            and (since is None or record.created_at >= since)
+            and (until is None or record.created_at < until)
+        )
         return [record for record, _ in zip(wanted, range(limit), strict=False)] if limit is not None else list(wanted)
 
     def trace(self, message_id: str) -> list[Record]:

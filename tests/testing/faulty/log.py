@@ -1,5 +1,6 @@
 """Faults of the log."""
 
+from datetime import timedelta
 from typing import Any
 
 from msgspec.structs import replace
@@ -82,7 +83,7 @@ class OneAnswerForAStream(Faulty):
 class LimitBeforeTypes(Faulty):
     """counts what it leaves out."""
 
-    def read_all(self, *, after=0, limit=None, types=None, backwards=False):
+    def read_all(self, *, after=0, limit=None, types=None, since=None, until=None, backwards=False):
         found = yield from super().read_all(after=after, limit=limit, backwards=backwards)
         return [r for r in found if types is None or r.type in types]
 
@@ -91,8 +92,16 @@ class LimitBeforeTypes(Faulty):
 class BackwardsFromTheEndOnly(Faulty):
     """reads backwards from the end wherever it is asked to begin."""
 
-    def read_all(self, *, after=0, limit=None, types=None, backwards=False):
-        return super().read_all(after=0 if backwards else after, limit=limit, types=types, backwards=backwards)
+    def read_all(self, *, after=0, backwards=False, **filters):
+        return super().read_all(after=0 if backwards else after, backwards=backwards, **filters)
+
+
+@breaks("read_all")
+class UntilIsIncluded(Faulty):
+    """takes what was made at the very end of the time asked for."""
+
+    def read_all(self, *, until=None, **filters):
+        return super().read_all(until=until and until + timedelta(microseconds=1), **filters)
 
 
 @breaks("trace")

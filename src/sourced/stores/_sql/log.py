@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 
 from sourced.codec import Record
 from sourced.ops import Op
 from sourced.store import Range, StreamState
 from sourced.stores._sql.base import ALL, Tables
+
+_FILTERS = {"types": "m.type in :types", "since": "m.created_at >= :since", "until": "m.created_at < :until"}
 
 
 class Log(Tables):
@@ -40,20 +43,22 @@ class Log(Tables):
 
     def read_all(
         self, *, after: int = 0, limit: int | None = None, types: Collection[str] | None = None,
-        backwards: bool = False,
+        since: datetime | None = None, until: datetime | None = None, backwards: bool = False,
     ) -> Op[list[Record]]:  # fmt: skip
-        """The texts differ in which way they go and whether all types are wanted."""
+        """A text for each set of filters, so that what is not asked for is not looked at."""
+        filters = {"types": types, "since": since, "until": until}
+        asked = {name: value for name, value in filters.items() if value is not None}
+        conditions = " ".join(f"and {_FILTERS[name]}" for name in asked)
         way, order = ("<", "desc") if backwards else (">", "asc")
-        some = "" if types is None else "and m.type in :types"
         rows = yield self.say(
             "read all",
             f"""
-            select {{record}} from {{messages}} m where m.position {way} :after {some}
+            select {{record}} from {{messages}} m where m.position {way} :after {conditions}
             order by m.position {order} limit :limit
             """,
             after=(after or ALL) if backwards else after,
             limit=ALL if limit is None else limit,
-            **({} if types is None else {"types": types}),
+            **asked,
         )
         return self.records(rows)
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from sourced.errors import Invalid
 from sourced.store import Range, StreamState
-from sourced.testing.conformance.bench import Bench, at, entry, refused
+from sourced.testing.conformance.bench import TYPES, Bench, at, entry, refused
 
 
 class Reading(Bench):
@@ -86,6 +86,18 @@ class Reading(Bench):
         assert self.do(self.store.read_all(types=("b",), limit=1, backwards=True)) == [stored[4]]
         assert self.do(self.store.read_all(types=frozenset())) == []
         assert self.do(self.store.read_all(types={"nothing"})) == []
+
+    def test_read_all_of_a_time_is_what_was_made_since_its_beginning_and_before_its_end(self) -> None:
+        """To the microsecond, whatever order they were stored in."""
+        times = (5.0, 1.0, 3.000001, 3.0, 2.999999, 9.0)
+        stored = [self.put("s", 1, created_at=at(time))[0] for time in times]
+        assert self.do(self.store.read_all(since=at(3))) == [stored[0], stored[2], stored[3], stored[5]]
+        assert self.do(self.store.read_all(until=at(3))) == [stored[1], stored[4]]
+        assert self.do(self.store.read_all(since=at(2), until=at(5), backwards=True)) == [
+            stored[4], stored[3], stored[2]
+        ]  # fmt: skip
+        found = self.do(self.store.read_all(since=at(3), types=TYPES, after=stored[2].position, limit=1))
+        assert found == [stored[3]]
 
     # -- a story
 
