@@ -22,7 +22,7 @@ from typing import Literal, Protocol, TypeAlias, TypeVar
 import msgspec
 
 from sourced.codec import Record
-from sourced.errors import Conflict, Duplicate, Invalid
+from sourced.errors import Conflict, DefinitionError, Duplicate, Invalid
 from sourced.ops import AsyncConnection, Connection, Op, run, run_async
 from sourced.snapshots import Snapshot as Snapshot
 
@@ -41,6 +41,7 @@ class Capabilities(msgspec.Struct, frozen=True):
 
     durable: bool = False  # what was committed survives the process
     shared: bool = False  # several processes may work on it at once
+    concurrent: bool = False  # several transactions may write at once; one that appends holds its shards until its end
 
 
 # -- the log -------------------------------------------------------------------------------------------------------
@@ -168,6 +169,17 @@ class Move(msgspec.Struct, frozen=True):
     careful: int = 0
 
 
+class Worker(msgspec.Struct, frozen=True):
+    """A process that works on rounds, and when it last said so."""
+
+    id: str
+    host: str
+    pid: int
+    rounds: int  # how many it has in hand at a time
+    started_at: datetime
+    beat_at: datetime
+
+
 # -- the schedule --------------------------------------------------------------------------------------------------
 
 
@@ -192,6 +204,19 @@ class Store(Protocol):
     def transaction_async(self, *, reading: bool = False) -> AbstractAsyncContextManager[AsyncConnection]: ...
 
     def close(self) -> None: ...
+
+    # -- a transaction that is not ours: a store in a database of the caller's joins what he has open there
+
+    def joined(self, connection: object, *, reading: bool) -> Connection:
+        """The caller's connection, to be used in its own transaction: never committed, never closed, left as it is."""
+        raise DefinitionError(
+            f"using(connection): {type(self).__name__} keeps nothing in a database; it takes SQLite or PostgreSQL"
+        )
+
+    async def joined_async(self, connection: object, *, reading: bool) -> AsyncConnection:
+        raise DefinitionError(
+            f"using(connection): {type(self).__name__} keeps nothing in a database; it takes SQLite or PostgreSQL"
+        )
 
     # -- ways to carry work out; a store that knows better ones overrides these
 
@@ -227,9 +252,12 @@ class Store(Protocol):
 
     def read_all(
         self, *, after: int = 0, limit: int | None = None, types: Collection[str] | None = None,
-        backwards: bool = False,
+        since: datetime | None = None, until: datetime | None = None, backwards: bool = False,
     ) -> Op[list[Record]]:  # fmt: skip
-        """The log in order of position; backwards, `after` 0 means from its end, else what comes before it."""
+        """The log in order of position; backwards, `after` 0 means from its end, else what comes before it.
+
+        `since` and `until` are about when messages were made: at the one or later, and before the other.
+        """
         ...
 
     def trace(self, message_id: str) -> Op[list[Record]]:
@@ -268,8 +296,11 @@ class Store(Protocol):
 
     # -- rounds
 
-    def claim(self, group: str, owner: str, *, now: datetime, until: datetime, limit: int) -> Op[Claim]:
-        """Leases shards with anything to do that nobody else holds, at most one for each of `limit` messages.
+    def claim(
+        self, group: str, owner: str, *, now: datetime, until: datetime, limit: int, most: int | None = None
+    ) -> Op[Claim]:
+        """Leases shards with anything to do that nobody else holds, at most one for each of `limit` messages, and no
+        more than `most`, so that others find some too.
 
         Due stragglers come along, one per shard that is handled with care, with the attempt counted and marked as
         running. A shard whose last round was neither settled nor released comes with `careful` set.
@@ -294,6 +325,10 @@ class Store(Protocol):
         """Raises `Fenced` unless every lease of the claim is still the newest and the group has not been reset."""
         ...
 
+    def renew(self, claim: Claim, until: datetime) -> Op[None]:
+        """Prolongs the leases of a claim that were not lost meanwhile, for a round that takes its time."""
+        ...
+
     def settle(self, group: str, moves: Sequence[Move], *, release: bool) -> Op[None]:
         """Moves checkpoints, never backwards; with `release` the shards are free for anybody at once."""
         ...
@@ -311,6 +346,20 @@ class Store(Protocol):
         ...
 
     def stragglers(self, group: str | None = None) -> Op[list[Straggler]]: ...
+
+    # -- workers
+
+    def beat(self, worker: Worker) -> Op[None]:
+        """Writes down that a worker is alive; what was known of it is replaced."""
+        ...
+
+    def leave(self, worker_id: str) -> Op[None]:
+        """The worker has ended."""
+        ...
+
+    def workers(self, since: datetime) -> Op[list[Worker]]:
+        """Those who gave a sign of life since then, the longest-serving first; others are forgotten."""
+        ...
 
     # -- the schedule
 

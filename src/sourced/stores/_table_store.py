@@ -26,6 +26,7 @@ from sourced.store import (
     Store,
     Straggler,
     StreamState,
+    Worker,
 )
 from sourced.stores._gate import Gate
 from sourced.stores._tables import Tables
@@ -102,8 +103,10 @@ class TableStore(Store):
 
     # -- rounds ------------------------------------------------------------------------------------------------------
 
-    def claim(self, group: str, owner: str, *, now: datetime, until: datetime, limit: int) -> Op[Claim]:
-        return (yield Statement("claim", Tables.claim, (group, owner, now, until, limit)))
+    def claim(
+        self, group: str, owner: str, *, now: datetime, until: datetime, limit: int, most: int | None = None
+    ) -> Op[Claim]:
+        return (yield Statement("claim", Tables.claim, (group, owner, now, until, limit, most)))
 
     def pending(self, group: str, leases: Sequence[Lease], types: Collection[str], limit: int) -> Op[Pending]:
         return (yield Statement("pending", Tables.pending, (group, leases, types, limit)))
@@ -116,6 +119,9 @@ class TableStore(Store):
     def fence(self, claim: Claim) -> Op[None]:
         yield Statement("fence", Tables.fence, (claim,))
 
+    def renew(self, claim: Claim, until: datetime) -> Op[None]:
+        yield Statement("renew", Tables.renew, (claim, until))
+
     def settle(self, group: str, moves: Sequence[Move], *, release: bool) -> Op[None]:
         yield Statement("settle", Tables.settle, (group, moves, release))
 
@@ -127,6 +133,15 @@ class TableStore(Store):
 
     def catch_up(self, group: str, streams: Sequence[str]) -> Op[None]:
         yield Statement("catch up", Tables.catch_up, (group, streams))
+
+    def beat(self, worker: Worker) -> Op[None]:
+        yield Statement("beat", Tables.beat, (worker,))
+
+    def leave(self, worker_id: str) -> Op[None]:
+        yield Statement("leave", Tables.leave, (worker_id,))
+
+    def workers(self, since: datetime) -> Op[list[Worker]]:
+        return (yield Statement("workers", Tables.list_workers, (since,)))
 
     def stragglers(self, group: str | None = None) -> Op[list[Straggler]]:
         return (yield Statement("stragglers", Tables.list_stragglers, (group,)))

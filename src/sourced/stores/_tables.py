@@ -30,6 +30,7 @@ from sourced.store import (
     Snapshot,
     Straggler,
     StreamState,
+    Worker,
     shard_of,
 )
 
@@ -66,6 +67,7 @@ class Tables:
         self.schedule: dict[str, tuple[int, Scheduled]] = {}  # with the order they were scheduled in
         self.scheduled_so_far = itertools.count()
         self.snapshots: dict[tuple[str, str], tuple[Snapshot, ...]] = {}
+        self.workers: dict[str, Worker] = {}
         self.users: dict[str, dict[Any, Any]] = {}
         self.undo: list[tuple[Any, Any, Any]] = []
 
@@ -216,8 +218,10 @@ class Tables:
         self.change_group(name, {"epoch": self.groups[name].epoch + 1, "reset_at": len(self.log)})
 
     def reset_checkpoints(self, name: str) -> None:
+        """The tokens grow as well, which fences the rounds in flight and takes their leases."""
+        start = self.groups[name].start
         for shard, row in list(self.progress[name].items()):
-            self.put(self.progress[name], shard, replace(row, checkpoint=self.groups[name].start, careful=0))
+            self.put(self.progress[name], shard, ShardRow(start, row.high, token=row.token + 1))
 
     def reset_stragglers(self, name: str) -> None:
         for s in self.list_stragglers(name):
@@ -227,12 +231,12 @@ class Tables:
 
     # -- rounds
 
-    def claim(self, name: str, owner: str, now: datetime, until: datetime, limit: int) -> Claim:
+    def claim(self, name: str, owner: str, now: datetime, until: datetime, limit: int, most: int | None) -> Claim:
         group = self.groups[name]
         if group.status != "active":
             return Claim(group)
         due: dict[int, list[Straggler]] = {}
-        for straggler in self.waiting[name].values():
+        for _, straggler in sorted(self.waiting[name].items()):
             if not straggler.parked and (straggler.retry_at is None or straggler.retry_at <= now):
                 due.setdefault(shard_of(straggler.stream, len(self.shards)), []).append(straggler)
         free = [
@@ -242,8 +246,9 @@ class Tables:
             and (log[-1].position > (row := self._shard(name, shard)).checkpoint or shard in due)
             and (not row.owner or row.owner == owner or (row.until is not None and row.until <= now))
         ]
-        if len(free) > limit:
-            free = heapq.nsmallest(limit, free, key=lambda each: each[:2])  # whoever is furthest behind goes first
+        room = limit if most is None else min(limit, most)
+        if len(free) > room:
+            free = heapq.nsmallest(room, free, key=lambda each: each[:2])  # whoever is furthest behind goes first
         leases, taken, share = [], [], max(1, limit // max(1, len(free)))
         for checkpoint, shard, row in free:
             careful = max(row.careful, row.open)
@@ -301,6 +306,25 @@ class Tables:
         for lease in claim.leases:
             if self._shard(name, lease.shard).token != lease.token:
                 raise Fenced(name, f"the lease of shard {lease.shard} went to somebody else")
+
+    def renew(self, claim: Claim, until: datetime) -> None:
+        rows = self.progress[claim.group.name]
+        for lease in claim.leases:
+            row = rows.get(lease.shard)
+            if row is not None and row.token == lease.token and row.owner:
+                self.put(rows, lease.shard, replace(row, until=until))
+
+    def beat(self, worker: Worker) -> None:
+        self.put(self.workers, worker.id, worker)
+
+    def leave(self, worker_id: str) -> None:
+        if worker_id in self.workers:
+            self.drop(self.workers, worker_id)
+
+    def list_workers(self, since: datetime) -> list[Worker]:
+        for worker in [each for each in self.workers.values() if each.beat_at < since]:
+            self.drop(self.workers, worker.id)
+        return sorted(self.workers.values(), key=attrgetter("started_at", "id"))
 
     def settle(self, name: str, moves: Sequence[Move], release: bool) -> None:
         rows = self.progress[name]

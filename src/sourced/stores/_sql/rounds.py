@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from sourced.codec import Record
 from sourced.errors import Fenced
 from sourced.ops import Op
-from sourced.store import Claim, Group, Lease, Move, Pending, Straggler
+from sourced.store import Claim, Group, Lease, Move, Pending, Straggler, Worker
 from sourced.stores._sql.groups import STRAGGLERS, Groups
 
 WINDOW = 100_000  # so many positions one look goes through at most, wanted or not
@@ -25,7 +25,9 @@ and (m.settled_by = '' or {instr}(m.settled_by, :settled) = 0 or m.position <= :
 
 
 class Rounds(Groups):
-    def claim(self, group: str, owner: str, *, now: datetime, until: datetime, limit: int) -> Op[Claim]:
+    def claim(
+        self, group: str, owner: str, *, now: datetime, until: datetime, limit: int, most: int | None = None
+    ) -> Op[Claim]:
         found = yield from self._group(group)
         if found is None or found.status != "active":
             return Claim(found or Group(group))
@@ -37,7 +39,7 @@ class Rounds(Groups):
               where p.group_name = :group and (p.owner = '' or p.owner = :owner or p.until <= :now) and (
                 exists (select 1 from {{messages}} m where m.shard = p.shard and m.position > p.checkpoint)
                 or exists (select 1 from {{stragglers}} s where s.shard = p.shard and {DUE}))
-              order by p.checkpoint, p.shard limit :limit {{skip_locked}}
+              order by p.checkpoint, p.shard limit :room {{skip_locked}}
             )
             update {{progress}} set owner = :owner, until = :until, token = token + 1,
               careful = {{greatest}}(careful, open),
@@ -50,6 +52,7 @@ class Rounds(Groups):
             now=now,
             until=until,
             limit=limit,
+            room=limit if most is None else min(limit, most),
         )
         leases = tuple(Lease(*row) for row in sorted(rows))
         due = (yield from self._due(group, leases, now, limit)) if leases else []
@@ -152,6 +155,52 @@ class Rounds(Groups):
                 raise Fenced(name, "it was reset meanwhile")
             if token != leases[shard].token:
                 raise Fenced(name, f"the lease of shard {shard} went to somebody else")
+
+    def renew(self, claim: Claim, until: datetime) -> Op[None]:
+        yield self.say(
+            "renew",
+            """
+            update {progress} set until = :until from each(r: shard integer, lease bigint)
+            where group_name = :group and owner <> '' and {progress}.shard = r.shard and {progress}.token = r.lease
+            """,
+            group=claim.group.name,
+            until=until,
+            r=[(each.shard, each.token) for each in claim.leases],
+        )
+
+    # -- workers
+
+    def beat(self, worker: Worker) -> Op[None]:
+        yield self.say(
+            "beat",
+            """
+            insert into {workers} (id, host, pid, rounds, started_at, beat_at)
+            values (:id, :host, :pid, :rounds, :started_at, :beat_at)
+            on conflict (id) do update set rounds = excluded.rounds, beat_at = excluded.beat_at
+            """,
+            id=worker.id,
+            host=worker.host,
+            pid=worker.pid,
+            rounds=worker.rounds,
+            started_at=worker.started_at,
+            beat_at=worker.beat_at,
+        )
+
+    def leave(self, worker_id: str) -> Op[None]:
+        yield self.say("leave", "delete from {workers} where id = :id", id=worker_id)
+
+    def workers(self, since: datetime) -> Op[list[Worker]]:
+        yield self.say("forget workers", "delete from {workers} where beat_at < :since", since=since)
+        rows = yield self.say(
+            "workers",
+            """
+            select w.id, w.host, w.pid, w.rounds, w.started_at, w.beat_at from {workers} w order by w.started_at, w.id
+            """,
+        )
+        time = self.dialect.time
+        return [
+            Worker(id, host, pid, rounds, time(started), time(beat)) for id, host, pid, rounds, started, beat in rows
+        ]
 
     def settle(self, group: str, moves: Sequence[Move], *, release: bool) -> Op[None]:
         freed = "owner = '', until = null," if release else ""

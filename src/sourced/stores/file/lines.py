@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from sourced.codec import Record
-from sourced.store import Group, Scheduled, Snapshot, Straggler
+from sourced.store import Group, Scheduled, Snapshot, Straggler, Worker
 from sourced.stores._tables import ShardRow
 
 encode = msgspec.json.Encoder().encode
@@ -96,6 +96,14 @@ class CaughtUpRow(_Row, frozen=True, tag="caught up"):
     stream: str
 
 
+class WorkerRow(_Row, frozen=True, tag="worker"):
+    worker: Worker
+
+
+class GoneRow(_Row, frozen=True, tag="gone"):
+    worker_id: str
+
+
 class ScheduledRow(_Row, frozen=True, tag="scheduled"):
     order: int
     at: datetime
@@ -132,7 +140,7 @@ class DeletedRow(_Row, frozen=True, tag="deleted"):
 
 Row: TypeAlias = (
     GroupRow | ProgressRow | StragglerRow | CaughtUpRow | ScheduledRow | UnscheduledRow | SnapshotsRow | TableRow
-    | DeletedRow
+    | DeletedRow | WorkerRow | GoneRow
 )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from sourced.stores._tables import Table, Tables
 from sourced.stores.file.lines import (
     CaughtUpRow,
     DeletedRow,
+    GoneRow,
     GroupRow,
     ProgressRow,
     Row,
@@ -26,6 +27,7 @@ from sourced.stores.file.lines import (
     StragglerRow,
     TableRow,
     UnscheduledRow,
+    WorkerRow,
     encode,
     record_of,
     scheduled_row,
@@ -66,6 +68,7 @@ class DurableTables(Tables):
             yield self.waiting[group], partial(_straggler_row, group)
         yield self.schedule, lambda id, row: scheduled_row(*row) if row else UnscheduledRow(id)
         yield self.snapshots, lambda key, snapshots: snapshots_row(key[0], key[1], snapshots)
+        yield self.workers, lambda id, worker: WorkerRow(worker) if worker else GoneRow(id)
         for name, rows in self.users.items():
             yield rows, partial(_table_row, name)
 
@@ -92,6 +95,10 @@ class DurableTables(Tables):
                 self.snapshots[name, stream] = tuple(
                     Snapshot(name, stream, each.seq, text_of(each.state), each.fingerprint) for each in newest_first
                 )
+            case WorkerRow(worker):
+                self.workers[worker.id] = worker
+            case GoneRow(id):
+                self.workers.pop(id, None)
             case TableRow(name, key, value):
                 self.users.setdefault(name, {})[key] = value
             case DeletedRow(name, key):

@@ -21,24 +21,15 @@ from sourced.testing.conformance.schedule import Schedule
 from sourced.testing.conformance.settling import Settling
 from sourced.testing.conformance.snapshots import Snapshots
 from sourced.testing.conformance.stragglers import Stragglers
+from sourced.testing.conformance.workers import Workers
 
 __all__ = ["AsyncStoreConformance", "StoreConformance"]
 
 
 class StoreConformance(
-    Crashes,
-    Appending,
-    Reading,
-    Groups,
-    Claims,
-    Settling,
-    Rounds,
-    Stragglers,
-    Schedule,
-    Snapshots,
-    Concurrency,
-    Carrying,
-):
+    Crashes, Appending, Reading, Groups, Claims, Settling, Rounds, Stragglers, Schedule, Snapshots, Concurrency,
+    Carrying, Workers,
+):  # fmt: skip
     """Every case, through `transaction`."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sourced.errors import Fenced
 from sourced.store import Claim
-from sourced.testing.conformance.bench import Bench, refused, shards_of
+from sourced.testing.conformance.bench import Bench, at, refused, shards_of
 
 
 class Claims(Bench):
@@ -47,6 +47,30 @@ class Claims(Bench):
             self.put(stream, 1)
         assert len(self.claim("a", limit=2).leases) == 2
         assert len(self.claim("b", limit=2).leases) == 1
+
+    def test_claim_takes_no_more_shards_than_its_share_so_that_others_find_some(self) -> None:
+        """E78. Whoever is furthest behind goes first, all the same."""
+        self.register()
+        streams = self.apart(5)
+        for stream in streams:
+            self.put(stream, 1)
+        claims = [self.do(self.store.claim("g", owner, now=at(0), until=at(30), limit=100, most=2)) for owner in "abcd"]
+        assert [len(claim.leases) for claim in claims] == [2, 2, 1, 0]
+
+    def test_renew_prolongs_a_lease_that_was_not_lost(self) -> None:
+        """J172. A round that takes its time keeps what it has; one that was taken over gets nothing back."""
+        self.register()
+        self.put("s", 1)
+        claim = self.claim("slow", now=0)
+        self.do(self.store.renew(claim, at(60)))
+        assert self.claim("other", now=59).leases == ()
+        taken = self.claim("other", now=60)
+        assert shards_of(taken) == {self.shard("s")}
+        self.do(self.store.renew(claim, at(1000)))
+        assert shards_of(self.claim("third", now=90)) == {self.shard("s")}
+        self.do(self.store.release(self.claim("third", now=90)))
+        self.do(self.store.renew(taken, at(1000)))
+        assert shards_of(self.claim("fourth", now=91)) == {self.shard("s")}
 
     def test_claim_gives_every_shard_its_turn_whatever_arrives_meanwhile(self) -> None:
         """One shard at a time, and one stream is written to all the time: nobody starves."""

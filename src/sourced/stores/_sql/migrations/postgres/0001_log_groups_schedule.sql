@@ -64,6 +64,16 @@ create table {stragglers} (
   primary key (group_name, stream)
 );
 
+-- Who works on them, and when they last said so.
+create table {workers} (
+  id text collate "C" primary key,
+  host text not null,
+  pid bigint not null,
+  rounds integer not null,
+  started_at timestamptz not null,
+  beat_at timestamptz not null
+);
+
 -- Messages that are not due yet.
 create table {scheduled} (
   ordinal bigint generated always as identity primary key,

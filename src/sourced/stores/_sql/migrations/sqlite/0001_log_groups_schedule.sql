@@ -62,6 +62,16 @@ create table {stragglers} (
   primary key (group_name, stream)
 );
 
+-- Who works on them, and when they last said so.
+create table {workers} (
+  id text primary key,
+  host text not null,
+  pid integer not null,
+  rounds integer not null,
+  started_at text not null,
+  beat_at text not null
+);
+
 -- Messages that are not due yet.
 create table {scheduled} (
   ordinal integer primary key,

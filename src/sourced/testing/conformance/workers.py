@@ -1,0 +1,42 @@
+"""Workers: who is alive."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from sourced.store import Worker
+from sourced.testing.conformance.bench import Bench, at
+
+
+class Workers(Bench):
+    def worker(self, name: str, started: float = 0) -> Worker:
+        return Worker(name, "host", 4711, 2, at(started), at(started))
+
+    def alive(self, since: float = 0) -> list[Worker]:
+        return self.do(self.store.workers(at(since)))
+
+    def test_beat_writes_down_who_is_alive_and_since_when(self) -> None:
+        """J171. Once for each, however often they say so."""
+        one, two = self.worker("b", 1), self.worker("a", 2)
+        for worker in (two, one, one):
+            self.do(self.store.beat(worker))
+        assert self.alive() == [one, two]
+        later = replace(one, beat_at=at(9.000001), rounds=3)
+        self.do(self.store.beat(later))
+        assert self.alive() == [later, two]
+
+    def test_workers_that_were_silent_for_too_long_are_forgotten(self) -> None:
+        """J172."""
+        one, two = self.worker("one", 1), self.worker("two", 2)
+        self.do(self.store.beat(one))
+        self.do(self.store.beat(two))
+        assert self.alive(since=2) == [two]
+        assert self.alive(since=0) == [two]
+
+    def test_leave_forgets_one_and_nobody_else(self) -> None:
+        one, two = self.worker("one"), self.worker("two")
+        self.do(self.store.beat(one))
+        self.do(self.store.beat(two))
+        self.do(self.store.leave("one"))
+        self.do(self.store.leave("nobody"))
+        assert self.alive() == [two]
