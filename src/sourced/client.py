@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
+from typing_extensions import Unpack
+
+from sourced.actions import check_zone
 from sourced.actor import Actor, Decision
 from sourced.clock import as_delta
 from sourced.envelope import Message, To, address, dispatch
@@ -26,12 +29,15 @@ from sourced.operations import (
 )
 from sourced.ops import AsyncConnection, Connection, Op
 from sourced.runtime import foreground
-from sourced.runtime.engine import Engine
+from sourced.runtime.engine import Engine, committed
 from sourced.runtime.programs import (
     Afterwards,
+    Borrowed,
     Program,
     Transact,
     Work,
+    borrowing,
+    borrowing_async,
     drive,
     drive_all,
     joining,
@@ -49,10 +55,19 @@ T = TypeVar("T")
 S = TypeVar("S")
 
 
+class Filters(TypedDict, total=False):
+    """What of the log is wanted."""
+
+    types: Iterable[type[Payload]] | None
+    since: datetime | None
+    until: datetime | None
+    backwards: bool
+
+
 class Verbs(Side):
     """What `app.…` and `app.aio.…` offer."""
 
-    _connection: Connection | AsyncConnection | None  # the transaction that all of it belongs to, if there is one
+    _connection: Connection | AsyncConnection | Borrowed | None  # what has the transaction that all of it belongs to
     _over = False  # that transaction has ended
 
     # -- deciding and storing
@@ -86,7 +101,10 @@ class Verbs(Side):
     ) -> Program[Message[Any]]:
         """Stores a message for the workers to handle, now or at a later time. The same message id is stored once."""
         source = self._message(message, to, metadata)
-        due = dispatch(source.payload, at=at, after=after).due(self._engine.clock.now())
+        now = self._engine.clock.now()
+        due = dispatch(source.payload, at=at, after=after).due(now)
+        if due is None and isinstance(self._connection, Borrowed) and self._engine.store.capabilities.concurrent:
+            due = now  # an append would hold its shard, and all who append there, until the caller commits
         return (yield from foreground.dispatch(self._engine, source, due))
 
     @verb
@@ -127,13 +145,17 @@ class Verbs(Side):
     @verb
     def read_all(
         self, *, after: int = 0, limit: int | None = None, types: Iterable[type[Payload]] | None = None,
-        backwards: bool = False,
+        since: datetime | None = None, until: datetime | None = None, backwards: bool = False,
     ) -> Program[list[Message[Any]]]:  # fmt: skip
-        """The whole log in order of position: after one position, of some types, backwards."""
+        """The log in order of position: after one position, of some types, made since a time and until another."""
         names = None if types is None else {name for cls in types for name in cls.__sourced__.names}
+        for time in (since, until):
+            if time is not None:
+                check_zone("read_all", time)
         op = self._engine.store.read_all(
-            after=_position(after), limit=_not_negative(limit), types=names, backwards=backwards
-        )
+            after=_position(after), limit=_not_negative(limit), types=names, since=since, until=until,
+            backwards=backwards,
+        )  # fmt: skip
         return self._engine.codec.decode_all((yield Transact(op, reading=True)))
 
     @verb
@@ -171,6 +193,11 @@ class Verbs(Side):
         return (yield from drain(engine, engine.router, new_id(), limit=limit, raise_errors=raise_errors))
 
     @verb
+    def wake(self) -> Program[None]:
+        """Tells whoever waits for messages to look now: after a commit that Sourced did not see."""
+        yield Afterwards([*committed(self._engine, ())])
+
+    @verb
     def wait_for(self, message: str | Message[Any], *, timeout: timedelta | float = 30.0) -> Program[None]:
         """Until every group that wants the message has handled it: read your own writes. Raises `StillWaiting`."""
         if self._connection is not None:
@@ -183,10 +210,13 @@ class Verbs(Side):
 class Client(Verbs, Blocking):
     """An app's verbs, carried out here and now: each in a transaction of its own, or all in the one it was made for."""
 
-    def __init__(self, engine: Engine, connection: Connection | None = None) -> None:
+    def __init__(self, engine: Engine, connection: Connection | Borrowed | None = None) -> None:
         self._engine = engine
         self._connection = connection
-        self._transact = transacting(engine.store) if connection is None else joining(engine.store, connection)
+        if isinstance(connection, Borrowed):
+            self._transact = borrowing(engine.store, connection)
+        else:
+            self._transact = transacting(engine.store) if connection is None else joining(engine.store, connection)
         self._later: list[Work] | None = None if connection is None else []
         self.groups = BlockingGroups(self)
         self.parked = BlockingParked(self)
@@ -195,6 +225,9 @@ class Client(Verbs, Blocking):
     def _perform(self, program: Program[T]) -> T:
         if self._over:
             raise TransactionEnded()
+        if isinstance(self._connection, Borrowed):
+            perform(introduced(self._engine), transacting(self._engine.store))
+            return perform(prepared(self._engine, program), self._transact, [])  # nobody tells us that it was committed
         return perform(prepared(self._engine, program), self._transact, self._later)
 
     def load(self, actor: type[Actor[S]], stream: To, *, upto: int | None = None) -> Loaded[S]:
@@ -203,13 +236,19 @@ class Client(Verbs, Blocking):
         self._perform(loaded._read(upto))
         return loaded
 
+    def pages(self, *, size: int = 1_000, after: int = 0, **filters: Unpack[Filters]) -> Iterator[list[Message[Any]]]:
+        """The log as `read_all` gives it, `size` messages at a time, each page read when it is asked for."""
+        while page := self.read_all(after=after, limit=_at_least_one(size), **filters):
+            yield page
+            after = page[-1].position
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Client]:
         """A client whose verbs all belong to one transaction; inside one, it joins it."""
         if self._connection is not None:
             yield self
             return
-        self._perform(_nothing())
+        self._perform(nothing())
         with self._engine.store.transaction() as connection:
             client = Client(self._engine, connection)
             try:
@@ -219,16 +258,31 @@ class Client(Verbs, Blocking):
         for work in client._later or ():
             drive(work)
 
+    def using(self, connection: object) -> Client:
+        """A client whose verbs belong to the transaction of a connection that is yours: you commit, or roll back.
+
+        psycopg, sqlite3, a SQLAlchemy connection or session, Django's `connection` inside `atomic`; awaited, psycopg's
+        and SQLAlchemy's asynchronous ones. Each verb is undone by itself when it fails, and your transaction goes on.
+        Sourced does not learn that you committed, so nothing is remembered, no `@after_commit` runs and nobody is
+        woken: `app.wake()` does that, or they look by themselves. On PostgreSQL `dispatch` schedules for now, while
+        `append` and `execute` hold their stream's shard until you commit.
+        """
+        _refuse_nesting(self._connection)
+        return Client(self._engine, Borrowed(connection))
+
 
 class AsyncClient(Verbs, Awaiting):
     """The awaitable twin of everything on `Client`."""
 
-    def __init__(self, engine: Engine, connection: AsyncConnection | None = None) -> None:
+    def __init__(self, engine: Engine, connection: AsyncConnection | Borrowed | None = None) -> None:
         self._engine = engine
         self._connection = connection
-        self._transact = (
-            transacting_async(engine.store) if connection is None else joining_async(engine.store, connection)
-        )
+        if isinstance(connection, Borrowed):
+            self._transact = borrowing_async(engine.store, connection)
+        elif connection is None:
+            self._transact = transacting_async(engine.store)
+        else:
+            self._transact = joining_async(engine.store, connection)
         self._later: list[Work] | None = None if connection is None else []
         self.groups = AsyncGroups(self)
         self.parked = AsyncParked(self)
@@ -237,6 +291,9 @@ class AsyncClient(Verbs, Awaiting):
     async def _perform(self, program: Program[T]) -> T:
         if self._over:
             raise TransactionEnded()
+        if isinstance(self._connection, Borrowed):
+            await perform_async(introduced(self._engine), transacting_async(self._engine.store))
+            return await perform_async(prepared(self._engine, program), self._transact, [])
         return await perform_async(prepared(self._engine, program), self._transact, self._later)
 
     async def load(self, actor: type[Actor[S]], stream: To, *, upto: int | None = None) -> AsyncLoaded[S]:
@@ -245,13 +302,21 @@ class AsyncClient(Verbs, Awaiting):
         await self._perform(loaded._read(upto))
         return loaded
 
+    async def pages(
+        self, *, size: int = 1_000, after: int = 0, **filters: Unpack[Filters]
+    ) -> AsyncIterator[list[Message[Any]]]:
+        """The log as `read_all` gives it, `size` messages at a time, each page read when it is asked for."""
+        while page := await self.read_all(after=after, limit=_at_least_one(size), **filters):
+            yield page
+            after = page[-1].position
+
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncClient]:
         """A client whose verbs all belong to one transaction; inside one, it joins it."""
         if self._connection is not None:
             yield self
             return
-        await self._perform(_nothing())
+        await self._perform(nothing())
         async with self._engine.store.transaction_async() as connection:
             client = AsyncClient(self._engine, connection)
             try:
@@ -259,6 +324,18 @@ class AsyncClient(Verbs, Awaiting):
             finally:
                 client._over = True
         await drive_all(client._later or ())
+
+    def using(self, connection: object) -> AsyncClient:
+        """A client whose verbs belong to the transaction of a connection that is yours: you commit, or roll back.
+
+        psycopg, sqlite3, a SQLAlchemy connection or session, Django's `connection` inside `atomic`; awaited, psycopg's
+        and SQLAlchemy's asynchronous ones. Each verb is undone by itself when it fails, and your transaction goes on.
+        Sourced does not learn that you committed, so nothing is remembered, no `@after_commit` runs and nobody is
+        woken: `app.wake()` does that, or they look by themselves. On PostgreSQL `dispatch` schedules for now, while
+        `append` and `execute` hold their stream's shard until you commit.
+        """
+        _refuse_nesting(self._connection)
+        return AsyncClient(self._engine, Borrowed(connection))
 
 
 def prepared(engine: Engine, program: Program[T]) -> Program[T]:
@@ -269,12 +346,30 @@ def prepared(engine: Engine, program: Program[T]) -> Program[T]:
     return (yield from program)
 
 
+def introduced(engine: Engine) -> Program[None]:
+    """What there is to make known beside a transaction of the caller's, so that no group waits for its end.
+
+    Where only one transaction writes at a time, the rest is done in his, and again until it is found to have been
+    committed.
+    """
+    if engine.unknown_groups():
+        groups = yield Transact(engine.store.groups(), reading=True)
+        engine.started.update(group.name for group in groups)
+    if engine.store.capabilities.concurrent:
+        yield from prepared(engine, nothing())
+
+
+def _refuse_nesting(connection: object) -> None:
+    if connection is not None:
+        raise InTransaction("this client belongs to a transaction already; ask the app for one on your connection")
+
+
 def _started(engine: Engine, group: str) -> Work:
     engine.started.add(group)
     yield from ()
 
 
-def _nothing() -> Program[None]:
+def nothing() -> Program[None]:
     yield from ()
 
 
@@ -282,6 +377,12 @@ def _id_of(message: str | Message[Any]) -> str:
     if isinstance(message, str | Message):
         return message if isinstance(message, str) else message.id
     raise Invalid("message", {"message": f"expected a stored message or its id, found {message!r}"})
+
+
+def _at_least_one(size: int) -> int:
+    if size < 1:
+        raise Invalid("pages", {"size": f"expected 1 or more, found {size}"})
+    return size
 
 
 def _not_negative(limit: int | None) -> int | None:

@@ -54,6 +54,12 @@ class Await(NamedTuple):
     seconds: float
 
 
+class Borrowed(NamedTuple):
+    """A connection that the caller owns, and whose transaction he ends."""
+
+    connection: object
+
+
 Step: TypeAlias = Transact | Commit | Invoke | Afterwards | Await
 Program: TypeAlias = Generator[Step, Any, T]
 Transacting: TypeAlias = Callable[[Transact | Commit], Any]
@@ -186,6 +192,25 @@ def joining(store: Store, connection: Connection) -> Transacting:
 
 def joining_async(store: Store, connection: AsyncConnection) -> TransactingAsync:
     return lambda step: run_async(savepoint(_op(store, step)), connection)
+
+
+def borrowing(store: Store, borrowed: Borrowed) -> Transacting:
+    """Every step in the transaction that the caller has open; one that fails is undone, and his transaction goes on."""
+
+    def transact(step: Transact | Commit) -> Any:
+        reading = isinstance(step, Transact) and step.reading
+        return run(savepoint(_op(store, step)), store.joined(borrowed.connection, reading=reading))
+
+    return transact
+
+
+def borrowing_async(store: Store, borrowed: Borrowed) -> TransactingAsync:
+    async def transact(step: Transact | Commit) -> Any:
+        reading = isinstance(step, Transact) and step.reading
+        joined = await store.joined_async(borrowed.connection, reading=reading)
+        return await run_async(savepoint(_op(store, step)), joined)
+
+    return transact
 
 
 def _op(store: Store, step: Transact | Commit) -> Op[Any]:

@@ -11,10 +11,12 @@ from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
 
-from sourced.errors import DefinitionError, Duplicate, InTransaction, SchemaMismatch, Unavailable
+from sourced.errors import DefinitionError, Duplicate, InTransaction, NeedsAwait, SchemaMismatch, Unavailable
 from sourced.ops import Op, Statement, run, run_async
 from sourced.store import SHARDS, Capabilities, Entry, Outcome
+from sourced.stores._borrowed import driver_connection, driver_connection_async, refused
 from sourced.stores._committer import AsyncCommitter, Committer
 from sourced.stores._pool import AsyncPool, Pool
 from sourced.stores._postgres.append import APPEND, DUPLICATE, arguments, outcomes
@@ -44,7 +46,7 @@ select r.shard, r.upto, {{record}} from (
 class PostgresStore(SqlStore):
     """`PostgresStore("postgresql://…")`; its tables are made by `migrate()`, or by your own migration tool."""
 
-    capabilities = Capabilities(durable=True, shared=True)
+    capabilities = Capabilities(durable=True, shared=True, concurrent=True)
 
     def __init__(
         self,
@@ -63,6 +65,7 @@ class PostgresStore(SqlStore):
         self.timeout = timeout
         self._name = _named(url)
         self._checked = False
+        self._database = ""
         self._met = False  # it was reached before, so when it is not there it will come back
         self._closed = False
         self._connections = connections
@@ -115,7 +118,7 @@ class PostgresStore(SqlStore):
             raise SchemaMismatch(
                 self._name, expected=f"PostgreSQL {OLDEST} or newer", found=f"{version}", hint="update the server"
             )
-        self._met = True
+        self._met, self._database = True, raw.info.dbname
         return raw
 
     def _acquired(self) -> Any:
@@ -191,6 +194,39 @@ class PostgresStore(SqlStore):
         finally:
             fit = not (self._closed or connection.lost or connection.begun)
             (self._async_pool.release if fit else self._async_pool.discard)(connection.tx)
+
+    def joined(self, connection: object, *, reading: bool) -> PostgresConnection:
+        self._inside.refuse()
+        self._check()
+        raw = driver_connection(connection)
+        if isinstance(raw, psycopg.AsyncConnection):
+            raise NeedsAwait(connection)
+        if not isinstance(raw, psycopg.Connection):
+            raise refused(connection, raw, _JOINABLE)
+        self._refuse_unfit(raw)
+        return PostgresConnection(raw, self._name, alone=True)
+
+    async def joined_async(self, connection: object, *, reading: bool) -> AsyncPostgresConnection:
+        self._inside.refuse()
+        await self._check_async()
+        raw = await driver_connection_async(connection)
+        if not isinstance(raw, psycopg.AsyncConnection):
+            raise refused(connection, raw, _JOINABLE_ASYNC)
+        self._refuse_unfit(raw)
+        return AsyncPostgresConnection(raw, self._name, alone=True)
+
+    def _refuse_unfit(self, raw: Any) -> None:
+        if raw.closed:
+            raise Unavailable(self._name, "the connection that it was to be reached by is closed")
+        if raw.info.dbname != self._database:
+            raise DefinitionError(
+                f"using(connection): expected a connection to {self._name}, found one to {raw.info.dbname!r}"
+            )
+        if raw.autocommit and raw.info.transaction_status == TransactionStatus.IDLE:
+            raise DefinitionError(
+                "using(connection): it commits every statement by itself; open `with connection.transaction():` first, "
+                "or connect without autocommit"
+            )
 
     # -- commits of one statement, shared by those who come at the same time -----------------------------------------
 
@@ -304,6 +340,10 @@ class PostgresStore(SqlStore):
 
 
 _TERMS: dict[str, Any] = {"options": "-c timezone=UTC", "application_name": "sourced"}
+
+
+_JOINABLE = "a psycopg Connection, or SQLAlchemy's or Django's over psycopg"
+_JOINABLE_ASYNC = "a psycopg AsyncConnection, or SQLAlchemy's AsyncConnection or AsyncSession over psycopg"
 
 
 def _nothing(_: Any) -> None:

@@ -19,6 +19,7 @@ from sourced.codec import Record
 from sourced.errors import Conflict, DefinitionError, Duplicate, SchemaMismatch, Unavailable
 from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, Op, Statement
 from sourced.store import SHARDS, Capabilities, Entry, Outcome
+from sourced.stores._borrowed import driver_connection, driver_connection_async, refused
 from sourced.stores._committer import AsyncCommitter, Committer
 from sourced.stores._gate import Gate
 from sourced.stores._sql import SqlStore
@@ -136,7 +137,7 @@ class SqliteStore(SqlStore):
                 yield SqliteConnection(raw, self)
             return
         with self._gate:
-            for pause in self._begun():
+            for pause in self._begun(self._writer):
                 threading.Event().wait(pause)
             with self._ended():
                 yield SqliteConnection(self._writer, self)
@@ -150,20 +151,22 @@ class SqliteStore(SqlStore):
                 yield AsyncSqliteConnection(raw, self)
             return
         async with self._gate:
-            for pause in self._begun():
+            for pause in self._begun(self._writer):
                 await asyncio.sleep(pause)
             with self._ended():
                 yield AsyncSqliteConnection(self._writer, self)
 
-    def _begun(self) -> Iterator[float]:
+    def _begun(self, raw: Raw, how: str = "begin immediate") -> Iterator[float]:
         """Begins a transaction; while another process has one open it yields how long to wait before the next try."""
         self._refuse_closed()
         started, pause = monotonic(), 0.0005
         while True:
             try:
-                self._writer.execute("begin immediate")
+                raw.execute(how)
                 return
             except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode == sqlite3.SQLITE_BUSY_SNAPSHOT:
+                    raise Unavailable(repr(self), _OUTDATED) from error
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() - started > self.timeout:
                     raise self.translated(error) from error
             yield pause * (0.5 + random.random())
@@ -179,6 +182,47 @@ class SqliteStore(SqlStore):
         finally:
             if self._writer.in_transaction:
                 self._writer.execute("rollback")
+
+    # -- the caller's own transaction
+
+    def joined(self, connection: object, *, reading: bool) -> SqliteConnection:
+        """Who writes takes the write lock first: begun without it, what was read may be outdated before he gets it."""
+        self._gate.refuse_holder()
+        raw = self._theirs(connection, driver_connection(connection))
+        if not reading:
+            with contextlib.nullcontext() if raw.in_transaction else self._gate:
+                for pause in self._locked(raw):
+                    threading.Event().wait(pause)
+        return SqliteConnection(raw, self)
+
+    async def joined_async(self, connection: object, *, reading: bool) -> AsyncSqliteConnection:
+        self._gate.refuse_holder()
+        raw = self._theirs(connection, await driver_connection_async(connection))
+        if not reading:
+            async with contextlib.nullcontext() if raw.in_transaction else self._gate:
+                for pause in self._locked(raw):
+                    await asyncio.sleep(pause)
+        return AsyncSqliteConnection(raw, self)
+
+    def _locked(self, raw: Raw) -> Iterator[float]:
+        return self._begun(raw, self.query(_TAKE_THE_LOCK).text if raw.in_transaction else "begin immediate")
+
+    def _theirs(self, connection: object, raw: object) -> Raw:
+        if not isinstance(raw, sqlite3.Connection):
+            raise refused(connection, raw, _JOINABLE)
+        if raw.text_factory is not str:
+            raise DefinitionError(
+                f"using(connection): expected one whose text_factory is str, found {raw.text_factory!r}"
+            )
+        cursor = raw.cursor()
+        cursor.row_factory = None
+        files = {name: file for _, name, file in cursor.execute("pragma database_list")}
+        if not files["main"] or not self.path.exists() or not self.path.samefile(files["main"]):
+            found = repr(files["main"]) if files["main"] else "a database in memory"
+            raise DefinitionError(
+                f"using(connection): expected a connection to {str(self.path)!r}, found one to {found}"
+            )
+        return raw
 
     def translated(self, error: sqlite3.Error) -> Exception:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -299,6 +343,10 @@ class SqliteStore(SqlStore):
         return iter(rows)
 
 
+_JOINABLE = "a sqlite3 Connection, or SQLAlchemy's or Django's over sqlite3 (aiosqlite lives in a thread of its own)"
+_OUTDATED = "since this transaction began to read somebody else has written; roll it back, begin with `begin immediate`"
+_TAKE_THE_LOCK = "delete from {migrations} where 0"  # changes nothing, and waits for who writes
+
 _NOTHING = (None,) * len(COLUMNS)
 _INSERT = """
 insert into {messages} (position, shard, stream, seq, id, type, version, payload, metadata, causation_id,
@@ -350,6 +398,7 @@ class SqliteConnection:
 
     def __init__(self, raw: Raw, store: SqliteStore) -> None:
         self.tx = raw
+        self._plain: Any = raw if raw.row_factory is None else _Plain(raw)
         self._store = store
         self._depth = 0
 
@@ -361,7 +410,7 @@ class SqliteConnection:
                 cursor.row_factory = None  # whatever the owner of the connection likes
                 return cursor.execute(body.text, body.bind(statement.args[0])).fetchall()
             if body is not None:
-                return body(self.tx, *statement.args)
+                return body(self._plain, *statement.args)
             return self._mark(statement)
         except sqlite3.Error as error:
             raise self._store.translated(error) from error
@@ -375,6 +424,24 @@ class SqliteConnection:
                 self.tx.execute(f"rollback to savepoint sourced_{self._depth}")
             self.tx.execute(f"release savepoint sourced_{self._depth}")
             self._depth -= 1
+
+
+class _Plain:
+    """A connection whose owner likes other rows than tuples."""
+
+    def __init__(self, raw: Raw) -> None:
+        self._raw = raw
+
+    def execute(self, *args: Any) -> sqlite3.Cursor:
+        return self._cursor().execute(*args)
+
+    def executemany(self, *args: Any) -> sqlite3.Cursor:
+        return self._cursor().executemany(*args)
+
+    def _cursor(self) -> sqlite3.Cursor:
+        cursor = self._raw.cursor()
+        cursor.row_factory = None
+        return cursor
 
 
 class AsyncSqliteConnection(SqliteConnection):

@@ -60,15 +60,24 @@ def outcomes(entries: Sequence[Entry], answer: Sequence[Any], known: Mapping[str
     codes, heads, seqs, positions = answer
     places = zip(seqs or (), positions or (), strict=True)
     found: list[Outcome] = []
+    coming = _stored(entries, codes) if known else set()  # by later entries of this very batch: not there yet
     for entry, code, head in zip(entries, codes, heads, strict=True):
         if code == STORED:
             found.append(tuple(_placed(record, *next(places)) for record in entry.records))
+            if coming:
+                coming -= {record.id for record in entry.records}
         elif code == CONFLICT:
             found.append(Conflict(entry.stream, expected=entry.expected_seq or 0, actual=head))
-        else:
-            there = [known[record.id] for record in entry.records if record.id in known]
+        elif there := [known[r.id] for r in entry.records if r.id in known and r.id not in coming]:
             found.append(Duplicate([record.id for record in there], there))
+        else:  # its place was taken by what this transaction cannot see: the caller's own, of a stricter isolation
+            found.append(Conflict(entry.stream, expected=head, actual=head + 1))
     return found
+
+
+def _stored(entries: Sequence[Entry], codes: Sequence[int]) -> set[str]:
+    stored = (entry for entry, code in zip(entries, codes, strict=True) if code == STORED)
+    return {record.id for entry in stored for record in entry.records}
 
 
 def _placed(r: Record, seq: int, position: int) -> Record:

@@ -13,6 +13,10 @@ from sourced.errors import SchemaMismatch, SourcedError, Unavailable
 from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, Statement
 from sourced.stores._sql.dialect import Query
 
+# These, and not what the owner of a connection has his cursors made of.
+_cursor: Any = psycopg.Cursor
+_async_cursor: Any = psycopg.AsyncCursor
+
 
 class _Marks:
     """Savepoints, and what was said on a connection so far."""
@@ -84,8 +88,8 @@ class PostgresConnection(_Marks):
         return self._say(text, arguments)
 
     def _say(self, text: str, arguments: Any) -> Any:
-        with self.tx.cursor(row_factory=tuple_row, binary=arguments is not None) as cursor:
-            cursor.execute(text, arguments)
+        with _cursor(self.tx, row_factory=tuple_row) as cursor:
+            cursor.execute(text, arguments, binary=arguments is not None)
             return cursor.fetchall() if cursor.description else []
 
     def commit(self) -> None:
@@ -139,8 +143,8 @@ class AsyncPostgresConnection(_Marks):
         return await self._say(text, arguments)
 
     async def _say(self, text: str, arguments: Any) -> Any:
-        async with self.tx.cursor(row_factory=tuple_row, binary=arguments is not None) as cursor:
-            await cursor.execute(text, arguments)
+        async with _async_cursor(self.tx, row_factory=tuple_row) as cursor:
+            await cursor.execute(text, arguments, binary=arguments is not None)
             return await cursor.fetchall() if cursor.description else []
 
     async def commit(self) -> None:

@@ -19,10 +19,10 @@ class Migration(NamedTuple):
 
 def migrations(database: str, *, prefix: str, schema: str | None, shards: int) -> Iterator[Migration]:
     """All of a database's steps, in order; each one also writes down that it was made."""
-    found = sorted(each.name for each in (files(__package__) / database).iterdir() if each.name.endswith(".sql"))
+    found = sorted(each.name for each in (files(__name__) / database).iterdir() if each.name.endswith(".sql"))
     for file in found:
         number, _, name = file.removesuffix(".sql").partition("_")
-        text = (files(__package__) / database / file).read_text("utf-8")
+        text = (files(__name__) / database / file).read_text("utf-8")
         noted = f"insert into {{migrations}} (number, name, shards) values ({int(number)}, '{name}', {shards});"
         yield Migration(int(number), name, named(f"{text}\n{noted}\n", prefix, schema, _NO_WORDS))
 
