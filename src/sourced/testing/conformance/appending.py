@@ -169,6 +169,19 @@ class Appending(Bench):
         assert (outcomes[1].ids, outcomes[1].records) == ((first.id,), (stored,))
         assert self.history("t") == []
 
+    def test_append_calls_duplicates_only_what_was_there_before(self) -> None:
+        """One half of an entry was stored, the other half comes later in the batch: it was not stored as a whole."""
+        (known,) = self.put("s")
+        late = record("t")
+        outcomes = self.append(
+            Entry("t", (record("t", id=known.id), late)), Entry("t", (late,)), Entry("t", (late, record("t")))
+        )
+        assert isinstance(outcomes[0], Duplicate)
+        assert outcomes[0].ids == (known.id,)
+        assert [r.id for r in kept(outcomes[1])] == [late.id]
+        assert isinstance(outcomes[2], Duplicate)
+        assert outcomes[2].records == kept(outcomes[1])
+
     def test_append_of_an_id_that_a_conflict_has_left_out_stores_it(self) -> None:
         again = record("s")
         outcomes = self.append(Entry("s", (again,), expected_seq=5), Entry("s", (again,), expected_seq=0))

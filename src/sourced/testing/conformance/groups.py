@@ -185,6 +185,20 @@ class Groups(Bench):
         self.do(self.store.release(claim))
         assert self.work_off(owner="another") == [*stored]
 
+    def test_reset_takes_the_leases_and_begins_without_care(self) -> None:
+        """Whoever held one has nothing to come back to, whether he died or lives: nobody waits for its end."""
+        self.register()
+        stored = self.put("s", 2)
+        held = self.claim("a")
+        self.do(self.store.reset("g"))
+        (lease,) = self.claim("b").leases
+        assert (lease.checkpoint, lease.careful) == (0, 0)
+        assert lease.token > held.leases[0].token
+        self.do(self.store.release(held))
+        assert self.claim("c").leases == ()
+        self.do(self.store.reset("g"))
+        assert self.work_off(owner="c") == [*stored]
+
     def test_reset_of_a_stopped_group_leaves_it_stopped(self) -> None:
         """F115."""
         self.register()
