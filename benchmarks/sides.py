@@ -12,6 +12,9 @@ from sourced.envelope import Message
 from sourced.store import Entry
 
 
+FEW = 500  # events they save at once: a save of 10,000 waits for ever on PostgreSQL
+
+
 class Writes(Protocol):
     """Events appended one by one, each with the seq it is to have; a cart has one writer."""
 
@@ -131,9 +134,10 @@ class Theirs:
     def fill(self, carts: int, events: int) -> None:
         for number in range(carts):
             cart = self._carts[number] = theirs.Cart()
-            for _ in range(events):
+            for event in range(1, events + 1):
                 cart.add_item("p1", 1000, 2)
-            self._shop.save(cart)
+                if event % FEW == 0 or event == events:
+                    self._shop.save(cart)
 
     def load(self, cart: int) -> int:
         loaded: theirs.Cart = self._shop.repository.get(self._carts[cart].id)
