@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from urllib.request import url2pathname
 
 from sourced.actions import Policy
-from sourced.client import AsyncClient, Client
+from sourced.client import AsyncClient, Client, nothing
 from sourced.clock import Clock, SystemClock, as_delta
 from sourced.codec import Codec
 from sourced.errors import DefinitionError
@@ -16,6 +19,8 @@ from sourced.notifiers.local import LocalNotifier
 from sourced.policy import Retry, check_policy
 from sourced.reactor import Reactor
 from sourced.runtime.engine import Engine, Memos, Router
+from sourced.runtime.signals import until_told
+from sourced.runtime.worker import Worker
 from sourced.store import Store
 
 
@@ -76,6 +81,36 @@ class Sourced(Client):
                 raise DefinitionError(
                     f"register: expected actors, projectors and other reactors, one by one, found {thing!r}"
                 )
+
+    @contextlib.asynccontextmanager
+    async def running(self, *, rounds: int = 2) -> AsyncIterator[Sourced]:
+        """Works on everything pending for as long as the block lasts, on this event loop: in a web server's lifespan.
+
+        `rounds` is how many of each group may be in hand at a time. The rounds in hand at the end are finished.
+        """
+        worker = await self._worker(rounds)
+        working = asyncio.create_task(worker.run())
+        try:
+            yield self
+        finally:
+            worker.stop()
+            await working
+
+    def run(self, *, rounds: int = 2) -> None:
+        """Works on everything, in this process, until SIGINT or SIGTERM; the rounds in hand are finished first."""
+
+        async def work() -> None:
+            worker = await self._worker(rounds)
+            with until_told(worker.stop):
+                await worker.run()
+
+        asyncio.run(work())
+
+    async def _worker(self, rounds: int) -> Worker:
+        if rounds < 1:
+            raise DefinitionError(f"rounds: expected 1 or more, found {rounds}")
+        await self.aio._perform(nothing())  # makes the groups known to the store
+        return Worker(self._engine, rounds=rounds)
 
     def close(self) -> None:
         self._engine.store.close()

@@ -258,6 +258,14 @@ class Client(Verbs, Blocking):
         for work in client._later or ():
             drive(work)
 
+    def migrate(self) -> list[str]:
+        """Brings the database's tables up to date; the names of the steps that were made.
+
+        Only PostgreSQL needs it, before the first use and after an update. Other stores do it when they are opened.
+        """
+        _refuse_nesting(self._connection)
+        return self._engine.store.migrate()
+
     def using(self, connection: object) -> Client:
         """A client whose verbs belong to the transaction of a connection that is yours: you commit, or roll back.
 
@@ -325,6 +333,14 @@ class AsyncClient(Verbs, Awaiting):
                 client._over = True
         await drive_all(client._later or ())
 
+    async def migrate(self) -> list[str]:
+        """Brings the database's tables up to date; the names of the steps that were made.
+
+        Only PostgreSQL needs it, before the first use and after an update. Other stores do it when they are opened.
+        """
+        _refuse_nesting(self._connection)
+        return await self._engine.store.migrate_async()
+
     def using(self, connection: object) -> AsyncClient:
         """A client whose verbs belong to the transaction of a connection that is yours: you commit, or roll back.
 
@@ -361,7 +377,7 @@ def introduced(engine: Engine) -> Program[None]:
 
 def _refuse_nesting(connection: object) -> None:
     if connection is not None:
-        raise InTransaction("this client belongs to a transaction already; ask the app for one on your connection")
+        raise InTransaction("this client belongs to a transaction already; ask the app itself")
 
 
 def _started(engine: Engine, group: str) -> Work:

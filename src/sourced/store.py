@@ -205,6 +205,13 @@ class Store(Protocol):
 
     def close(self) -> None: ...
 
+    def migrate(self) -> list[str]:
+        """Brings the tables up to date where that is not done by opening the store; the names of the steps made."""
+        return []
+
+    async def migrate_async(self) -> list[str]:
+        return []
+
     # -- a transaction that is not ours: a store in a database of the caller's joins what he has open there
 
     def joined(self, connection: object, *, reading: bool) -> Connection:

@@ -66,8 +66,14 @@ Transacting: TypeAlias = Callable[[Transact | Commit], Any]
 TransactingAsync: TypeAlias = Callable[[Transact | Commit], Awaitable[Any]]
 
 
-def perform(program: Program[T], transact: Transacting, later: list[Work] | None = None) -> T:
+def perform(
+    program: Program[T],
+    transact: Transacting,
+    later: list[Work] | None = None,
+    drive: Callable[[Sequence[Work]], None] | None = None,
+) -> T:
     """Carry the program out here and now; `later` collects what has to wait for a commit that is not ours."""
+    drive = drive or drive_each
 
     def carry_out(step: Step) -> Any:
         if isinstance(step, Transact | Commit):
@@ -76,9 +82,7 @@ def perform(program: Program[T], transact: Transacting, later: list[Work] | None
             return step.listener.wait(step.seconds)
         if type(step) is Afterwards and later is not None:
             return later.extend(step.works)
-        for work in step.works:  # type: ignore[union-attr]
-            drive(work)
-        return None
+        return drive(step.works)  # type: ignore[union-attr]
 
     try:
         step = next(program)
@@ -118,6 +122,12 @@ async def perform_async(program: Program[T], transact: TransactingAsync, later: 
         return done.value
 
 
+def drive_each(works: Iterable[Work]) -> None:
+    """Runs pieces of work one after the other."""
+    for work in works:
+        drive(work)
+
+
 def drive(work: Work) -> None:
     """Runs work to its end; what it waits for is waited for here."""
     awaitable = next(work, None)
@@ -127,14 +137,14 @@ def drive(work: Work) -> None:
         except NeedsAwait:
             raise  # the caller's mistake, not the handler's
         except asyncio.CancelledError:
-            awaitable = _go_on(work.throw, RuntimeError(CANCELLED))
+            awaitable = go_on(work.throw, RuntimeError(CANCELLED))
         except Exception as error:
-            awaitable = _go_on(work.throw, error)
+            awaitable = go_on(work.throw, error)
         else:
-            awaitable = _go_on(work.send, result)
+            awaitable = go_on(work.send, result)
 
 
-def _go_on(step: Callable[[Any], Awaitable[Any]], answer: Any) -> Awaitable[Any] | None:
+def go_on(step: Callable[[Any], Awaitable[Any]], answer: Any) -> Awaitable[Any] | None:
     """What work waits for next, or None when it is through."""
     try:
         return step(answer)
@@ -158,11 +168,11 @@ async def _finish(work: Work, awaitable: Awaitable[Any] | None) -> None:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise  # we are the ones who are cancelled
-            awaitable = _go_on(work.throw, RuntimeError(CANCELLED))
+            awaitable = go_on(work.throw, RuntimeError(CANCELLED))
         except Exception as error:
-            awaitable = _go_on(work.throw, error)
+            awaitable = go_on(work.throw, error)
         else:
-            awaitable = _go_on(work.send, result)
+            awaitable = go_on(work.send, result)
 
 
 def transacting(store: Store) -> Transacting:

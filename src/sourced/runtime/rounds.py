@@ -34,12 +34,16 @@ class Died(Exception):
 class Round:
     """One reactor's next round; see `program`."""
 
-    def __init__(self, engine: Engine, reactor: Reactor, owner: str, *, raise_errors: bool = False) -> None:
+    def __init__(
+        self, engine: Engine, reactor: Reactor, owner: str, *, raise_errors: bool = False, most: int | None = None
+    ) -> None:
         self.engine = engine
         self.store = engine.store
         self.reactor = reactor
         self.owner = owner
         self.raise_errors = raise_errors
+        self.most = most  # shards it may lease
+        self.claimed: Claim | None = None
         self.now: datetime = engine.clock.now()
         self.limit = reactor.batch_size or engine.batch
         self.types = engine.types(reactor)
@@ -70,7 +74,10 @@ class Round:
     def claim(self) -> Op[Claim]:
         """A shard where a round died is worked on by itself, so that nobody else dies with the one who is to blame."""
         until = self.now + self.engine.lease
-        claim = yield from self.store.claim(self.reactor.group, self.owner, now=self.now, until=until, limit=self.limit)
+        claim = yield from self.store.claim(
+            self.reactor.group, self.owner, now=self.now, until=until, limit=self.limit, most=self.most
+        )
+        self.claimed = claim
         careful = next((lease for lease in claim.leases if lease.careful), None)
         if careful is None or len(claim.leases) == 1:
             return claim
