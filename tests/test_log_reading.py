@@ -1,5 +1,6 @@
 """The log as an app reads it: by stream, by position, by story, and nothing is ever skipped."""
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Barrier
@@ -13,8 +14,13 @@ from tests.logbook import Marked, Noted, seqs, told
 
 
 @pytest.fixture
-def app() -> Sourced:
-    app = Sourced(clock=VirtualClock())
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@pytest.fixture
+def app(clock: VirtualClock) -> Sourced:
+    app = Sourced(clock=clock)
     app.register(Noted, Marked, Cart, Stock)
     return app
 
@@ -130,6 +136,35 @@ def test_the_log_is_read_by_position_and_type_in_both_directions(app: Sourced):
     assert told(app.read_all(types=[])) == []
     assert told(app.read_all(backwards=True, limit=2)) == ["C", "c"]
     assert told(app.read_all(backwards=True, after=everything[2].position)) == ["A", "a"]
+
+
+def test_the_log_is_read_by_time(app: Sourced, clock: VirtualClock):
+    for text in "abc":
+        app.append("s", Noted(text))
+        clock.advance(60)
+    made = [m.created_at for m in app.read_all()]
+    assert told(app.read_all(since=made[1])) == ["b", "c"]
+    assert told(app.read_all(until=made[1])) == ["a"]
+    assert told(app.read_all(since=made[0], until=made[2], types=[Noted], backwards=True)) == ["b", "a"]
+    with pytest.raises(Invalid, match="expected a datetime with a zone"):
+        app.read_all(since=made[1].replace(tzinfo=None))
+
+
+def test_the_log_is_read_in_pages_that_are_not_read_before_they_are_asked_for(app: Sourced):
+    app.append("s", [Noted(str(number)) for number in range(7)])
+    pages = app.pages(size=3, types=[Noted])
+    assert told(next(pages)) == ["0", "1", "2"]
+    app.append("s", Noted("late"))
+    assert [told(page) for page in pages] == [["3", "4", "5"], ["6", "late"]]
+    assert [told(page) for page in app.pages(size=5, backwards=True)] == [["late", "6", "5", "4", "3"], ["2", "1", "0"]]
+    assert list(app.pages(after=99)) == []
+    with pytest.raises(Invalid, match="expected 1 or more, found 0"):
+        next(app.pages(size=0))
+
+    async def awaited() -> list[list[str]]:
+        return [told(page) async for page in app.aio.pages(size=3, after=2)]
+
+    assert asyncio.run(awaited()) == [["2", "3", "4"], ["5", "6", "late"]]
 
 
 def test_no_reader_ever_skips_what_writers_commit_late():
