@@ -7,6 +7,7 @@ import contextlib
 import functools
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 from urllib.request import url2pathname
 
 from sourced.actions import Policy
@@ -127,23 +128,33 @@ def _opened(store: str | Store) -> Store:
         if not hasattr(store, "transaction"):
             raise DefinitionError(f"Sourced(store): expected a URL such as memory://, or a store, found {store!r}")
         return store
-    scheme, _, rest = store.partition("://")
+    return store_at(store)
+
+
+def store_at(url: str, **options: Any) -> Store:
+    """The store that a URL names, with options of its class."""
+    scheme, _, rest = url.partition("://")
     if scheme == "memory":
         from sourced.stores.memory import MemoryStore
 
-        return MemoryStore()
+        return MemoryStore(**options)
     if scheme == "sqlite":
         from sourced.stores.sqlite import SqliteStore
 
-        return SqliteStore(rest.removeprefix("/"))
+        return SqliteStore(rest.removeprefix("/"), **options)
     if scheme in ("postgresql", "postgres"):
-        from sourced.stores.postgres import PostgresStore
+        try:
+            from sourced.stores.postgres import PostgresStore
+        except ModuleNotFoundError as missing:
+            if missing.name != "psycopg":
+                raise
+            raise DefinitionError("postgresql:// needs psycopg: pip install 'sourced-py[postgres]'") from missing
 
-        return PostgresStore(store)
-    if store.startswith("file:"):
+        return PostgresStore(url, **options)
+    if url.startswith("file:"):
         from sourced.stores.file import FileStore
 
-        return FileStore(url2pathname(store.removeprefix("file:").removeprefix("//")))
+        return FileStore(url2pathname(url.removeprefix("file:").removeprefix("//")), **options)
     raise DefinitionError(
-        f"no store for {store!r}: expected memory://, sqlite:///shop.db, postgresql://… or file:///folder"
+        f"no store for {url!r}: expected memory://, sqlite:///shop.db, postgresql://… or file:///folder"
     )

@@ -205,6 +205,10 @@ class Store(Protocol):
 
     def close(self) -> None: ...
 
+    def relay(self) -> Relay | None:
+        """How processes that share the store wake each other; None where there is but one."""
+        return None
+
     def migrate(self) -> list[str]:
         """Brings the tables up to date where that is not done by opening the store; the names of the steps made."""
         return []

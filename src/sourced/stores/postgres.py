@@ -265,6 +265,10 @@ class PostgresStore(SqlStore):
     def migrations(self) -> list[Migration]:
         return [*migrations("postgres", prefix=self.prefix, schema=self.schema, shards=self.shards)]
 
+    def missing(self) -> list[Migration]:
+        with self._inside, self._connection(alone=True) as connection:
+            return self.migrations()[len(run(self._steps_made(), connection)) :]
+
     def migrate(self) -> list[str]:
         """Brings the tables up to date, in one transaction; the names of the steps that were made."""
         with self._inside, self._connection(alone=False) as connection:
