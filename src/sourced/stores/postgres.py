@@ -19,9 +19,10 @@ from sourced.store import SHARDS, Capabilities, Entry, Outcome
 from sourced.stores._borrowed import driver_connection, driver_connection_async, refused
 from sourced.stores._committer import AsyncCommitter, Committer
 from sourced.stores._pool import AsyncPool, Pool
-from sourced.stores._postgres.append import APPEND, DUPLICATE, arguments, outcomes
+from sourced.stores._postgres.append import APPEND, DUPLICATE, arguments, outcomes, simple, simple_outcome
 from sourced.stores._postgres.connections import AsyncPostgresConnection, PostgresConnection
 from sourced.stores._postgres.dialect import PostgresDialect
+from sourced.stores._postgres.relay import PostgresRelay
 from sourced.stores._sql import SqlStore
 from sourced.stores._sql.dialect import Query
 from sourced.stores._sql.migrations import Migration, migrations
@@ -330,6 +331,11 @@ class PostgresStore(SqlStore):
     def append(self, entries: Sequence[Entry]) -> Op[list[Outcome]]:
         if not entries:
             return []
+        if len(entries) == 1 and entries[0].records:
+            text, values = simple(entries[0], self.shard(entries[0].stream))
+            ((places,),) = yield self.say("append", text, **values)
+            if (outcome := simple_outcome(entries[0], places)) is not None:
+                return [outcome]
         (answer,) = yield self.say("append", APPEND, **arguments(entries, self.shard))
         doubtful = [entry for entry, code in zip(entries, answer[0], strict=True) if code == DUPLICATE]
         known = (yield from self.known([r.id for entry in doubtful for r in entry.records])) if doubtful else {}

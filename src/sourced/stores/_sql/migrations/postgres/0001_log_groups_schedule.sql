@@ -115,6 +115,60 @@ begin
 end
 $body$;
 
+-- The append of one message, and of several to one stream, if nothing speaks against it: the seq the stream was at and
+-- the positions, or nothing at all, and then {append} has to say why. Both do what {append} does, in far less time.
+create function {append_one}(
+  e_stream text, e_shard integer, e_expected integer, r_id text, r_type text, r_version integer, r_payload text,
+  r_metadata text, r_causation text, r_correlation text, r_created timestamptz, r_settled text
+) returns bigint[] language plpgsql as $body$
+declare
+  head bigint;
+  place bigint;
+begin
+  perform pg_advisory_xact_lock(hashtext('{messages}'), e_shard);
+  insert into {messages} as m (position, shard, stream, seq, id, type, version, payload, metadata, causation_id,
+    correlation_id, created_at, settled_by)
+  select nextval('{positions}'), e_shard, e_stream, h.head + 1, r_id, r_type, r_version, r_payload, r_metadata,
+    r_causation, r_correlation, r_created, r_settled
+  from (select coalesce(max(m.seq), 0) as head from {messages} m where m.stream = e_stream) h
+  where e_expected is null or e_expected = h.head
+  returning m.seq - 1, m.position into head, place;
+  return array[head, place];
+exception when unique_violation then
+  return array[null, null];
+end
+$body$;
+
+create function {append_stream}(
+  e_stream text, e_shard integer, e_expected integer, r_id text[], r_type text[], r_version integer[],
+  r_payload text[], r_metadata text[], r_causation text[], r_correlation text[], r_created timestamptz[],
+  r_settled text[]
+) returns bigint[] language plpgsql as $body$
+declare
+  head bigint;
+  places bigint[];
+begin
+  perform pg_advisory_xact_lock(hashtext('{messages}'), e_shard);
+  select coalesce(max(m.seq), 0) into head from {messages} m where m.stream = e_stream;
+  if e_expected <> head then
+    return array[null];
+  end if;
+  with stored as (
+    insert into {messages} as m (position, shard, stream, seq, id, type, version, payload, metadata, causation_id,
+      correlation_id, created_at, settled_by)
+    select nextval('{positions}'), e_shard, e_stream, head + r.n, r.id, r.type, r.version, r.payload, r.metadata,
+      r.causation, r.correlation, r.created, r.settled
+    from unnest(r_id, r_type, r_version, r_payload, r_metadata, r_causation, r_correlation, r_created, r_settled)
+      with ordinality as r(id, type, version, payload, metadata, causation, correlation, created, settled, n)
+    returning m.position
+  )
+  select array_agg(s.position order by s.position) into places from stored s;
+  return head || places;
+exception when unique_violation then
+  return array[null];
+end
+$body$;
+
 -- The append, in one round trip: it takes the shards' places, checks what each entry must follow, and stores.
 --
 -- Entries come as e_ arrays and their records as r_ arrays; r_entry says whose a record is, r_place its place there,
