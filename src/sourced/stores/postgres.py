@@ -22,7 +22,6 @@ from sourced.stores._pool import AsyncPool, Pool
 from sourced.stores._postgres.append import APPEND, DUPLICATE, arguments, outcomes, simple, simple_outcome
 from sourced.stores._postgres.connections import AsyncPostgresConnection, PostgresConnection
 from sourced.stores._postgres.dialect import PostgresDialect
-from sourced.stores._postgres.relay import PostgresRelay
 from sourced.stores._sql import SqlStore
 from sourced.stores._sql.dialect import Query
 from sourced.stores._sql.migrations import Migration, migrations
