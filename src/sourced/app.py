@@ -17,6 +17,7 @@ from sourced.codec import Codec
 from sourced.errors import DefinitionError
 from sourced.messages import Command, Event, Payload, is_payload_class
 from sourced.notifiers.local import LocalNotifier
+from sourced.notifiers.relayed import RelayedNotifier
 from sourced.policy import Retry, check_policy
 from sourced.reactor import Reactor
 from sourced.runtime.engine import Engine, Memos, Router
@@ -43,13 +44,14 @@ class Sourced(Client):
         for name, value, least in (("batch", batch, 1), ("cache", cache, 0)):
             if value < least:
                 raise DefinitionError(f"Sourced({name}=…): expected {least} or more, found {value}")
-        codec = Codec()
+        codec, opened = Codec(), _opened(store)
+        relay = opened.relay()
         super().__init__(
             Engine(
-                store=_opened(store),
+                store=opened,
                 codec=codec,
                 clock=clock or SystemClock(),
-                notifier=LocalNotifier(),
+                notifier=LocalNotifier() if relay is None else RelayedNotifier(relay),
                 errors=Retry() if errors is None else errors,
                 router=Router(codec),
                 memos=Memos(cache),
@@ -114,6 +116,7 @@ class Sourced(Client):
         return Worker(self._engine, rounds=rounds)
 
     def close(self) -> None:
+        self._engine.notifier.close()
         self._engine.store.close()
 
     def __enter__(self) -> Sourced:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -22,3 +24,23 @@ class Notifier(Protocol):
         ...
 
     def listen(self) -> AbstractContextManager[Listener]: ...
+
+    def close(self) -> None: ...
+
+
+class Relay(Protocol):
+    """What a store that processes share does for wake-ups between them."""
+
+    silent: bool  # others hear of a commit without being told
+
+    def tell(self) -> None:
+        """Others are to look."""
+        ...
+
+    def hear(self, heard: Callable[[], None], deaf: threading.Event) -> None:
+        """Calls `heard` whenever another process has committed, and after anything it may have missed; until `deaf`."""
+        ...
+
+    def rouse(self) -> None:
+        """Lets `hear` notice soon that it is to end."""
+        ...

@@ -23,6 +23,7 @@ import msgspec
 
 from sourced.codec import Record
 from sourced.errors import Conflict, DefinitionError, Duplicate, Invalid
+from sourced.notifier import Relay
 from sourced.ops import AsyncConnection, Connection, Op, run, run_async
 from sourced.snapshots import Snapshot as Snapshot
 

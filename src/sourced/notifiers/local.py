@@ -12,7 +12,7 @@ class LocalNotifier:
     """Every listener has a flag of its own, so that nobody takes another's hint away."""
 
     def __init__(self) -> None:
-        self._listeners: set[_Listener] = set()
+        self._listeners: set[LocalListener] = set()
         self._lock = threading.Lock()
 
     def notify(self) -> None:
@@ -21,9 +21,12 @@ class LocalNotifier:
                 for listener in self._listeners:
                     listener.rouse()
 
+    def close(self) -> None:
+        """Nothing to give back."""
+
     @contextlib.contextmanager
-    def listen(self) -> Iterator[_Listener]:
-        listener = _Listener()
+    def listen(self) -> Iterator[LocalListener]:
+        listener = LocalListener()
         with self._lock:
             self._listeners.add(listener)
         try:
@@ -33,7 +36,9 @@ class LocalNotifier:
                 self._listeners.discard(listener)
 
 
-class _Listener:
+class LocalListener:
+    """One who waits, in a thread or on an event loop."""
+
     def __init__(self) -> None:
         self._flag = threading.Event()
         self._waiting: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None

@@ -7,7 +7,7 @@ import contextlib
 import threading
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from time import monotonic
-from typing import Any
+from typing import Any, TypeAlias
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -22,6 +22,7 @@ from sourced.stores._pool import AsyncPool, Pool
 from sourced.stores._postgres.append import APPEND, DUPLICATE, arguments, outcomes, simple, simple_outcome
 from sourced.stores._postgres.connections import AsyncPostgresConnection, PostgresConnection
 from sourced.stores._postgres.dialect import PostgresDialect
+from sourced.stores._postgres.relay import PostgresRelay
 from sourced.stores._sql import SqlStore
 from sourced.stores._sql.dialect import Query
 from sourced.stores._sql.migrations import Migration, migrations
@@ -153,14 +154,14 @@ class PostgresStore(SqlStore):
     @contextlib.contextmanager
     def transaction(self, *, reading: bool = False) -> Iterator[PostgresConnection]:
         """Statements that only read are each by themselves; others begin a transaction."""
-        with self._inside:
+        with self._inside.entered(blocking=not reading):
             self._check()
             with self._connection(alone=reading) as connection:
                 yield connection
 
     @contextlib.asynccontextmanager
     async def transaction_async(self, *, reading: bool = False) -> AsyncIterator[AsyncPostgresConnection]:
-        with self._inside:
+        with self._inside.entered(blocking=False):
             await self._check_async()
             async with self._connection_async(alone=reading) as connection:
                 yield connection
@@ -196,7 +197,7 @@ class PostgresStore(SqlStore):
             (self._async_pool.release if fit else self._async_pool.discard)(connection.tx)
 
     def joined(self, connection: object, *, reading: bool) -> PostgresConnection:
-        self._inside.refuse()
+        self._inside.refuse(blocking=True)
         self._check()
         raw = driver_connection(connection)
         if isinstance(raw, psycopg.AsyncConnection):
@@ -207,7 +208,7 @@ class PostgresStore(SqlStore):
         return PostgresConnection(raw, self._name, alone=True)
 
     async def joined_async(self, connection: object, *, reading: bool) -> AsyncPostgresConnection:
-        self._inside.refuse()
+        self._inside.refuse(blocking=False)
         await self._check_async()
         raw = await driver_connection_async(connection)
         if not isinstance(raw, psycopg.AsyncConnection):
@@ -231,11 +232,11 @@ class PostgresStore(SqlStore):
     # -- commits of one statement, shared by those who come at the same time -----------------------------------------
 
     def commit(self, entries: Sequence[Entry]) -> list[Outcome]:
-        self._inside.refuse()
+        self._inside.refuse(blocking=True)
         return self._committer.commit(entries)
 
     async def commit_async(self, entries: Sequence[Entry]) -> list[Outcome]:
-        self._inside.refuse()
+        self._inside.refuse(blocking=False)
         return await self._async_committer.commit(entries)
 
     def _flush(self, entries: Sequence[Entry]) -> list[Outcome]:
@@ -260,6 +261,16 @@ class PostgresStore(SqlStore):
         async with self._connection_async(alone=True) as connection:
             return [*map(_as_stored, entries, await run_async(self.append(entries), connection))]
 
+    # -- wake-ups between processes ----------------------------------------------------------------------------------
+
+    def relay(self) -> PostgresRelay:
+        return PostgresRelay(self.url, f"{self.schema or ''}{self.prefix}", self._ask)
+
+    def _ask(self, text: str, arguments: tuple[str, ...]) -> None:
+        """One statement that belongs to no transaction of anybody's."""
+        with self._connection(alone=True) as connection:
+            connection.execute(Statement("notify", Query(text, lambda _: arguments), ({},)))
+
     # -- the tables --------------------------------------------------------------------------------------------------
 
     def migrations(self) -> list[Migration]:
@@ -271,13 +282,13 @@ class PostgresStore(SqlStore):
 
     def migrate(self) -> list[str]:
         """Brings the tables up to date, in one transaction; the names of the steps that were made."""
-        with self._inside, self._connection(alone=False) as connection:
+        with self._inside.entered(blocking=True), self._connection(alone=False) as connection:
             steps = run(self._migrating(), connection)
         self._checked = False
         return steps
 
     async def migrate_async(self) -> list[str]:
-        with self._inside:
+        with self._inside.entered(blocking=False):
             async with self._connection_async(alone=False) as connection:
                 steps = await run_async(self._migrating(), connection)
         self._checked = False
@@ -348,6 +359,8 @@ class PostgresStore(SqlStore):
         return self.say("pending", _PENDING, group=group, e=shares, types=types, settled=quoted(group))
 
 
+_Who: TypeAlias = "tuple[int, asyncio.Task[Any] | None]"  # a thread, and the task that runs in it
+
 _TERMS: dict[str, Any] = {"options": "-c timezone=UTC", "application_name": "sourced"}
 
 
@@ -389,23 +402,28 @@ class _Inside:
     """Who has a transaction open: a second one, in the middle of it, could wait for the first for ever."""
 
     def __init__(self) -> None:
-        self._open: set[Any] = set()
+        self._open: list[_Who] = []
 
-    def __enter__(self) -> None:
-        self.refuse()
-        self._open.add(_who())
+    @contextlib.contextmanager
+    def entered(self, *, blocking: bool) -> Iterator[None]:
+        self.refuse(blocking=blocking)
+        who = _who()
+        self._open.append(who)
+        try:
+            yield
+        finally:
+            self._open.remove(who)
 
-    def __exit__(self, *_: object) -> None:
-        self._open.discard(_who())
+    def refuse(self, *, blocking: bool) -> None:
+        """To block holds up a whole thread, and with it what any task of it has open."""
+        if self._open:
+            thread, task = _who()
+            if any(there == thread and (blocking or by in (None, task)) for there, by in list(self._open)):
+                raise InTransaction()
 
-    def refuse(self) -> None:
-        if _who() in self._open:
-            raise InTransaction()
 
-
-def _who() -> Any:
+def _who() -> _Who:
     try:
-        task = asyncio.current_task()
+        return threading.get_ident(), asyncio.current_task()
     except RuntimeError:
-        task = None
-    return task or threading.get_ident()
+        return threading.get_ident(), None

@@ -7,7 +7,7 @@ import contextlib
 import random
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -31,6 +31,7 @@ Raw: TypeAlias = sqlite3.Connection
 
 OLDEST = (3, 40)
 IDLE_READERS = 8
+LOOK = 0.02  # seconds between looks for what other processes have committed
 
 _json = msgspec.json.Encoder().encode
 
@@ -234,10 +235,15 @@ class SqliteStore(SqlStore):
             return Unavailable(repr(self), str(error))
         return error
 
+    # -- wake-ups between processes
+
+    def relay(self) -> SqliteRelay:
+        return SqliteRelay(self)
+
     # -- commits that share a transaction
 
     def commit(self, entries: Sequence[Entry]) -> list[Outcome]:
-        self._gate.refuse_holder()
+        self._gate.refuse_holder(blocking=True)
         return self._committer.commit(entries)
 
     async def commit_async(self, entries: Sequence[Entry]) -> list[Outcome]:
@@ -391,6 +397,30 @@ class SqliteDialect:
 
     def time(self, value: Any) -> datetime:
         return datetime.fromisoformat(value)
+
+
+class SqliteRelay:
+    """SQLite counts what other connections have committed; looking at the counter costs next to nothing."""
+
+    silent = True
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+
+    def tell(self) -> None:
+        """They look by themselves."""
+
+    def rouse(self) -> None:
+        """It looks often enough."""
+
+    def hear(self, heard: Callable[[], None], deaf: threading.Event) -> None:
+        with contextlib.closing(self._store._opened(self._store.timeout)) as raw, contextlib.suppress(sqlite3.Error):
+            known = None
+            while not deaf.wait(LOOK):
+                ((version,),) = raw.execute("pragma data_version")
+                if version != known:
+                    known = version
+                    heard()
 
 
 class SqliteConnection:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from sourced.errors import Conflict, Duplicate
-from sourced.ops import Op, run
+from sourced.errors import Conflict, Duplicate, InTransaction
+from sourced.ops import Op, run, run_async
 from sourced.store import Entry, Outcome, Range
 from sourced.testing.conformance.bench import Bench, Broken, breaking, entry, kept, record, refused
 
@@ -90,6 +91,65 @@ class Carrying(Bench):
         assert self.store.commit([Entry("s", ())]) == [()]
         assert self.do(self.store.extent()) == (0, 0)
 
+    # -- nobody waits for himself
+
+    def test_commit_inside_a_transaction_is_refused_instead_of_waiting_for_its_end(self) -> None:
+        """Another transaction is as well; whoever opened this one is to use what he was handed."""
+        store = self.store
+        with store.transaction() as connection:
+            run(store.append([entry("s", 1)]), connection)
+            for again in (
+                lambda: store.commit([entry("s", 1)]),
+                lambda: store.transact(store.append([entry("s", 1)])),
+                lambda: asyncio.run(store.commit_async([entry("s", 1)])),
+                lambda: asyncio.run(store.transact_async(store.append([entry("s", 1)]))),
+            ):
+                with refused(InTransaction):
+                    again()
+        assert len(self.history("s")) == 1
+
+    def test_commit_async_inside_a_transaction_is_refused_instead_of_waiting_for_its_end(self) -> None:
+        store = self.store
+
+        async def work() -> None:
+            async with store.transaction_async() as connection:
+                await run_async(store.append([entry("s", 1)]), connection)
+                with refused(InTransaction):
+                    await store.commit_async([entry("s", 1)])
+                with refused(InTransaction):
+                    await store.transact_async(store.append([entry("s", 1)]))
+                with refused(InTransaction):
+                    store.commit([entry("s", 1)])
+
+        asyncio.run(work())
+        assert len(self.history("s")) == 1
+
+    def test_commit_that_would_block_the_loop_on_which_a_transaction_is_open_is_refused(self) -> None:
+        """It would hold up the very task it waits for. To await it is right."""
+        store = self.store
+
+        async def hold(appended: asyncio.Event, refused_all: asyncio.Event) -> None:
+            async with store.transaction_async() as connection:
+                await run_async(store.append([entry("s", 1)]), connection)
+                appended.set()
+                await refused_all.wait()
+
+        async def work() -> None:
+            appended, refused_all = asyncio.Event(), asyncio.Event()
+            holder = asyncio.create_task(hold(appended, refused_all))
+            await appended.wait()
+            try:
+                with refused(InTransaction):
+                    store.commit([entry("s", 1)])
+                with refused(InTransaction):
+                    store.transact(store.append([entry("s", 1)]))
+            finally:
+                refused_all.set()
+            await asyncio.gather(holder, store.commit_async([entry("s", 1)]))
+
+        asyncio.run(work())
+        assert [r.seq for r in self.history("s")] == [1, 2]
+
     # -- places taken beforehand
 
     def test_reserve_lets_nobody_wait_for_each_other_for_ever(self) -> None:
@@ -106,3 +166,26 @@ class Carrying(Bench):
 
         self.at_once([crossing(turn) for turn in range(12)])
         assert sum(len(self.history(stream)) for stream in streams) == 36
+
+    # -- between processes
+
+    def test_relay_lets_those_who_share_the_store_hear_of_each_other(self) -> None:
+        """J164. Where there is but one process there is nothing to relay."""
+        relay = self.store.relay()
+        assert (relay is not None) == self.store.capabilities.shared
+        if relay is None:
+            return
+        heard, deaf = threading.Semaphore(0), threading.Event()
+        ears = threading.Thread(target=relay.hear, args=(heard.release, deaf))
+        ears.start()
+        try:
+            assert heard.acquire(timeout=10), "expected it to look once it listens"
+            self.put("s")
+            other = self.store.relay()
+            assert other is not None
+            other.tell()
+            assert heard.acquire(timeout=10), "expected it to hear of a commit"
+        finally:
+            deaf.set()
+            relay.rouse()
+            ears.join()
