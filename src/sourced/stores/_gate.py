@@ -37,9 +37,12 @@ class Gate:
         if self._queue:
             self._rouse()
 
-    def refuse_holder(self) -> None:
-        """For what would not wait for the gate, or not here: whoever holds it is to use what he was handed."""
-        if self._thread == threading.get_ident() and self._task in (None, _task_here()):
+    def refuse_holder(self, *, blocking: bool = False) -> None:
+        """For what would not wait for the gate, or not here: whoever holds it is to use what he was handed.
+
+        To block holds up a whole thread, and with it the task of it that holds the gate.
+        """
+        if self._thread == threading.get_ident() and (blocking or self._task in (None, _task_here())):
             raise InTransaction()
 
     async def __aenter__(self) -> None:

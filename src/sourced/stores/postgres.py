@@ -277,7 +277,7 @@ class PostgresStore(SqlStore):
         return [*migrations("postgres", prefix=self.prefix, schema=self.schema, shards=self.shards)]
 
     def missing(self) -> list[Migration]:
-        with self._inside, self._connection(alone=True) as connection:
+        with self._inside.entered(blocking=True), self._connection(alone=True) as connection:
             return self.migrations()[len(run(self._steps_made(), connection)) :]
 
     def migrate(self) -> list[str]:

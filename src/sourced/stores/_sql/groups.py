@@ -86,6 +86,7 @@ class Groups(Tables):
         yield self._status("stop", group, "stopped", reason, error)
 
     def start(self, group: str, now: datetime) -> Op[None]:
+        yield self._hold_shards(group)
         yield self._status("start", group, "active", "", "")
         yield self.say(
             "retry failed streams",
@@ -94,6 +95,12 @@ class Groups(Tables):
             where group_name = :group and not parked
             """,
             group=group,
+        )
+
+    def _hold_shards(self, group: str) -> Any:
+        """First of all, as rounds do that settle: they come to their end before anything of theirs is touched."""
+        return self.say(
+            "hold shards", "select shard from {progress} where group_name = :group order by shard {lock}", group=group
         )
 
     def _status(self, verb: str, group: str, status: str, reason: str, error: str) -> Any:
@@ -108,6 +115,7 @@ class Groups(Tables):
 
     def reset(self, group: str) -> Op[None]:
         """The shards' tokens grow as well, which fences the rounds in flight and takes their leases."""
+        yield self._hold_shards(group)
         yield self.say(
             "reset group",
             """
@@ -115,9 +123,6 @@ class Groups(Tables):
             where name = :group
             """,
             group=group,
-        )
-        yield self.say(
-            "hold shards", "select shard from {progress} where group_name = :group order by shard {lock}", group=group
         )
         yield self.say(
             "reset checkpoints",

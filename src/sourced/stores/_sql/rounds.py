@@ -18,6 +18,11 @@ from sourced.stores._sql.groups import STRAGGLERS, Groups
 WINDOW = 100_000  # so many positions one look goes through at most, wanted or not
 
 DUE = "s.group_name = :group and not s.parked and (s.retry_at is null or s.retry_at <= :now)"
+HELD = """
+group_name = :group and shard in (
+  select p.shard from {progress} p, each(r: shard integer, lease bigint)
+  where p.group_name = :group and p.shard = r.shard and p.token = r.lease order by p.shard {lock})
+"""  # in the order in which everybody takes them, so that nobody waits for somebody who waits for him
 WANTED = """
 m.type in :types
 and (m.settled_by = '' or {instr}(m.settled_by, :settled) = 0 or m.position <= :reset_at)
@@ -159,10 +164,7 @@ class Rounds(Groups):
     def renew(self, claim: Claim, until: datetime) -> Op[None]:
         yield self.say(
             "renew",
-            """
-            update {progress} set until = :until from each(r: shard integer, lease bigint)
-            where group_name = :group and owner <> '' and {progress}.shard = r.shard and {progress}.token = r.lease
-            """,
+            f"update {{progress}} set until = :until where owner <> '' and {HELD}",
             group=claim.group.name,
             until=until,
             r=[(each.shard, each.token) for each in claim.leases],
@@ -220,11 +222,7 @@ class Rounds(Groups):
         group = claim.group.name
         yield self.say(
             "release",
-            """
-            update {progress} set owner = '', until = null, open = 0
-            from each(r: shard integer, lease bigint)
-            where group_name = :group and {progress}.shard = r.shard and {progress}.token = r.lease
-            """,
+            f"update {{progress}} set owner = '', until = null, open = 0 where {HELD}",
             group=group,
             r=[(each.shard, each.token) for each in claim.leases],
         )

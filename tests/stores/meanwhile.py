@@ -1,0 +1,63 @@
+"""Several things at a time, in the order a test wants them: each in a thread of its own."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any, TypeVar
+
+import psycopg
+
+from sourced.ops import Op, run
+from sourced.store import Store
+
+T = TypeVar("T")
+PATIENCE = 20.0  # seconds, before a test that waits in vain says so
+
+
+def eventually(what: Callable[[], T]) -> T:
+    """Waits for a fact of another process, which cannot be told to say when it is one."""
+    deadline = monotonic() + PATIENCE
+    while not (found := what()):
+        assert monotonic() < deadline, f"expected {what} to come true within {PATIENCE} s"
+        threading.Event().wait(0.002)
+    return found
+
+
+@contextmanager
+def thread() -> Iterator[Callable[..., Future[Any]]]:
+    with ThreadPoolExecutor(8) as threads:
+        yield threads.submit
+
+
+class OpenTransaction:
+    """A transaction of a thread of its own, that does what it is told and ends when it is told."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._threads = ThreadPoolExecutor(1)
+        self._connection = self._threads.submit(self._begin).result(PATIENCE)
+
+    def _begin(self) -> Any:
+        self._transaction = self._store.transaction()
+        return self._transaction.__enter__()
+
+    def start(self, op: Op[T]) -> Future[T]:
+        return self._threads.submit(run, op, self._connection)
+
+    def do(self, op: Op[T]) -> T:
+        return self.start(op).result(PATIENCE)
+
+    def commit(self) -> None:
+        self._threads.submit(self._transaction.__exit__, None, None, None).result(PATIENCE)
+        self._threads.shutdown()
+
+
+def waiting_for_locks(database: str) -> int:
+    """How many sessions of a PostgreSQL database wait for others."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        found = connection.execute(
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        ).fetchone()
+    return found[0] if found else 0
