@@ -20,6 +20,7 @@ from sourced.stores._borrowed import driver_connection, driver_connection_async,
 from sourced.stores._committer import AsyncCommitter, Committer
 from sourced.stores._pool import AsyncPool, Pool
 from sourced.stores._postgres.append import APPEND, DUPLICATE, arguments, outcomes, simple, simple_outcome
+from sourced.stores._postgres.arrays import teach
 from sourced.stores._postgres.connections import AsyncPostgresConnection, PostgresConnection
 from sourced.stores._postgres.dialect import PostgresDialect
 from sourced.stores._postgres.relay import PostgresRelay
@@ -119,6 +120,7 @@ class PostgresStore(SqlStore):
             raise SchemaMismatch(
                 self._name, expected=f"PostgreSQL {OLDEST} or newer", found=f"{version}", hint="update the server"
             )
+        teach(raw)
         self._met, self._database = True, raw.info.dbname
         return raw
 
@@ -228,6 +230,7 @@ class PostgresStore(SqlStore):
                 "using(connection): it commits every statement by itself; open `with connection.transaction():` first, "
                 "or connect without autocommit"
             )
+        teach(raw)
 
     # -- commits of one statement, shared by those who come at the same time -----------------------------------------
 

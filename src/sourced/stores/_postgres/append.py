@@ -11,6 +11,7 @@ from typing import Any
 from sourced.codec import Record
 from sourced.errors import Conflict, Duplicate
 from sourced.store import Entry, Outcome
+from sourced.stores._postgres.arrays import Integers, Texts, Times
 from sourced.stores._sql.dialect import own_values
 
 APPEND = """
@@ -26,7 +27,7 @@ _COLUMNS = (
     "r_stream", "r_id", "r_type", "r_version", "r_payload", "r_metadata", "r_causation", "r_correlation", "r_created",
     "r_settled",
 )  # fmt: skip
-
+_KINDS = (Texts, Texts, Texts, Integers, Texts, Texts, Texts, Texts, Times, Texts)
 _VALUES = tuple(column.removeprefix("r_") for column in _COLUMNS[1:])
 
 APPEND_ONE = """
@@ -48,14 +49,18 @@ STORED, CONFLICT, DUPLICATE = range(3)
 
 def simple(entry: Entry, shard: int) -> tuple[str, dict[str, Any]]:
     """How an entry that is alone is stored if nothing speaks against it: the text and its arguments."""
-    columns = [own_values(record) for record in entry.records]
     place = {"stream": entry.stream, "shard": shard, "expected": entry.expected_seq}
-    if len(columns) == 1:
-        return APPEND_ONE, {**place, **dict(zip(_VALUES, columns[0][1:], strict=True))}
-    return APPEND_STREAM, {
-        **place,
-        **dict(zip(_COLUMNS[1:], map(list, [*zip(*columns, strict=True)][1:]), strict=True)),
-    }
+    values = [own_values(record) for record in entry.records]
+    if len(values) == 1:
+        return APPEND_ONE, {**place, **dict(zip(_VALUES, values[0][1:], strict=True))}
+    columns = _columns(values)
+    del columns["r_stream"]
+    return APPEND_STREAM, {**place, **columns}
+
+
+def _columns(values: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
+    columns = [*zip(*values, strict=True)] or [()] * len(_KINDS)
+    return {name: kind(column) for name, kind, column in zip(_COLUMNS, _KINDS, columns, strict=True)}
 
 
 def simple_outcome(entry: Entry, answer: Sequence[int | None]) -> Outcome | None:
@@ -82,18 +87,17 @@ def arguments(entries: Sequence[Entry], shard: Callable[[str], int]) -> dict[str
         r_place += range(1, count + 1)
         values += [own_values(record) for record in entry.records]
     shards = {stream: shard(stream) for stream in before}
-    columns = [list(column) for column in zip(*values, strict=True)] or [[] for _ in _COLUMNS]
     return {
-        "e_stream": [entry.stream for entry in entries],
-        "e_shard": [shards[entry.stream] for entry in entries],
-        "e_expected": [entry.expected_seq for entry in entries],
-        "e_heeds": [None if entry.heeds is None else "\x1f".join(entry.heeds) for entry in entries],
-        "e_before": e_before,
-        "e_count": [len(entry.records) for entry in entries],
-        "r_entry": r_entry,
-        "r_place": r_place,
-        "r_shard": [shards[stream] for stream in columns[0]],
-        **dict(zip(_COLUMNS, columns, strict=True)),
+        "e_stream": Texts(entry.stream for entry in entries),
+        "e_shard": Integers(shards[entry.stream] for entry in entries),
+        "e_expected": Integers(entry.expected_seq for entry in entries),
+        "e_heeds": Texts(None if entry.heeds is None else "\x1f".join(entry.heeds) for entry in entries),
+        "e_before": Integers(e_before),
+        "e_count": Integers(len(entry.records) for entry in entries),
+        "r_entry": Integers(r_entry),
+        "r_place": Integers(r_place),
+        "r_shard": Integers(shards[stream] for stream, *_ in values),
+        **_columns(values),
     }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from sourced.stores._postgres.arrays import ARRAYS
 from sourced.stores._sql.dialect import Arguments, Query, Rows, lists_as, rows_as
 
 _ARGUMENT = re.compile(r"(?<!:):(\w+)")
@@ -28,7 +29,8 @@ class PostgresDialect:
             for name, value in arguments.items():
                 if name in rows:
                     columns = [*zip(*value, strict=True)] or [()] * len(rows[name])
-                    bound.update((f"{name}_{at}", list(column)) for at, column in enumerate(columns))
+                    kinds = [ARRAYS.get(kind, list) for _, kind in rows[name]]
+                    bound.update((f"{name}_{at}", kinds[at](column)) for at, column in enumerate(columns))
                 else:
                     bound[name] = list(value) if name in lists else value
             return bound
