@@ -10,7 +10,7 @@ pytest.register_assert_rewrite("sourced.testing.conformance")
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """A page that starts a server asks for no fixture, and where there is none cannot be run either."""
-    if "test-against-postgres" in item.name:
+    if "-postgres.md" in item.name:
         try:
             find_binaries()
         except NoPostgres as none:
