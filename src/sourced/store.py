@@ -111,6 +111,9 @@ class Progress(msgspec.Struct, frozen=True):
     checkpoint: int
     high: int
     pending: int  # messages after the checkpoint, wanted or not
+    oldest: datetime | None = None  # when the first of them was made
+    owner: str = ""  # who has it in hand
+    until: datetime | None = None  # and for how long, if nothing more is heard of them
 
 
 class Lease(msgspec.Struct, frozen=True):

@@ -200,11 +200,16 @@ class Tables:
         self.put(self.groups, name, _changed(self.groups[name], **changes))
 
     def progress_of(self, name: str) -> list[Progress]:
-        rows = ((shard, log, self._shard(name, shard)) for shard, log in enumerate(self.shards) if log)
-        return [
-            Progress(shard, row.checkpoint, row.high, len(log) - bisect_right(log, row.checkpoint, key=_position))
-            for shard, log, row in rows
-        ]
+        found: list[Progress] = []
+        for shard, log in enumerate(self.shards):
+            if log:
+                row = self._shard(name, shard)
+                come = bisect_right(log, row.checkpoint, key=_position)
+                oldest = log[come].created_at if come < len(log) else None
+                found.append(Progress(
+                    shard, row.checkpoint, row.high, len(log) - come, oldest, row.owner, row.until
+                ))  # fmt: skip
+        return found
 
     def _shard(self, name: str, shard: int) -> ShardRow:
         return self.progress[name].get(shard) or ShardRow(self.groups[name].start)

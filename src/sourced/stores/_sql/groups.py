@@ -73,14 +73,20 @@ class Groups(Tables):
             "progress",
             """
             select p.shard, p.checkpoint, p.high,
-              (select count(*) from {messages} m where m.shard = p.shard and m.position > p.checkpoint)
+              (select count(*) from {messages} m where m.shard = p.shard and m.position > p.checkpoint),
+              (select m.created_at from {messages} m where m.shard = p.shard and m.position > p.checkpoint
+               order by m.position limit 1),
+              p.owner, p.until
             from {progress} p
             where p.group_name = :group and exists (select 1 from {messages} m where m.shard = p.shard)
             order by p.shard
             """,
             group=group,
         )
-        return [Progress(*row) for row in rows]
+        return [
+            Progress(*row[:4], self.maybe_time(row[4]), row[5], self.maybe_time(row[6]))  # type: ignore[call-arg]
+            for row in rows
+        ]
 
     def stop(self, group: str, reason: str, error: str = "") -> Op[None]:
         yield self._status("stop", group, "stopped", reason, error)

@@ -68,6 +68,24 @@ class Groups(Bench):
             self.shard(a): (0, 0, 2), self.shard(b): (0, 0, 1)
         }  # fmt: skip
 
+    def test_progress_tells_since_when_and_in_whose_hands(self) -> None:
+        """G133. The first message it has not looked at, and the lease on it."""
+        self.register()
+        for number in (3, 1, 2):
+            self.put("s", 1, created_at=at(number))
+
+        def only() -> tuple[object, ...]:
+            (each,) = self.do(self.store.progress("g"))
+            return each.oldest, each.owner, each.until
+
+        assert only() == (at(3), "", None)
+        claim = self.claim("somebody", now=5)
+        assert only() == (at(3), "somebody", at(35))
+        self.settle(claim, self.pending(claim, limit=1))
+        assert only() == (at(1), "", None)
+        self.work_off()
+        assert only() == (None, "", None)
+
     def test_progress_moves_with_what_is_settled(self) -> None:
         """What is pending counts whether it is wanted or not."""
         self.register()
