@@ -18,8 +18,23 @@ from psycopg.rows import dict_row
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from sourced import Actor, Command, Conflict, DefinitionError, Event, Rejection, Sourced, decide, evolve, sync
+from sourced import (
+    Actor,
+    Command,
+    Conflict,
+    DefinitionError,
+    Duplicate,
+    Event,
+    Message,
+    Rejection,
+    Sourced,
+    after_commit,
+    decide,
+    evolve,
+    sync,
+)
 from sourced.errors import InTransaction, NeedsAwait, Unavailable
+from sourced.notifiers.local import LocalNotifier
 from sourced.stores.postgres import PostgresStore
 from sourced.stores.sqlite import SqliteStore
 from sourced.testing.postgres import Databases, Postgres
@@ -38,7 +53,9 @@ class TooMuch(Rejection):
 
 
 class Sum(Actor[int]):
-    """Adds up; says no to what is above 100, and fails while it saves what is below 0."""
+    """Adds up; says no to what is above 100, fails while it saves what is below 0, and tells what was committed."""
+
+    told: list[int] = []
 
     def initial(self, stream):
         return 0
@@ -57,6 +74,10 @@ class Sum(Actor[int]):
     def save(self, total: int, batch: Any, tx: Any):
         if total < 0:
             raise ValueError(total)
+
+    @after_commit
+    def tell(self, total: int, batch: Any):
+        self.told.append(total)
 
 
 @dataclass
@@ -373,6 +394,32 @@ def test_a_conflict_leaves_the_transaction_usable(place: Place):
     client.append("a", Added(2), expected_seq=2)
     place.commit()
     assert place.app.load(Sum, "a").state == 3
+
+
+def test_a_duplicate_among_several_leaves_the_transaction_usable(place: Place):
+    """D70."""
+    client = place.app.using(place.connection)
+    (first,) = client.append("a", Added(1))
+    several = [Message.new(Added(2), stream="b"), Message.new(Added(3), stream="b")]
+    with pytest.raises(Duplicate):
+        client.append("b", [*several, Message.new(Added(4), stream="b", id=first.id)])
+    client.append("b", several)
+    place.commit()
+    assert [message.payload.number for message in place.app.history("b")] == [2, 3]
+
+
+def test_nobody_is_told_before_the_commit(place: Place):
+    """J166."""
+    place.app.execute(Add(1), to="a")
+    place.app._engine.notifier = LocalNotifier()  # and none that hears of what others commit
+    with place.app._engine.notifier.listen() as listener:
+        Sum.told.clear()
+        place.app.using(place.connection).execute(Add(2), to="a")
+        place.commit()
+        assert not listener.wait(0)
+        assert Sum.told == []
+        place.app.wake()
+        assert listener.wait(0)
 
 
 def test_what_was_rolled_back_is_not_remembered(place: Place):

@@ -356,9 +356,13 @@ class AsyncClient(Verbs, Awaiting):
 
 def prepared(engine: Engine, program: Program[T]) -> Program[T]:
     """Every registered group is made known to the store before anything else, so that where it starts is pinned."""
-    for group, start_from in engine.unknown_groups():
-        yield Transact(engine.store.register(group, start_from))
-        yield Afterwards([_started(engine, group)])
+    if unknown := engine.unknown_groups():
+        groups = yield Transact(engine.store.groups(), reading=True)  # most are there, and nobody waits for who reads
+        there = {group.name for group in groups}
+        for name, start_from in unknown:
+            if name not in there:
+                yield Transact(engine.store.register(name, start_from))
+            yield Afterwards([_started(engine, name)])
     return (yield from program)
 
 
