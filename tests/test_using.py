@@ -507,6 +507,30 @@ def test_a_transaction_of_psycopgs_own_is_joined(postgres: str):
         assert app.load(Sum, "a").state == 2
 
 
+def test_on_postgres_an_append_holds_its_shard_until_the_commit(on_postgres: Place, postgres: str):
+    app = on_postgres.app
+    app.using(on_postgres.connection).append("a", Added(1))
+    with psycopg.connect(postgres) as other:
+        other.execute("set local lock_timeout = 10")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            app.using(other).append("a", Added(2))
+        app.using(other).append("b", Added(3))  # another shard
+        on_postgres.commit()
+        app.using(other).append("a", Added(2))
+    assert [message.payload.number for message in app.history("a")] == [1, 2]
+
+
+def test_a_savepoint_of_the_callers_takes_it_back(postgres: str):
+    engine = sqlalchemy.create_engine(engine_for(postgres))
+    with app_on(postgres) as app, Session(engine) as session, session.begin():
+        app.using(session).execute(Add(1), to="a")
+        with contextlib.suppress(ZeroDivisionError), session.begin_nested():
+            app.using(session).execute(Add(2), to="a")
+            raise ZeroDivisionError
+        assert app.using(session).load(Sum, "a").state == 1
+    engine.dispose()
+
+
 def test_a_snapshot_that_is_older_than_the_stream_is_a_conflict(on_postgres: Place):
     on_postgres.connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     client = on_postgres.app.using(on_postgres.connection)
