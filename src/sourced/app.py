@@ -51,7 +51,7 @@ class Sourced(Client):
                 store=opened,
                 codec=codec,
                 clock=clock or SystemClock(),
-                notifier=LocalNotifier() if relay is None else RelayedNotifier(relay),
+                notifier=LocalNotifier() if relay is None else RelayedNotifier(LocalNotifier(), relay),
                 errors=Retry() if errors is None else errors,
                 router=Router(codec),
                 memos=Memos(cache),

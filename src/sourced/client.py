@@ -12,6 +12,7 @@ from typing_extensions import Unpack
 from sourced.actions import check_zone
 from sourced.actor import Actor, Decision
 from sourced.clock import as_delta
+from sourced.doctor import Finding
 from sourced.envelope import Message, To, address, dispatch
 from sourced.errors import InTransaction, Invalid, TransactionEnded
 from sourced.ids import new_id
@@ -25,6 +26,8 @@ from sourced.operations import (
     BlockingParked,
     BlockingScheduled,
     Status,
+    alive,
+    diagnosed,
     group_infos,
 )
 from sourced.ops import AsyncConnection, Connection, Op
@@ -48,7 +51,7 @@ from sourced.runtime.programs import (
     transacting_async,
 )
 from sourced.runtime.rounds import drain
-from sourced.store import StreamState
+from sourced.store import StreamState, Worker
 from sourced.verbs import Awaiting, Blocking, Side, verb
 
 T = TypeVar("T")
@@ -181,6 +184,16 @@ class Verbs(Side):
         return (yield Transact(op(), reading=True))
 
     # -- working
+
+    @verb
+    def doctor(self) -> Program[list[Finding]]:
+        """Why anything waits, and what to do about it: trouble first. Empty when nothing does."""
+        return (yield Transact(diagnosed(self._engine), reading=True))
+
+    @verb
+    def workers(self) -> Program[list[Worker]]:
+        """The workers that are alive, the longest-serving first."""
+        return (yield Transact(alive(self._engine), reading=True))
 
     @verb
     def drain(self, *, limit: int | None = None, raise_errors: bool = False) -> Program[int]:

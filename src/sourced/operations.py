@@ -8,49 +8,16 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
+from sourced.doctor import Finding, GroupInfo, findings
 from sourced.errors import NotKnown
 from sourced.ops import Call, Op
 from sourced.reactor import Reactor
 from sourced.runtime.engine import Engine, committed
 from sourced.runtime.programs import Afterwards, Program, Transact, Work
-from sourced.store import Group, Progress, Scheduled, Straggler
+from sourced.store import Scheduled, Straggler, Worker
 from sourced.verbs import Awaiting, Blocking, Side, verb
 
 AnyReactor: TypeAlias = str | type[Reactor] | Reactor
-
-
-class GroupInfo(msgspec.Struct, frozen=True):
-    """How a group is doing."""
-
-    group: Group
-    progress: tuple[Progress, ...]
-    stragglers: tuple[Straggler, ...]
-
-    @property
-    def name(self) -> str:
-        return self.group.name
-
-    @property
-    def status(self) -> str:
-        return self.group.status
-
-    @property
-    def lag(self) -> int:
-        """Messages in the log that it has not looked at yet."""
-        return sum(each.pending for each in self.progress)
-
-    @property
-    def oldest(self) -> int:
-        """Of the shards it has handled anything in: the position the one furthest behind has come to."""
-        return min((each.high for each in self.progress if each.high), default=0)
-
-    @property
-    def newest(self) -> int:
-        return max((each.high for each in self.progress), default=0)
-
-    @property
-    def parked(self) -> tuple[Straggler, ...]:
-        return tuple(each for each in self.stragglers if each.parked)
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -215,3 +182,15 @@ def _parked(engine: Engine, reactor: AnyReactor | None, stream: str | None) -> O
     group = None if reactor is None else engine.router.group(reactor).group
     rows = yield from engine.store.stragglers(group)
     return [row for row in rows if row.parked and stream in (None, row.stream)]
+
+
+def diagnosed(engine: Engine) -> Op[list[Finding]]:
+    now = engine.clock.now()
+    workers = yield from alive(engine)
+    infos = yield from group_infos(engine)
+    return findings(infos, workers, (yield from engine.store.scheduled()), now)
+
+
+def alive(engine: Engine) -> Op[list[Worker]]:
+    """Workers that were heard of within the time a lease lasts."""
+    return (yield from engine.store.workers(engine.clock.now() - engine.lease))

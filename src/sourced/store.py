@@ -16,7 +16,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -171,6 +171,9 @@ class Move(msgspec.Struct, frozen=True):
     checkpoint: int
     high: int
     careful: int = 0
+
+
+SILENT = timedelta(days=1)  # a worker who was not heard of for so long is forgotten
 
 
 class Worker(msgspec.Struct, frozen=True):
@@ -365,7 +368,7 @@ class Store(Protocol):
     # -- workers
 
     def beat(self, worker: Worker) -> Op[None]:
-        """Writes down that a worker is alive; what was known of it is replaced."""
+        """Writes down that a worker is alive; those who have been silent for a day are forgotten."""
         ...
 
     def leave(self, worker_id: str) -> Op[None]:
@@ -373,7 +376,7 @@ class Store(Protocol):
         ...
 
     def workers(self, since: datetime) -> Op[list[Worker]]:
-        """Those who gave a sign of life since then, the longest-serving first; others are forgotten."""
+        """Those who gave a sign of life since then, the longest-serving first."""
         ...
 
     # -- the schedule

@@ -7,19 +7,18 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 
-from sourced.notifier import Relay
-from sourced.notifiers.local import LocalListener, LocalNotifier
+from sourced.notifier import Listener, Notifier, Relay
 
 log = logging.getLogger("sourced")
 
 BREATH = 0.002  # seconds: commits that come closer together than this are told as one
 
 
-class RelayedNotifier(LocalNotifier):
+class RelayedNotifier:
     """Local listeners hear at once; other processes are told by a thread, so that no commit waits for that."""
 
-    def __init__(self, relay: Relay) -> None:
-        super().__init__()
+    def __init__(self, local: Notifier, relay: Relay) -> None:
+        self._local = local
         self._relay = relay
         self._news = threading.Event()
         self._closed = threading.Event()
@@ -28,7 +27,7 @@ class RelayedNotifier(LocalNotifier):
         self._guard = threading.Lock()
 
     def notify(self) -> None:
-        super().notify()
+        self._local.notify()
         if self._relay.silent:
             return
         self._news.set()
@@ -51,10 +50,10 @@ class RelayedNotifier(LocalNotifier):
             self._closed.wait(BREATH)
 
     @contextlib.contextmanager
-    def listen(self) -> Iterator[LocalListener]:
-        with super().listen() as listener:
+    def listen(self) -> Iterator[Listener]:
+        with self._local.listen() as listener:
             with self._guard:
-                self._ears = self._ears or _Ears(self._relay, super().notify)
+                self._ears = self._ears or _Ears(self._relay, self._local.notify)
                 self._ears.listeners += 1
                 ears = self._ears
             try:

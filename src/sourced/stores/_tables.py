@@ -17,6 +17,7 @@ import msgspec
 from sourced.codec import Record
 from sourced.errors import Conflict, Duplicate, Fenced
 from sourced.store import (
+    SILENT,
     Claim,
     Entry,
     Group,
@@ -320,6 +321,8 @@ class Tables:
                 self.put(rows, lease.shard, replace(row, until=until))
 
     def beat(self, worker: Worker) -> None:
+        for each in [each for each in self.workers.values() if each.beat_at < worker.beat_at - SILENT]:
+            self.drop(self.workers, each.id)
         self.put(self.workers, worker.id, worker)
 
     def leave(self, worker_id: str) -> None:
@@ -327,9 +330,8 @@ class Tables:
             self.drop(self.workers, worker_id)
 
     def list_workers(self, since: datetime) -> list[Worker]:
-        for worker in [each for each in self.workers.values() if each.beat_at < since]:
-            self.drop(self.workers, worker.id)
-        return sorted(self.workers.values(), key=attrgetter("started_at", "id"))
+        alive = (each for each in self.workers.values() if each.beat_at >= since)
+        return sorted(alive, key=attrgetter("started_at", "id"))
 
     def settle(self, name: str, moves: Sequence[Move], release: bool) -> None:
         rows = self.progress[name]

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from sourced.codec import Record
 from sourced.errors import Fenced
 from sourced.ops import Op
-from sourced.store import Claim, Group, Lease, Move, Pending, Straggler, Worker
+from sourced.store import SILENT, Claim, Group, Lease, Move, Pending, Straggler, Worker
 from sourced.stores._sql.groups import STRAGGLERS, Groups
 
 WINDOW = 100_000  # so many positions one look goes through at most, wanted or not
@@ -188,16 +188,20 @@ class Rounds(Groups):
             beat_at=worker.beat_at,
         )
 
+        silent = worker.beat_at - SILENT
+        yield self.say("forget workers", "delete from {workers} where beat_at < :silent", silent=silent)
+
     def leave(self, worker_id: str) -> Op[None]:
         yield self.say("leave", "delete from {workers} where id = :id", id=worker_id)
 
     def workers(self, since: datetime) -> Op[list[Worker]]:
-        yield self.say("forget workers", "delete from {workers} where beat_at < :since", since=since)
         rows = yield self.say(
             "workers",
             """
-            select w.id, w.host, w.pid, w.rounds, w.started_at, w.beat_at from {workers} w order by w.started_at, w.id
+            select w.id, w.host, w.pid, w.rounds, w.started_at, w.beat_at from {workers} w
+            where w.beat_at >= :since order by w.started_at, w.id
             """,
+            since=since,
         )
         time = self.dialect.time
         return [

@@ -25,13 +25,19 @@ class Workers(Bench):
         self.do(self.store.beat(later))
         assert self.alive() == [later, two]
 
-    def test_workers_that_were_silent_for_too_long_are_forgotten(self) -> None:
+    def test_workers_are_those_who_were_heard_of_since(self) -> None:
         """J172."""
         one, two = self.worker("one", 1), self.worker("two", 2)
         self.do(self.store.beat(one))
         self.do(self.store.beat(two))
         assert self.alive(since=2) == [two]
-        assert self.alive(since=0) == [two]
+        assert self.alive(since=0) == [one, two]
+
+    def test_beat_forgets_those_who_have_been_silent_for_a_day(self) -> None:
+        self.do(self.store.beat(self.worker("one", 0)))
+        late = self.worker("two", 86_401)
+        self.do(self.store.beat(late))
+        assert self.alive() == [late]
 
     def test_leave_forgets_one_and_nobody_else(self) -> None:
         one, two = self.worker("one"), self.worker("two")

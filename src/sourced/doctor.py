@@ -1,0 +1,146 @@
+"""Why anything waits, in plain words: what is the matter, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from sourced.store import Group, Progress, Scheduled, Straggler, Worker
+
+Weight: TypeAlias = Literal["fine", "waiting", "trouble"]
+
+PATIENCE = timedelta(seconds=5)  # what is due for longer than this should have been seen to
+
+
+class GroupInfo(msgspec.Struct, frozen=True):
+    """How a group is doing."""
+
+    group: Group
+    progress: tuple[Progress, ...]
+    stragglers: tuple[Straggler, ...]
+
+    @property
+    def name(self) -> str:
+        return self.group.name
+
+    @property
+    def status(self) -> str:
+        return self.group.status
+
+    @property
+    def lag(self) -> int:
+        """Messages in the log that it has not looked at yet."""
+        return sum(each.pending for each in self.progress)
+
+    @property
+    def behind_since(self) -> datetime | None:
+        """When the first message was made that it has not looked at yet."""
+        return min((each.oldest for each in self.progress if each.oldest), default=None)
+
+    @property
+    def oldest(self) -> int:
+        """Of the shards it has handled anything in: the position the one furthest behind has come to."""
+        return min((each.high for each in self.progress if each.high), default=0)
+
+    @property
+    def newest(self) -> int:
+        return max((each.high for each in self.progress), default=0)
+
+    @property
+    def parked(self) -> tuple[Straggler, ...]:
+        return tuple(each for each in self.stragglers if each.parked)
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """Something that waits: what it is about, why it waits, and what a person can do."""
+
+    weight: Weight
+    about: str
+    why: str
+    advice: str = ""
+
+
+def findings(
+    groups: Iterable[GroupInfo], workers: Sequence[Worker], scheduled: Iterable[Scheduled], now: datetime
+) -> list[Finding]:
+    """What there is to say of everything, trouble first; nothing when all is well."""
+    found = [each for info in groups for each in of_group(info, workers, now)]
+    found += of_schedule(scheduled, now)
+    return sorted(found, key=lambda each: ("trouble", "waiting", "fine").index(each.weight))
+
+
+def of_group(info: GroupInfo, workers: Sequence[Worker], now: datetime) -> Iterator[Finding]:
+    name = info.name
+    if info.status == "stopped":
+        because = "; ".join(filter(None, (info.group.reason, info.group.error))) or "no reason was given"
+        yield Finding("trouble", name, f"it was stopped ({because}), {amount(info.lag)} behind", f"start it: {name}")
+    else:
+        yield from _of_lag(info, workers, now)
+    for each in info.stragglers:
+        yield _of_straggler(each, now)
+
+
+def _of_lag(info: GroupInfo, workers: Sequence[Worker], now: datetime) -> Iterator[Finding]:
+    if not info.lag:
+        return
+    since = f"{amount(info.lag)} behind, the oldest for {ago(info.behind_since, now)}"
+    held = [each for each in info.progress if each.owner and each.until and each.until > now]
+    lost = [each for each in info.progress if each.owner and each.until and each.until <= now]
+    if not workers and not held:
+        yield Finding("trouble", info.name, f"{since}, and no worker is alive", "start one: sourced worker module:app")
+    elif held:
+        whose = ", ".join(sorted({each.owner.rpartition("/")[0] or each.owner for each in held}))
+        yield Finding("waiting", info.name, f"{since}; {len(held)} of its shards are in hand of {whose}")
+    elif lost:
+        yield Finding("waiting", info.name, f"{since}; whoever had it in hand is gone, the next worker takes over")
+    else:
+        yield Finding("waiting", info.name, f"{since}; a worker will come to it")
+
+
+def _of_straggler(each: Straggler, now: datetime) -> Finding:
+    about, error = f"{each.group}: stream {each.stream!r}", f" after {each.error}" if each.error else ""
+    times = f"{each.attempts} attempt" + "s" * (each.attempts != 1)
+    if each.parked:
+        why = f"parked at seq {each.from_seq} since {ago(each.since, now)}, {times}{error}"
+        return Finding("trouble", about, why, "mend what failed and retry it, or skip it with a reason")
+    if each.running:
+        return Finding(
+            "waiting", about, f"seq {each.from_seq} is being handled at this moment, attempt {each.attempts}"
+        )
+    if each.retry_at and each.retry_at > now:
+        why = f"seq {each.from_seq} is tried again in {ago(now, each.retry_at)}, {times} so far{error}"
+        return Finding("waiting", about, why)
+    return Finding("waiting", about, f"seq {each.from_seq} is due now, {times} so far{error}")
+
+
+def of_schedule(scheduled: Iterable[Scheduled], now: datetime) -> Iterator[Finding]:
+    for each in scheduled:
+        about = f"scheduled {each.record.type} for {each.record.stream!r}"
+        if each.error:
+            yield Finding("trouble", about, f"it was set aside: {each.error}", f"cancel it: {each.record.id}")
+        elif each.at < now - PATIENCE:
+            why = f"it has been due for {ago(each.at, now)} and nobody moved it into the log"
+            yield Finding("trouble", about, why, "start a worker: sourced worker module:app")
+
+
+def amount(count: int) -> str:
+    return f"{count:,} message" + "s" * (count != 1)
+
+
+def ago(since: datetime | None, now: datetime) -> str:
+    """A span of time as people say it."""
+    if since is None:
+        return "an unknown time"
+    seconds = max(0.0, (now - since).total_seconds())
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            whole, rest = divmod(seconds, size)
+            smaller = {"d": (3_600, "h"), "h": (60, "min"), "min": (1, "s")}[unit]
+            part = int(rest // smaller[0])
+            return f"{whole:.0f} {unit}" + (f" {part} {smaller[1]}" if part else "")
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"

@@ -1,0 +1,139 @@
+"""Why anything waits, told so that a person knows what to do."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from sourced import Actor, Command, Event, Park, Retry, Sourced, decide
+from sourced.doctor import ago
+from sourced.ops import Op
+from sourced.store import Worker
+from sourced.testing import VirtualClock
+
+
+class Do(Command, type="patient.do"):
+    what: str
+
+
+class Done(Event, type="patient.done"): ...
+
+
+class Patient(Actor[None], group="patient"):
+    @decide
+    def do(self, state: None, command: Do):
+        if command.what == "fail":
+            raise ValueError("it hurts")
+        yield Done()
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@pytest.fixture
+def app(clock: VirtualClock) -> Sourced:
+    return admitted(clock, errors=Park())
+
+
+def admitted(clock: VirtualClock, **options: Any) -> Sourced:
+    app = Sourced(clock=clock, **options)
+    app.register(Patient)
+    return app
+
+
+def told(app: Sourced) -> list[tuple[str, str, str]]:
+    return [(each.weight, each.about, each.why) for each in app.doctor()]
+
+
+def beat(app: Sourced) -> Op[None]:
+    now = app._engine.clock.now()
+    return app.store.beat(Worker("here:1:abc", "here", 1, 2, now, now))
+
+
+def test_when_all_is_well_there_is_nothing_to_say(app: Sourced):
+    app.dispatch(Do("well"), to="p1")
+    app.drain()
+    assert app.doctor() == []
+
+
+def test_messages_that_nobody_works_on(app: Sourced, clock: VirtualClock):
+    app.dispatch(Do("well"), to="p1")
+    clock.advance(125)
+    (found,) = app.doctor()
+    assert (found.weight, found.about) == ("trouble", "patient")
+    assert found.why == "1 message behind, the oldest for 2 min 5 s, and no worker is alive"
+    assert found.advice == "start one: sourced worker module:app"
+    app.store.transact(beat(app))
+    assert told(app) == [("waiting", "patient", "1 message behind, the oldest for 2 min 5 s; a worker will come to it")]
+
+
+def test_messages_that_somebody_has_in_hand_or_had(app: Sourced, clock: VirtualClock):
+    app.dispatch(Do("well"), to="p1")
+    now = clock.now()
+    app.doctor()  # which makes the group known
+    app.store.transact(app.store.claim("patient", "here:1:abc/0", now=now, until=now + timedelta(seconds=30), limit=10))
+    assert told(app) == [
+        ("waiting", "patient", "1 message behind, the oldest for 0 ms; 1 of its shards are in hand of here:1:abc")
+    ]
+    clock.advance(31)
+    app.store.transact(beat(app))
+    assert told(app)[0][2] == (
+        "1 message behind, the oldest for 31 s; whoever had it in hand is gone, the next worker takes over"
+    )
+
+
+def test_a_parked_stream(app: Sourced, clock: VirtualClock):
+    app.dispatch(Do("fail"), to="p1")
+    app.drain()
+    clock.advance(7_300)
+    (found,) = app.doctor()
+    assert (found.weight, found.about) == ("trouble", "patient: stream 'p1'")
+    assert found.why == "parked at seq 1 since 2 h 1 min, 1 attempt after ValueError: it hurts"
+
+
+def test_a_stream_that_will_be_tried_again(clock: VirtualClock):
+    app = admitted(clock, errors=Retry(times=3, after=60))
+    app.dispatch(Do("fail"), to="p1")
+    app.drain()
+    clock.advance(10)
+    assert told(app) == [
+        ("waiting", "patient: stream 'p1'", "seq 1 is tried again in 50 s, 1 attempt so far after ValueError: it hurts")
+    ]
+    clock.advance(60)
+    assert told(app)[0][2] == "seq 1 is due now, 1 attempt so far after ValueError: it hurts"
+
+
+def test_a_stopped_group_and_by_whom(app: Sourced):
+    app.dispatch(Do("well"), to="p1")
+    app.groups.stop(Patient, "vera: maintenance")
+    assert told(app) == [("trouble", "patient", "it was stopped (vera: maintenance), 1 message behind")]
+
+
+def test_messages_that_are_due_and_not_moved_and_one_that_was_set_aside(app: Sourced, clock: VirtualClock):
+    app.dispatch(Do("well"), to="p1", after=60)
+    assert app.doctor() == []
+    clock.advance(120)
+    assert told(app) == [
+        (
+            "trouble", "scheduled patient.do for 'p1'",
+            "it has been due for 1 min and nobody moved it into the log",
+        )
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "0 ms"), (0.25, "250 ms"), (3.14, "3.1 s"), (59, "59 s"), (60, "1 min"), (3_600, "1 h"),
+        (90_061, "1 d 1 h"), (-5, "0 ms"),
+    ],
+)  # fmt: skip
+def test_spans_of_time_are_told_as_people_tell_them(seconds: float, said: str, clock: VirtualClock):
+    now = clock.now()
+    assert ago(now, now + timedelta(seconds=seconds)) == said
+
+
+def test_of_nothing_known_it_says_so(clock: VirtualClock):
+    assert ago(None, clock.now()) == "an unknown time"
