@@ -706,6 +706,26 @@ def test_a_sqlite3_connection_awaited(sqlite: str):
         asyncio.run(main())
 
 
+def test_one_who_waits_for_the_lock_leaves_the_loop_to_others(sqlite: str):
+    async def main() -> None:
+        with contextlib.closing(sqlite3.connect(sqlite)) as one, contextlib.closing(connected_to_wait()) as other:
+            await app.aio.using(one).append("a", Added(1))
+            waiting = asyncio.create_task(app.aio.using(other).append("a", Added(2)))
+            await asyncio.sleep(0)  # until it stands before the lock
+            await app.aio.using(one).append("a", Added(3))
+            one.commit()
+            await waiting
+            other.commit()
+
+    def connected_to_wait() -> sqlite3.Connection:
+        return sqlite3.connect(sqlite, timeout=0)
+
+    with app_on(sqlite) as app:
+        app.status()
+        asyncio.run(main())
+        assert [message.payload.number for message in app.history("a")] == [1, 3, 2]
+
+
 def test_awaited_a_connection_that_blocks_is_refused(on_postgres: Place):
     with pytest.raises(DefinitionError, match="AsyncConnection"):
         asyncio.run(on_postgres.app.aio.using(on_postgres.connection).history("a"))
