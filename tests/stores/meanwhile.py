@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -31,6 +31,10 @@ def thread() -> Iterator[Callable[..., Future[Any]]]:
         yield threads.submit
 
 
+class Given(Exception):
+    """Up."""
+
+
 class OpenTransaction:
     """A transaction of a thread of its own, that does what it is told and ends when it is told."""
 
@@ -51,6 +55,12 @@ class OpenTransaction:
 
     def commit(self) -> None:
         self._threads.submit(self._transaction.__exit__, None, None, None).result(PATIENCE)
+        self._threads.shutdown()
+
+    def roll_back(self) -> None:
+        error = Given()
+        with suppress(Given):
+            self._threads.submit(self._transaction.__exit__, Given, error, None).result(PATIENCE)
         self._threads.shutdown()
 
 

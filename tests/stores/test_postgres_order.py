@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from sourced import Sourced
+from sourced.errors import Unavailable
 from sourced.ops import Op
 from sourced.store import Entry, Move, Outcome, Straggler
 from sourced.stores.postgres import PostgresStore
@@ -120,6 +121,23 @@ def test_rounds_that_write_to_each_others_streams_never_deadlock(postgres: Postg
     assert deadlocks(postgres) == 0
 
 
+def test_transactions_of_the_callers_own_that_wait_for_each_other_say_so_to_one_of_them(postgres: PostgresStore):
+    """Who appends to several streams, one after the other, and has not reserved them."""
+    with psycopg.connect(postgres.url) as connection:
+        connection.execute(f"alter database {connection.info.dbname} set deadlock_timeout = '20ms'")
+    first, second = OpenTransaction(postgres), OpenTransaction(postgres)
+    first.do(postgres.append([entry("s-0")]))
+    second.do(postgres.append([entry("s-1")]))
+    waiting = [first.start(postgres.append([entry("s-1")])), second.start(postgres.append([entry("s-0")]))]
+    refused = [isinstance(each.exception(PATIENCE), Unavailable) for each in waiting]
+    assert sorted(refused) == [False, True]
+    assert "two transactions waited for each other" in str(waiting[refused.index(True)].exception())
+    loser, winner = (first, second) if refused[0] else (second, first)
+    loser.roll_back()
+    winner.commit()
+    assert len(postgres.transact(postgres.read_all())) == 2
+
+
 @pytest.mark.parametrize("what", ["reset", "start", "release"])
 def test_a_round_that_stops_its_group_and_one_who_looks_after_the_group_never_deadlock(
     postgres: PostgresStore, what: str
@@ -157,3 +175,20 @@ def test_a_transaction_left_in_another_task_than_it_was_entered_in_locks_nobody_
 
     for _ in range(3):
         asyncio.run(main())
+
+
+def test_a_stricter_isolation_that_a_database_is_set_to_makes_no_difference(postgres: PostgresStore):
+    """An append that has waited for its place sees what was committed meanwhile."""
+    with psycopg.connect(postgres.url) as connection:
+        connection.execute(
+            f"alter database {connection.info.dbname} set default_transaction_isolation = 'serializable'"
+        )
+    first = OpenTransaction(postgres)
+    first.do(postgres.append([entry("s")]))
+    with thread() as start:
+        second = start(postgres.commit, [entry("s")])
+        third = start(lambda: asyncio.run(postgres.transact_async(postgres.append([entry("s")]))))
+        eventually(lambda: waiting_for_locks(postgres.url) == 2)
+        first.commit()
+        seqs = sorted(kept(outcome)[0].seq for each in (second, third) for outcome in each.result(PATIENCE))
+    assert seqs == [2, 3]

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any, TypeAlias
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
 from sourced.errors import DefinitionError, Duplicate, InTransaction, NeedsAwait, SchemaMismatch, Unavailable
@@ -66,6 +66,7 @@ class PostgresStore(SqlStore):
         self.url = url
         self.timeout = timeout
         self._name = _named(url)
+        self._terms = _on_our_terms(url)
         self._checked = False
         self._database = ""
         self._met = False  # it was reached before, so when it is not there it will come back
@@ -85,7 +86,7 @@ class PostgresStore(SqlStore):
     def _connect(self) -> Any:
         for pause in self._patience():
             try:
-                return self._welcomed(psycopg.connect(self.url, autocommit=True, **_TERMS))
+                return self._welcomed(psycopg.connect(self._terms, autocommit=True))
             except psycopg.OperationalError as error:
                 self._unreachable(error, last=pause is None)
             threading.Event().wait(pause)
@@ -94,7 +95,7 @@ class PostgresStore(SqlStore):
     async def _connect_async(self) -> Any:
         for pause in self._patience():
             try:
-                return self._welcomed(await psycopg.AsyncConnection.connect(self.url, autocommit=True, **_TERMS))
+                return self._welcomed(await psycopg.AsyncConnection.connect(self._terms, autocommit=True))
             except psycopg.OperationalError as error:
                 self._unreachable(error, last=pause is None)
             await asyncio.sleep(pause or 0)
@@ -169,9 +170,11 @@ class PostgresStore(SqlStore):
                 yield connection
 
     @contextlib.contextmanager
-    def _connection(self, *, alone: bool) -> Iterator[PostgresConnection]:
+    def _connection(self, *, alone: bool, once: bool = False) -> Iterator[PostgresConnection]:
+        """`once`: not even the first statement is said again on a new connection when this one was lost."""
         raw = self._acquired()
-        connection = PostgresConnection(raw, self._name, alone=alone, replace=self._pool.replace)
+        replace = None if once else self._pool.replace
+        connection = PostgresConnection(raw, self._name, alone=alone, replace=replace)
         try:
             yield connection
             connection.commit()
@@ -184,9 +187,10 @@ class PostgresStore(SqlStore):
             (self._pool.release if fit else self._pool.discard)(connection.tx)
 
     @contextlib.asynccontextmanager
-    async def _connection_async(self, *, alone: bool) -> AsyncIterator[AsyncPostgresConnection]:
+    async def _connection_async(self, *, alone: bool, once: bool = False) -> AsyncIterator[AsyncPostgresConnection]:
         raw = await self._acquired_async()
-        connection = AsyncPostgresConnection(raw, self._name, alone=alone, replace=self._async_pool.replace)
+        replace = None if once else self._async_pool.replace
+        connection = AsyncPostgresConnection(raw, self._name, alone=alone, replace=replace)
         try:
             yield connection
             await connection.commit()
@@ -245,7 +249,7 @@ class PostgresStore(SqlStore):
     def _flush(self, entries: Sequence[Entry]) -> list[Outcome]:
         self._check()
         try:
-            with self._connection(alone=True) as connection:
+            with self._connection(alone=True, once=True) as connection:
                 return run(self.append(entries), connection)
         except Unavailable as error:
             if not isinstance(error.__cause__, psycopg.OperationalError) or self._closed:
@@ -256,7 +260,7 @@ class PostgresStore(SqlStore):
     async def _flush_async(self, entries: Sequence[Entry]) -> list[Outcome]:
         await self._check_async()
         try:
-            async with self._connection_async(alone=True) as connection:
+            async with self._connection_async(alone=True, once=True) as connection:
                 return await run_async(self.append(entries), connection)
         except Unavailable as error:
             if not isinstance(error.__cause__, psycopg.OperationalError) or self._closed:
@@ -364,7 +368,7 @@ class PostgresStore(SqlStore):
 
 _Who: TypeAlias = "tuple[int, asyncio.Task[Any] | None]"  # a thread, and the task that runs in it
 
-_TERMS: dict[str, Any] = {"options": "-c timezone=UTC", "application_name": "sourced"}
+_TERMS = r"-c timezone=UTC -c default_transaction_isolation=read\ committed"
 
 
 _JOINABLE = "a psycopg Connection, or SQLAlchemy's or Django's over psycopg"
@@ -399,6 +403,12 @@ def _named(url: str) -> str:
         f"{parts.get('host') or 'localhost'}:{parts['port']}" if parts.get("port") else parts.get("host") or "localhost"
     )
     return f"PostgreSQL {parts.get('dbname') or ''!r} at {place}"
+
+
+def _on_our_terms(url: str) -> str:
+    """The user's own options stay; an append has to see what was committed while it waited for its place."""
+    options = f"{conninfo_to_dict(url).get('options') or ''} {_TERMS}".strip()
+    return make_conninfo(url, options=options, fallback_application_name="sourced")
 
 
 class _Inside:

@@ -175,6 +175,8 @@ def translated(error: psycopg.Error, name: str, *, lost: bool, unsure: bool = Fa
         return Unavailable(name, f"it may only be read here ({said}); connect to the primary")
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         return Unavailable(name, said)
+    if isinstance(error, psycopg.errors.DeadlockDetected):
+        return Unavailable(name, "two transactions waited for each other, and this one had to go; do it again")
     if lost:
         return Unavailable(name, f"the connection was lost ({said})", unsure=unsure)
     return error

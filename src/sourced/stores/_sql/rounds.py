@@ -20,8 +20,9 @@ WINDOW = 100_000  # so many positions one look goes through at most, wanted or n
 DUE = "s.group_name = :group and not s.parked and (s.retry_at is null or s.retry_at <= :now)"
 HELD = """
 group_name = :group and shard in (
-  select p.shard from {progress} p, each(r: shard integer, lease bigint)
-  where p.group_name = :group and p.shard = r.shard and p.token = r.lease order by p.shard {lock})
+  select p.shard from {progress} p where p.group_name = :group and exists (
+    select 1 from each(r: shard integer, lease bigint) where p.shard = r.shard and p.token = r.lease
+  ) order by p.shard {lock})
 """  # in the order in which everybody takes them, so that nobody waits for somebody who waits for him
 WANTED = """
 m.type in :types

@@ -1,0 +1,73 @@
+"""A line to a PostgreSQL server that can be cut at the worst moment: the server has done it, and nobody is told."""
+
+import contextlib
+import socket
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+NAME = ".s.PGSQL.5432"
+
+
+class Line:
+    """Carries everything to and fro. After `cut_after(b"…")` the answer to what holds these bytes is swallowed."""
+
+    def __init__(self, url: str, folder: str) -> None:
+        parts = conninfo_to_dict(url)
+        self.url = make_conninfo(url, host=folder)
+        self.cuts = 0
+        self._server = str(Path(str(parts["host"]), NAME))
+        self._marks: list[bytes] = []
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(str(Path(folder, NAME)))
+        self._listening.listen()
+        threading.Thread(target=self._welcome, daemon=True).start()
+
+    def cut_after(self, *marks: bytes) -> None:
+        self._marks += marks
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+
+    def _welcome(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listening.accept()
+                server = socket.socket(socket.AF_UNIX)
+                server.connect(self._server)
+                threading.Thread(target=self._carry, args=(client, server), daemon=True).start()
+
+    def _carry(self, client: socket.socket, server: socket.socket) -> None:
+        cut = threading.Event()
+        back = threading.Thread(target=_answer, args=(server, client, cut), daemon=True)
+        with contextlib.suppress(OSError), client, server:
+            back.start()
+            while said := client.recv(65536):
+                mark = next((mark for mark in self._marks if mark in said), None)
+                if mark is not None:
+                    self._marks.remove(mark)
+                    self.cuts += 1
+                    cut.set()
+                server.sendall(said)
+                if cut.is_set():
+                    break
+            server.shutdown(socket.SHUT_WR)
+            back.join()  # when the server hangs up it has done what it was told
+
+
+def _answer(server: socket.socket, client: socket.socket, cut: threading.Event) -> None:
+    with contextlib.suppress(OSError):
+        while said := server.recv(65536):
+            if not cut.is_set():
+                client.sendall(said)
+
+
+@contextlib.contextmanager
+def line_to(url: str) -> Iterator[Line]:
+    with tempfile.TemporaryDirectory() as folder, contextlib.closing(Line(url, folder)) as line:
+        yield line
