@@ -282,10 +282,29 @@ class SqliteStore(SqlStore):
         return (yield Statement("append", self._append, (entries,)))
 
     def _append(self, raw: Raw, entries: Sequence[Entry]) -> list[Outcome]:
-        """Nobody else writes meanwhile, so what is to be checked is read once, and what is to be stored in one go."""
+        """Hardly ever does anything speak against it, so ids are looked up only when something did."""
+        ((last,),) = raw.execute(self.query("select coalesce(max(m.position), 0) from {messages} m").text)
+        outcomes, rows = self._places(raw, last, entries, {})
+        if len(rows) < sum(len(entry.records) for entry in entries) or not self._inserted(raw, last, rows):
+            known = self._known(raw, [record.id for entry in entries for record in entry.records])
+            outcomes, rows = self._places(raw, last, entries, known)
+            raw.executemany(self.query(_INSERT).text, rows)
+        return outcomes
+
+    def _inserted(self, raw: Raw, last: int, rows: Sequence[tuple[Any, ...]]) -> bool:
+        """All of them, or none because an id is there already."""
+        try:
+            raw.executemany(self.query(_INSERT).text, rows)
+        except sqlite3.IntegrityError:
+            raw.execute(self.query("delete from {messages} where position > ?").text, (last,))  # nobody else's
+            return False
+        return True
+
+    def _places(
+        self, raw: Raw, position: int, entries: Sequence[Entry], known: dict[str, Record]
+    ) -> tuple[list[Outcome], list[tuple[Any, ...]]]:
+        """What becomes of each entry, and the rows to store; nobody else writes meanwhile."""
         heads = {stream: seq or 0 for stream, seq in self._heads(raw, {entry.stream for entry in entries})}
-        known = self._known(raw, [record.id for entry in entries for record in entry.records])
-        ((position,),) = raw.execute(self.query("select coalesce(max(m.position), 0) from {messages} m").text)
         rows: list[tuple[Any, ...]] = []
         outcomes: list[Outcome] = []
         for entry in entries:
@@ -305,9 +324,7 @@ class SqliteStore(SqlStore):
                     rows.append(_row(placed, shard))
                 heads[entry.stream] = head
                 outcomes.append(tuple(stored))
-        if rows:
-            raw.executemany(self.query(_INSERT).text, rows)
-        return outcomes
+        return outcomes, rows
 
     def _heads(self, raw: Raw, streams: Collection[str]) -> Iterator[tuple[str, int | None]]:
         text = self.query("select max(m.seq) from {messages} m where m.stream = ?").text
