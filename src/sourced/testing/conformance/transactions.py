@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from sourced.errors import Conflict
+from sourced.errors import Conflict, DefinitionError
 from sourced.ops import Call, Op, run, run_async, savepoint
 from sourced.store import Move, Range, Snapshot, Straggler, shard_of
 from sourced.testing.conformance.bench import Bench, Broken, at, breaking, entry, kept, refused, scheduled
@@ -207,3 +207,28 @@ class Transactions(Bench):
     def test_capabilities_are_said(self) -> None:
         assert isinstance(self.store.capabilities.durable, bool)
         assert isinstance(self.store.capabilities.shared, bool)
+        assert isinstance(self.store.capabilities.concurrent, bool)
+
+    def test_migrate_finds_nothing_to_do_when_it_was_done_and_changes_nothing(self) -> None:
+        (stored,) = self.put("s")
+        self.store.migrate()
+        assert self.store.migrate() == []
+        assert self.history() == [stored]
+
+    def test_migrate_async_does_the_same(self) -> None:
+        self.store.migrate()
+        assert asyncio.run(self.store.migrate_async()) == []
+
+    # -- transactions that are the caller's
+
+    def test_joined_refuses_what_is_no_connection_to_its_database(self) -> None:
+        for reading in (True, False):
+            with refused(DefinitionError):
+                self.store.joined(object(), reading=reading)
+
+    def test_joined_async_refuses_it_as_well(self) -> None:
+        with refused(DefinitionError):
+            asyncio.run(self._join(object()))
+
+    async def _join(self, connection: object) -> None:
+        await self.store.joined_async(connection, reading=False)
