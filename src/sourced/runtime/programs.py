@@ -97,8 +97,14 @@ def perform(
         return done.value
 
 
-async def perform_async(program: Program[T], transact: TransactingAsync, later: list[Work] | None = None) -> T:
+async def perform_async(
+    program: Program[T],
+    transact: TransactingAsync,
+    later: list[Work] | None = None,
+    drive: Callable[[Sequence[Work]], Awaitable[None]] | None = None,
+) -> T:
     """Carry the program out on the running event loop."""
+    drive = drive or drive_all
 
     async def carry_out(step: Step) -> Any:
         if isinstance(step, Transact | Commit):
@@ -107,7 +113,7 @@ async def perform_async(program: Program[T], transact: TransactingAsync, later: 
             return await step.listener.wait_async(step.seconds)
         if type(step) is Afterwards and later is not None:
             return later.extend(step.works)
-        return await drive_all(step.works)  # type: ignore[union-attr]
+        return await drive(step.works)  # type: ignore[union-attr]
 
     try:
         step = next(program)

@@ -49,6 +49,12 @@ class Round:
         self.types = engine.types(reactor)
         self.scanned: dict[int, int] = {}  # shard → how far it has been looked through
         self.counted: list[Straggler] = []  # whose attempt was written down before it is made
+        self.begun = False  # a message was handed out
+        self.hurried = False
+
+    def hurry(self) -> None:
+        """No more messages than those in hand: what was done so far is settled, the rest is for another round."""
+        self.hurried = True
 
     def program(self) -> Program[int | None]:
         """How many messages were dealt with; None when there is nothing to do for this group now."""
@@ -219,6 +225,10 @@ class Round:
     def attend(self, one: Slice) -> Work:
         """Hands a slice's messages to the reactor, one after the other."""
         for delivery in one.rest():
+            if self.hurried and self.begun:  # one at least, or a round that takes long to begin would never end
+                one.cut = True
+                return
+            self.begun = True
             before = one.memo.batch.mark()
             try:
                 if one.unreadable and delivery is one.deliveries[-1]:
@@ -266,9 +276,10 @@ class Round:
     def settle(self, claim: Claim, slices: list[Slice]) -> Program[None]:
         """The transaction, and what comes after its commit."""
         yield Transact(self.settlement(claim, slices))
-        memos = [one.memo for one in slices if one.verdict is None and one.deferred is None]
+        memos = [one.memo for one in slices if not (one.verdict or one.deferred or one.cut)]
         hooks = [hook for one in slices if one.settled for hook in one.effects.after]
-        yield Afterwards([*committed(self.engine, hooks)])
+        if slices:  # who waits for these messages is told
+            yield Afterwards([*committed(self.engine, hooks)])
         yield from write_down(self.engine, [each for one in slices if one.settled and (each := one.memo.snapshot())])
         yield Afterwards([remembered(self.engine, self.reactor, memos)])  # not before: the hooks look at these states
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import threading
 from collections.abc import Callable, Iterator
 
 POLITE = (signal.SIGINT, signal.SIGTERM)
@@ -12,7 +13,13 @@ POLITE = (signal.SIGINT, signal.SIGTERM)
 
 @contextlib.contextmanager
 def until_told(stop: Callable[[], None]) -> Iterator[None]:
-    """Calls `stop` on the running loop at the first SIGINT or SIGTERM; the next one does what it always does."""
+    """Calls `stop` on the running loop at the first SIGINT or SIGTERM; the next one does what it always does.
+
+    Only a program's main thread is ever told.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     loop = asyncio.get_running_loop()
 
     def told(*_: object) -> None:
@@ -23,7 +30,7 @@ def until_told(stop: Callable[[], None]) -> Iterator[None]:
 
     def restore() -> None:
         for each, handler in before.items():
-            signal.signal(each, handler)
+            signal.signal(each, handler or signal.SIG_DFL)
 
     try:
         yield

@@ -17,8 +17,8 @@ class Slice:
     """Handled message by message, in order."""
 
     __slots__ = (
-        "deferred", "deliveries", "done", "effects", "error", "group", "lease", "limit", "memo", "now", "straggler",
-        "stream", "unreadable", "verdict",
+        "cut", "deferred", "deliveries", "done", "effects", "error", "group", "lease", "limit", "memo", "now",
+        "straggler", "stream", "unreadable", "verdict",
     )  # fmt: skip
 
     def __init__(
@@ -38,10 +38,11 @@ class Slice:
         self.verdict: Verdict | None = None  # what shall happen to the one that could not be handled
         self.error: BaseException | None = None
         self.deferred: Straggler | None = None  # to be handled anew, with nothing held against it
+        self.cut = False  # the rest of it is for another round
 
     @property
     def finished(self) -> bool:
-        through = self.done == len(self.deliveries) or self.verdict is not None
+        through = self.done == len(self.deliveries) or self.verdict is not None or self.cut
         return through and not (self.memo.tainted and self.done)
 
     @property
@@ -55,7 +56,7 @@ class Slice:
         return self.done > 0 and self.deferred is None
 
     def rest(self) -> list[Delivery]:
-        return [] if self.verdict else self.deliveries[self.done :]
+        return [] if self.verdict or self.cut else self.deliveries[self.done :]
 
     def drop(self, before: tuple[int, int]) -> None:
         """Nothing of the message at hand stays in the batch; what it did to the state is not known."""
@@ -76,6 +77,8 @@ class Slice:
             return self._failed(self.verdict)
         acked, last = self.effects.acked, self.deliveries[-1].message.seq if self.deliveries else 0
         known = self.straggler
+        if self.cut:
+            return self._cut_off(known)
         lags = known is not None and (
             len(self.deliveries) >= self.limit or scanned < max(self.lease.high, known.live_after)
         )
@@ -87,6 +90,13 @@ class Slice:
             live_after = max(row.live_after, self.effects.acked_at)
             return replace(row, from_seq=max(last, acked) + 1, live_after=live_after, error=hunted)
         return None
+
+    def _cut_off(self, known: Straggler | None) -> Straggler:
+        if known and not self.done:
+            return replace(known, attempts=known.attempts - 1)  # the attempt was not made
+        row = self.as_straggler(self.done)
+        live_after = max(row.live_after, self.effects.acked_at)
+        return replace(row, from_seq=max(row.from_seq, self.effects.acked + 1), live_after=live_after)
 
     def _failed(self, verdict: Verdict) -> Straggler:
         trace = _storable("".join(traceback.format_exception(self.error))) if self.error else ""

@@ -12,16 +12,18 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sourced.evolving import Evolving
 from sourced.ids import new_id
+from sourced.notifier import Listener
 from sourced.ops import Op
 from sourced.reactor import Reactor
+from sourced.runtime.attendance import Attendance
 from sourced.runtime.engine import Engine
 from sourced.runtime.programs import perform, perform_async, transacting, transacting_async
 from sourced.runtime.rounds import Round
-from sourced.runtime.threads import driving_on
+from sourced.runtime.threads import Driver, in_thread
 from sourced.store import Worker as SignOfLife
 
 T = TypeVar("T")
@@ -31,7 +33,7 @@ log = logging.getLogger("sourced.worker")
 LOOK = 1.0  # seconds: what a lost wake-up costs at most
 TICK = 0.25  # seconds between looks at the schedule
 BREATH = 0.002  # seconds: wake-ups that come closer together than this count as one
-LONGEST_PAUSE = 5.0  # seconds after the store has failed again and again
+BEATS = 3  # signs of life while a lease lasts
 
 
 class Worker:
@@ -42,60 +44,118 @@ class Worker:
         self.rounds = rounds  # of one group, at a time
         self.host = socket.gethostname()
         self.id = f"{self.host}:{os.getpid()}:{new_id()[-12:]}"  # unique for each start, whatever the process id
-        self._reactors = list(engine.router)
         self._share = max(1, math.ceil(engine.store.shards / rounds))
+        self._attended: dict[str, Attendance] = {}
         self._in_hand: set[Round] = set()
         self._stopping = asyncio.Event()
-        self._calls = {reactor.group: asyncio.Event() for reactor in self._reactors}
         self._started_at = engine.clock.now()
 
     async def run(self) -> None:
         """Until it is stopped; then what it holds is settled and given back."""
-        threads = max(4, 2 * self.rounds, min(32, self.rounds * len(self._reactors))) + 1
-        with ThreadPoolExecutor(threads, thread_name_prefix="sourced") as self._threads:
-            await self._guarded(self._tell_that_i_live)
+        self._house = ThreadPoolExecutor(4, thread_name_prefix="sourced-house")  # no handler ever keeps these
+        alive = asyncio.create_task(self._stay_alive(), name="sourced signs of life")
+        try:
             async with asyncio.TaskGroup() as tasks:
-                for reactor in self._reactors:
-                    tasks.create_task(_Attendance(self, reactor).run(), name=f"sourced {reactor.group}")
-                tasks.create_task(self._listen(), name="sourced wake-ups")
-                tasks.create_task(self._keep_house(), name="sourced housekeeping")
+                tasks.create_task(self._attend(tasks), name="sourced wake-ups")
+                tasks.create_task(self._promote(), name="sourced schedule")
+        finally:
+            alive.cancel()
+            await asyncio.wait({alive})
             await self._guarded(lambda: self._transact(self.engine.store.leave(self.id)))
+            self._house.shutdown(wait=False)
 
     def stop(self) -> None:
         self._stopping.set()
+        for attendance in self._attended.values():
+            attendance.stop()
+        for each in self._in_hand:
+            each.hurry()
 
     def call(self) -> None:
         """There may be something to do, for anybody."""
-        for call in self._calls.values():
-            call.set()
+        for attendance in self._attended.values():
+            attendance.call()
 
-    # -- wake-ups and housekeeping -----------------------------------------------------------------------------------
+    # -- wake-ups ----------------------------------------------------------------------------------------------------
 
-    async def _listen(self) -> None:
-        with self.engine.notifier.listen() as listener:
-            self.call()
-            while not self._stopping.is_set():
-                heard = asyncio.ensure_future(listener.wait_async(LOOK))
-                await self._unless_stopped(heard)
-                self.call()
-                await self._pause(BREATH)
-
-    async def _keep_house(self) -> None:
-        """What is due moves into the log; leases of long rounds are prolonged; the others learn that we live."""
-        ticks = 0
-        beats = max(1, int(self.engine.lease.total_seconds() / 3 / TICK))
+    async def _attend(self, tasks: asyncio.TaskGroup) -> None:
+        """Begins to look after every group, also those registered later, and calls them whenever there is news."""
         while not self._stopping.is_set():
-            await self._guarded(self._promote)
-            ticks += 1
-            if ticks % beats == 0:
-                await self._guarded(self._prolong)
-                await self._guarded(self._tell_that_i_live)
-            await self._pause(TICK)
+            await self._guarded(lambda: self._hear(tasks))
+
+    async def _hear(self, tasks: asyncio.TaskGroup) -> None:
+        hearing = self.engine.notifier.listen()
+        listener = await in_thread(self._house, hearing.__enter__)  # it may have to reach the store for that
+        try:
+            while not self._stopping.is_set():
+                await self._guarded(lambda: self._receive(tasks))
+                self.call()
+                await self._unless_stopped(listener)
+                await self._pause(BREATH)
+        finally:
+            await in_thread(self._house, lambda: hearing.__exit__(None, None, None))
+
+    async def _receive(self, tasks: asyncio.TaskGroup) -> None:
+        for reactor in self.engine.router:
+            if reactor.group in self._attended:
+                continue
+            for group, start_from in self.engine.unknown_groups():
+                await self._transact(self.engine.store.register(group, start_from))
+                self.engine.started.add(group)
+            if not self._stopping.is_set():
+                tasks.create_task(self._look_after(reactor), name=f"sourced {reactor.group}")
+                await asyncio.sleep(0)  # from here on it is attended
+
+    async def _look_after(self, reactor: Reactor) -> None:
+        """A thread for each round, so that no slow handler keeps another group waiting."""
+        threads = ThreadPoolExecutor(self.rounds, thread_name_prefix=f"sourced-{reactor.group}")
+        attendance = Attendance(reactor.group, self.rounds, lambda slot: self._round(reactor, slot, threads))
+        self._attended[reactor.group] = attendance
+        try:
+            await attendance.run()
+        finally:
+            threads.shutdown(wait=False)
+
+    async def _round(self, reactor: Reactor, slot: int, threads: ThreadPoolExecutor) -> int | None:
+        """In a thread; only transactions that `async` code is handed belong to the loop."""
+        one = Round(self.engine, reactor, f"{self.id}/{slot}", most=self._share)
+        store, driver = self.engine.store, Driver(asyncio.get_running_loop())
+        self._in_hand.add(one)
+        try:
+            if awaits_transactions(reactor):
+                return await perform_async(
+                    one.program(),
+                    transacting_async(store),
+                    drive=lambda works: in_thread(threads, partial(driver, works), driver.abandon),
+                )
+            work = partial(perform, one.program(), transacting(store), drive=driver)
+            return await in_thread(threads, work, driver.abandon)
+        finally:
+            self._in_hand.discard(one)
+
+    # -- housekeeping ------------------------------------------------------------------------------------------------
 
     async def _promote(self) -> None:
+        """What is due moves into the log."""
+        while not self._stopping.is_set():
+            await self._guarded(self._promote_due)
+            await self._pause(TICK)
+
+    async def _promote_due(self) -> None:
         engine = self.engine
         while await self._transact(engine.store.promote(engine.clock.now())):
             engine.notifier.notify()
+
+    async def _stay_alive(self) -> None:
+        """The others learn that we live; leases of long rounds are prolonged, also while we wait for their end."""
+        long: set[Round] = set()
+        while True:
+            await self._guarded(self._tell_that_i_live)
+            await asyncio.sleep(self.engine.lease.total_seconds() / BEATS)
+            await self._guarded(self._prolong)
+            for each in long & self._in_hand:
+                each.hurry()  # what it has done is worth storing
+            long = set(self._in_hand)
 
     async def _prolong(self) -> None:
         until = self.engine.clock.now() + self.engine.lease
@@ -116,98 +176,27 @@ class Worker:
         try:
             await work()
         except Exception as error:
-            log.warning("housekeeping goes on after: %s", error, exc_info=error)
+            trace = None if isinstance(error, ConnectionError) else error
+            log.warning("housekeeping goes on after: %s", error, exc_info=trace)
+            await self._pause(TICK)
 
     async def _transact(self, op: Op[T]) -> T:
-        return await self._in_thread(partial(self.engine.store.transact, op))
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-
-    # -- rounds ------------------------------------------------------------------------------------------------------
-
-    async def round(self, reactor: Reactor, slot: int) -> int | None:
-        """One round: in a thread, or on the loop when its sync blocks are `async` and need a connection of the loop."""
-        one = Round(self.engine, reactor, f"{self.id}/{slot}", most=self._share)
-        store = self.engine.store
-        self._in_hand.add(one)
-        try:
-            if awaits_transactions(reactor):
-                return await perform_async(one.program(), transacting_async(store))
-            drive = driving_on(asyncio.get_running_loop())
-            return await self._in_thread(lambda: perform(one.program(), transacting(store), drive=drive))
-        finally:
-            self._in_hand.discard(one)
+        return await in_thread(self._house, partial(self.engine.store.transact, op))
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
-    async def _unless_stopped(self, work: asyncio.Future[Any]) -> None:
+    async def _unless_stopped(self, listener: Listener) -> None:
+        heard = asyncio.ensure_future(listener.wait_async(LOOK))
         stopped = asyncio.ensure_future(self._stopping.wait())
         try:
-            await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({heard, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if heard.done():
+                heard.result()
         finally:
+            heard.cancel()
             stopped.cancel()
-            work.cancel()
-
-
-class _Attendance:
-    """One group's rounds: as many at a time as are allowed while there is work, and none while there is not."""
-
-    def __init__(self, worker: Worker, reactor: Reactor) -> None:
-        self.worker = worker
-        self.reactor = reactor
-        self.call = worker._calls[reactor.group]
-        self.wanted = 1
-        self.called = False  # while rounds were under way, which may have looked before there was anything
-        self.failures = 0
-        self.running: dict[asyncio.Task[int | None], int] = {}  # and the slots they are in
-
-    async def run(self) -> None:
-        stopping = self.worker._stopping
-        stopped = asyncio.create_task(stopping.wait())
-        called: asyncio.Task[Any] = asyncio.create_task(self.call.wait())
-        try:
-            while not stopping.is_set() or self.running:
-                if not stopping.is_set():
-                    self.start()
-                waiting = {*self.running, called} if stopping.is_set() else {*self.running, called, stopped}
-                done, _ = await asyncio.wait(waiting, timeout=LOOK, return_when=asyncio.FIRST_COMPLETED)
-                if not done:
-                    self.wanted = max(self.wanted, 1)  # nobody called for a while: look all the same
-                if called in done:
-                    self.call.clear()
-                    self.called = bool(self.running)
-                    self.wanted = max(self.wanted, 1)
-                    called = asyncio.create_task(self.call.wait())
-                for task in [each for each in done if each in self.running]:
-                    await self.ended(task)
-        finally:
-            called.cancel()
-            stopped.cancel()
-
-    def start(self) -> None:
-        free = [slot for slot in range(self.worker.rounds) if slot not in self.running.values()]
-        while len(self.running) < self.wanted and free:
-            slot = free.pop(0)
-            self.running[asyncio.create_task(self.worker.round(self.reactor, slot))] = slot
-
-    async def ended(self, task: asyncio.Task[int | None]) -> None:
-        """One that found something is followed by as many as may be; one that found nothing by none, until called."""
-        del self.running[task]
-        try:
-            dealt_with = task.result()
-        except Exception as error:
-            self.failures += 1
-            pause = min(LONGEST_PAUSE, 0.05 * 2**self.failures)
-            log.error("%s: the next round in %.1f s, after: %s", self.reactor.group, pause, error, exc_info=error)
-            await self.worker._pause(pause)
-            self.wanted = 1
-        else:
-            self.failures = 0
-            self.wanted = self.worker.rounds if dealt_with is not None else int(self.called)
-            self.called = False
 
 
 def awaits_transactions(reactor: Reactor) -> bool:
