@@ -11,7 +11,6 @@ from sourced import Sourced
 from sourced.envelope import Message
 from sourced.store import Entry
 
-
 FEW = 500  # events they save at once: a save of 10,000 waits for ever on PostgreSQL
 
 

@@ -71,11 +71,12 @@ def test_a_listener_whose_connection_is_killed_looks_and_listens_again(postgres_
 
 
 def test_who_stops_listening_leaves_no_thread_behind(make: Callable[[], Sourced]):
+    before = set(threading.enumerate())
     app = make()
     with app._engine.notifier.listen() as listener:
         assert heard(listener)
         assert "sourced-ears" in {thread.name for thread in threading.enumerate()}
-    assert "sourced-ears" not in {thread.name for thread in threading.enumerate()}
+    assert "sourced-ears" not in {thread.name for thread in set(threading.enumerate()) - before}
     app.dispatch(AddItem("tea"), to="c1")
     app.close()
-    assert "sourced-teller" not in {thread.name for thread in threading.enumerate()}
+    assert set(threading.enumerate()) <= before

@@ -166,7 +166,7 @@ def group_infos(engine: Engine) -> Op[list[GroupInfo]]:
     known = {reactor.group for reactor in engine.router}
     infos: list[GroupInfo] = []
     for group in (yield from engine.store.groups()):
-        if group.name in known:
+        if not known or group.name in known:  # one who brings no groups along looks at all there are
             progress = yield from engine.store.progress(group.name)
             stragglers = yield from engine.store.stragglers(group.name)
             infos.append(GroupInfo(group, tuple(progress), tuple(stragglers)))

@@ -5,14 +5,23 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from typing import Annotated
 
 import typer
 
 from sourced.app import Sourced
 
+Target = Annotated[str, typer.Argument(help="module:app, or the URL of a store.", show_default=False)]
+App = Annotated[str, typer.Argument(help="module:app.", show_default=False)]
+
 
 def is_url(target: str) -> bool:
     return "://" in target
+
+
+def looked_at(target: str) -> Sourced:
+    """An app to look at; one made of a store's URL knows no classes, and shows messages as they are stored."""
+    return Sourced(target) if is_url(target) else app_at(target)
 
 
 def app_at(target: str) -> Sourced:

@@ -23,7 +23,7 @@ class _Caller:
         self.entries = entries
         self.outcomes: list[Outcome] | None = None
         self.error: BaseException | None = None
-        self.turn = threading.Event()  # an answer is there, or it is his turn to carry out the next commit
+        self.turn: threading.Event | None = None  # an answer is there, or it is his turn to carry out the next commit
 
     def answer(self) -> list[Outcome]:
         if self.error is not None:
@@ -49,8 +49,10 @@ class Committer:
         caller = _Caller(entries)
         with self._lock:
             self._waiting.append(caller)
-            first, self._busy = not self._busy, True
-        if not first:
+            if self._busy:
+                caller.turn = threading.Event()
+            self._busy = True
+        if caller.turn:
             caller.turn.wait()
         if not caller.answered:
             self._commit_for_all()
@@ -66,10 +68,9 @@ class Committer:
             with self._lock:
                 following = self._waiting[0] if self._waiting else None
                 self._busy = following is not None
-            if following:
-                following.turn.set()
-            for each in callers:
-                each.turn.set()
+            for each in [following, *callers] if following else callers:
+                if each.turn:
+                    each.turn.set()
 
 
 def _distribute(callers: Sequence[_Caller], flush: Flush) -> None:

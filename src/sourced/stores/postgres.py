@@ -211,7 +211,7 @@ class PostgresStore(SqlStore):
         if not isinstance(raw, psycopg.Connection):
             raise refused(connection, raw, _JOINABLE)
         self._refuse_unfit(raw)
-        return PostgresConnection(raw, self._name, alone=True)
+        return PostgresConnection(raw, self._name, alone=True, borrowed=True)
 
     async def joined_async(self, connection: object, *, reading: bool) -> AsyncPostgresConnection:
         self._inside.refuse(blocking=False)
@@ -220,7 +220,7 @@ class PostgresStore(SqlStore):
         if not isinstance(raw, psycopg.AsyncConnection):
             raise refused(connection, raw, _JOINABLE_ASYNC)
         self._refuse_unfit(raw)
-        return AsyncPostgresConnection(raw, self._name, alone=True)
+        return AsyncPostgresConnection(raw, self._name, alone=True, borrowed=True)
 
     def _refuse_unfit(self, raw: Any) -> None:
         if raw.closed:

@@ -119,7 +119,7 @@ class SqliteStore(SqlStore):
 
     def _refuse_closed(self) -> None:
         if self._closed:
-            raise Unavailable(repr(self), "this store was closed; open it anew")
+            raise Unavailable(repr(self), _CLOSED)
 
     def close(self) -> None:
         with self._lock:
@@ -177,11 +177,12 @@ class SqliteStore(SqlStore):
     def _ended(self) -> Iterator[None]:
         try:
             yield
+            self._refuse_closed()
             if not self._writer.in_transaction:
                 raise Unavailable(repr(self), "the transaction was ended by code that it was handed to", unsure=True)
             self._writer.execute("commit")
         finally:
-            if self._writer.in_transaction:
+            if not self._closed and self._writer.in_transaction:
                 self._writer.execute("rollback")
 
     # -- the caller's own transaction
@@ -226,6 +227,8 @@ class SqliteStore(SqlStore):
         return raw
 
     def translated(self, error: sqlite3.Error) -> Exception:
+        if self._closed and isinstance(error, sqlite3.ProgrammingError):
+            return Unavailable(repr(self), _CLOSED)
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return Unavailable(repr(self), f"another process has kept it locked for {self.timeout:g} s")
@@ -366,6 +369,7 @@ class SqliteStore(SqlStore):
         return iter(rows)
 
 
+_CLOSED = "this store was closed; open it anew"
 _JOINABLE = "a sqlite3 Connection, or SQLAlchemy's or Django's over sqlite3 (aiosqlite lives in a thread of its own)"
 _OUTDATED = "since this transaction began to read somebody else has written; roll it back, begin with `begin immediate`"
 _TAKE_THE_LOCK = "delete from {migrations} where 0"  # changes nothing, and waits for who writes

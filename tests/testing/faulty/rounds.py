@@ -23,8 +23,8 @@ def changing_leases(**changes):
 class TakesAll(Faulty):
     """leases more shards than messages may be handled."""
 
-    def claim(self, group, owner, *, now, until, limit):
-        return super().claim(group, owner, now=now, until=until, limit=self.shards)
+    def claim(self, group, owner, **options):
+        return super().claim(group, owner, **{**options, "limit": self.shards})
 
 
 @breaks("claim")
@@ -45,16 +45,16 @@ class Careless(Faulty):
 class NeverExpires(Faulty):
     """waits for ever for an owner who is gone."""
 
-    def claim(self, group, owner, *, now, until, limit):
-        return super().claim(group, owner, now=now, until=until + timedelta(days=1), limit=limit)
+    def claim(self, group, owner, *, until, **options):
+        return super().claim(group, owner, until=until + timedelta(days=1), **options)
 
 
 @breaks("claim")
 class TakesFromOthers(Faulty):
     """takes what others hold."""
 
-    def claim(self, group, owner, *, now, until, limit):
-        return super().claim(group, "everybody", now=now, until=until, limit=limit)
+    def claim(self, group, owner, **options):
+        return super().claim(group, "everybody", **options)
 
 
 @breaks("claim")

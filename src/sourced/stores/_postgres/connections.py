@@ -18,11 +18,15 @@ _cursor: Any = psycopg.Cursor
 _async_cursor: Any = psycopg.AsyncCursor
 
 
+FEW = 100
+
+
 class _Marks:
     """Savepoints, and what was said on a connection so far."""
 
-    def __init__(self, raw: Any, name: str, *, alone: bool) -> None:
+    def __init__(self, raw: Any, name: str, *, alone: bool, borrowed: bool) -> None:
         self.tx = raw
+        self._borrowed = borrowed
         self._name = name
         self._alone = alone  # every statement by itself: there is nothing to begin and to commit
         self._used = False
@@ -42,9 +46,17 @@ class _Marks:
         assert statement == RELEASE, statement
         return [], f"release savepoint {name}", None
 
+    def _kept(self) -> Any:
+        """The cursor of the statement before, if all went well: it need not look up again how values are written."""
+        return self.tx.__dict__.pop("_sourced_cursor", None)
+
+    def _keep(self, cursor: Any, rows: int) -> None:
+        if not self._borrowed and rows <= FEW:  # it holds on to them
+            self.tx._sourced_cursor = cursor
+
     @property
     def begun(self) -> bool:
-        return bool(self.tx.info.transaction_status != TransactionStatus.IDLE)
+        return bool(self.tx.pgconn.transaction_status != TransactionStatus.IDLE)
 
     @property
     def lost(self) -> bool:
@@ -55,9 +67,10 @@ class PostgresConnection(_Marks):
     """`tx` is the psycopg connection; the transaction begins with the first statement."""
 
     def __init__(
-        self, raw: Any, name: str, *, alone: bool = False, replace: Callable[[Any], Any] | None = None
-    ) -> None:
-        super().__init__(raw, name, alone=alone)
+        self, raw: Any, name: str, *, alone: bool = False, borrowed: bool = False,
+        replace: Callable[[Any], Any] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(raw, name, alone=alone, borrowed=borrowed)
         self._replace = replace
 
     def execute(self, statement: Statement) -> Any:
@@ -88,9 +101,11 @@ class PostgresConnection(_Marks):
         return self._say(text, arguments)
 
     def _say(self, text: str, arguments: Any) -> Any:
-        with _cursor(self.tx, row_factory=tuple_row) as cursor:
-            cursor.execute(text, arguments, binary=arguments is not None)
-            return cursor.fetchall() if cursor.description else []
+        cursor = self._kept() or _cursor(self.tx, row_factory=tuple_row)
+        cursor.execute(text, arguments, binary=arguments is not None)
+        rows = cursor.fetchall() if cursor.rownumber is not None else []
+        self._keep(cursor, len(rows))
+        return rows
 
     def commit(self) -> None:
         if not self._used or self._alone:
@@ -111,9 +126,10 @@ class AsyncPostgresConnection(_Marks):
     """The same for callers that await; `tx` is psycopg's asynchronous connection."""
 
     def __init__(
-        self, raw: Any, name: str, *, alone: bool = False, replace: Callable[[Any], Awaitable[Any]] | None = None
-    ) -> None:
-        super().__init__(raw, name, alone=alone)
+        self, raw: Any, name: str, *, alone: bool = False, borrowed: bool = False,
+        replace: Callable[[Any], Awaitable[Any]] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(raw, name, alone=alone, borrowed=borrowed)
         self._replace = replace
 
     async def execute(self, statement: Statement) -> Any:
@@ -143,9 +159,11 @@ class AsyncPostgresConnection(_Marks):
         return await self._say(text, arguments)
 
     async def _say(self, text: str, arguments: Any) -> Any:
-        async with _async_cursor(self.tx, row_factory=tuple_row) as cursor:
-            await cursor.execute(text, arguments, binary=arguments is not None)
-            return await cursor.fetchall() if cursor.description else []
+        cursor = self._kept() or _async_cursor(self.tx, row_factory=tuple_row)
+        await cursor.execute(text, arguments, binary=arguments is not None)
+        rows = await cursor.fetchall() if cursor.rownumber is not None else []
+        self._keep(cursor, len(rows))
+        return rows
 
     async def commit(self) -> None:
         if not self._used or self._alone:

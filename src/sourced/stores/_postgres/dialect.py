@@ -20,11 +20,13 @@ class PostgresDialect:
 
     def query(self, text: str, lists: Collection[str], rows: Rows) -> Query:
         def table(name: str) -> str:
-            arrays = ", ".join(f"%({name}_{at})b::{kind}[]" for at, (_, kind) in enumerate(rows[name]))
-            columns = ", ".join(column for column, _ in rows[name])
-            return f"unnest({arrays}) with ordinality as {name}({columns}, n)"
+            arrays = [f"%({name}_{at})b::{kind}[]" for at, (_, kind) in enumerate(rows[name])]
+            columns = [f"unnest({array}) as {column}" for array, (column, _) in zip(arrays, rows[name], strict=True)]
+            return f"(select {', '.join(columns)}, generate_subscripts({arrays[0]}, 1)::bigint as n) as {name}"
 
-        def bind(arguments: Arguments) -> dict[str, Any]:
+        def bind(arguments: Arguments) -> Arguments:
+            if not rows and not lists:
+                return arguments
             bound: dict[str, Any] = {}
             for name, value in arguments.items():
                 if name in rows:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 
 import psycopg
+from psycopg import sql
 
 from sourced.ids import new_id
 
@@ -42,7 +43,7 @@ class PostgresRelay:
         while not deaf.is_set():
             try:
                 with psycopg.connect(self._url, autocommit=True, application_name="sourced wake-ups") as raw:
-                    raw.execute(f'listen "{self._channel}"')
+                    raw.execute(sql.SQL("listen {}").format(sql.Identifier(self._channel)))
                     heard()  # what was told meanwhile went unheard
                     pause = 0.05
                     while not deaf.is_set():

@@ -139,11 +139,14 @@ exception when unique_violation then
 end
 $body$;
 
+-- Where arrays come in, the plan is made once, not anew for their lengths, and goes by the indexes: a table that was
+-- never analysed looks as if it could as well be read whole. They are unnested side by side in a select list, which
+-- takes a seventh of the time that `from unnest(…, …)` takes: that one fills a store of its own for each array.
 create function {append_stream}(
   e_stream text, e_shard integer, e_expected integer, r_id text[], r_type text[], r_version integer[],
   r_payload text[], r_metadata text[], r_causation text[], r_correlation text[], r_created timestamptz[],
   r_settled text[]
-) returns bigint[] language plpgsql as $body$
+) returns bigint[] language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $body$
 declare
   head bigint;
   places bigint[];
@@ -158,8 +161,11 @@ begin
       correlation_id, created_at, settled_by)
     select nextval('{positions}'), e_shard, e_stream, head + r.n, r.id, r.type, r.version, r.payload, r.metadata,
       r.causation, r.correlation, r.created, r.settled
-    from unnest(r_id, r_type, r_version, r_payload, r_metadata, r_causation, r_correlation, r_created, r_settled)
-      with ordinality as r(id, type, version, payload, metadata, causation, correlation, created, settled, n)
+    from (
+      select generate_subscripts(r_id, 1) as n, unnest(r_id) as id, unnest(r_type) as type, unnest(r_version) as version,
+        unnest(r_payload) as payload, unnest(r_metadata) as metadata, unnest(r_causation) as causation,
+        unnest(r_correlation) as correlation, unnest(r_created) as created, unnest(r_settled) as settled
+    ) r
     returning m.position
   )
   select array_agg(s.position order by s.position) into places from stored s;
@@ -180,7 +186,7 @@ create function {append}(
   r_version integer[], r_payload text[], r_metadata text[], r_causation text[], r_correlation text[],
   r_created timestamptz[], r_settled text[],
   out codes integer[], out heads integer[], out seqs integer[], out positions bigint[]
-) language plpgsql as $body$
+) language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $body$
 declare
   refused boolean;
   head integer;
@@ -201,7 +207,11 @@ begin
     into heads, refused
     from (
       select u.*, u.before + coalesce((select max(m.seq) from {messages} m where m.stream = u.stream), 0) as head
-      from unnest(e_stream, e_expected, e_heeds, e_before) with ordinality as u(stream, expected, heeds, before, n)
+      from (
+        select generate_subscripts(e_stream, 1) as n, unnest(e_stream) as stream, unnest(e_expected) as expected,
+          unnest(e_heeds) as heeds, unnest(e_before) as before
+      ) u
+      offset 0  -- or the heads are looked up wherever they are mentioned
     ) e;
   if refused is not true then
     begin
@@ -210,9 +220,12 @@ begin
           correlation_id, created_at, settled_by)
         select nextval('{positions}'), r.shard, r.stream, heads[r.entry] + r.place, r.id, r.type, r.version, r.payload,
           r.metadata, r.causation, r.correlation, r.created, r.settled
-        from unnest(r_entry, r_place, r_stream, r_shard, r_id, r_type, r_version, r_payload, r_metadata, r_causation,
-          r_correlation, r_created, r_settled) as r(entry, place, stream, shard, id, type, version, payload, metadata,
-          causation, correlation, created, settled)
+        from (
+          select unnest(r_entry) as entry, unnest(r_place) as place, unnest(r_stream) as stream,
+            unnest(r_shard) as shard, unnest(r_id) as id, unnest(r_type) as type, unnest(r_version) as version,
+            unnest(r_payload) as payload, unnest(r_metadata) as metadata, unnest(r_causation) as causation,
+            unnest(r_correlation) as correlation, unnest(r_created) as created, unnest(r_settled) as settled
+        ) r
         returning m.position, m.seq
       )
       select array_agg(s.position order by s.position), array_agg(s.seq order by s.position)
@@ -242,9 +255,13 @@ begin
             correlation_id, created_at, settled_by)
           select nextval('{positions}'), e_shard[n], e_stream[n], head + r.place, r.id, r.type, r.version, r.payload,
             r.metadata, r.causation, r.correlation, r.created, r.settled
-          from unnest(r_place[lo:hi], r_id[lo:hi], r_type[lo:hi], r_version[lo:hi], r_payload[lo:hi],
-            r_metadata[lo:hi], r_causation[lo:hi], r_correlation[lo:hi], r_created[lo:hi], r_settled[lo:hi])
-            as r(place, id, type, version, payload, metadata, causation, correlation, created, settled)
+          from (
+            select unnest(r_place[lo:hi]) as place, unnest(r_id[lo:hi]) as id, unnest(r_type[lo:hi]) as type,
+              unnest(r_version[lo:hi]) as version, unnest(r_payload[lo:hi]) as payload,
+              unnest(r_metadata[lo:hi]) as metadata, unnest(r_causation[lo:hi]) as causation,
+              unnest(r_correlation[lo:hi]) as correlation, unnest(r_created[lo:hi]) as created,
+              unnest(r_settled[lo:hi]) as settled
+          ) r
           returning m.position, m.seq
         )
         select array_agg(s.position order by s.position), array_agg(s.seq order by s.position)

@@ -1,0 +1,31 @@
+"""A process of its own that orders: `python -m tests.stores.shopper URL NAME COUNT` prints the id of each order it was
+told is stored."""
+
+import sys
+
+from sourced import Sourced
+from sourced.errors import Conflict
+from sourced.testing.shop import AddItem, Cart, Stock
+
+CARTS = ("cart-1", "cart-2", "cart-3")
+
+
+def shop(url: str, name: str, count: int) -> None:
+    with Sourced(url) as app:
+        app.register(Cart, Stock)
+        for n in range(count):
+            sys.stdout.write(f"{ordered(app, AddItem(name), CARTS[n % len(CARTS)])}\n")
+            sys.stdout.flush()
+
+
+def ordered(app: Sourced, command: AddItem, cart: str) -> str:
+    """Decided on what was read, and stored only if that is still so; as often as it takes."""
+    while True:
+        try:
+            return app.execute(command, to=cart).command.id
+        except Conflict:
+            continue
+
+
+if __name__ == "__main__":
+    shop(sys.argv[1], sys.argv[2], int(sys.argv[3]))
