@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sourced import Actor, Batch, Command, Event, Rejection, after_commit, decide, evolve, react, sync
+from tests.rows import table
 
 
 class Note(Command):
@@ -60,7 +61,7 @@ class Notes(Actor[Pad]):
     @sync
     def save(self, pad: Pad, batch: Batch, tx: Any) -> Any:
         self.calls.append(("sync", [m.payload for m in (*batch.commands, *batch.events)]))
-        tx.table("pads")[batch.stream] = tuple(pad.texts)
+        table(tx, "pads")[batch.stream] = tuple(pad.texts)
         return self.on_sync(pad.texts[-1])
 
     @after_commit

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from sourced import Batch, Command, Commands, Event, EventSourced, Meta, Park, Projector, Sourced, evolve, react, sync
 from sourced.testing import VirtualClock
+from tests.rows import table
 
 
 class Paid(Event, type="pay.paid"):
@@ -31,7 +32,7 @@ class Totals(Projector[dict[str, int]], group="totals"):
 
     def load(self, key: str, tx: Any) -> dict[str, int] | None:
         note(tx, "load")
-        row = tx.table("totals").get(key)
+        row = table(tx, "totals").get(key)
         return dict(row) if row else None
 
     @evolve
@@ -50,11 +51,11 @@ class Totals(Projector[dict[str, int]], group="totals"):
     @sync
     def save(self, row: dict[str, int], batch: Batch, tx: Any) -> None:
         note(tx, [m.seq for m in batch.events])
-        tx.table("totals")[batch.stream] = dict(row)
+        table(tx, "totals")[batch.stream] = dict(row)
 
 
 def note(tx: Any, what: Any) -> None:
-    log = tx.table("log")
+    log = table(tx, "log")
     log[len(log)] = what
 
 
@@ -65,11 +66,11 @@ def projecting(*projectors: Any, **options: Any) -> Sourced:
 
 
 def rows(app: Sourced) -> dict[str, int]:
-    return {key: row["total"] for key, row in app.store.table("totals").items()}  # type: ignore[attr-defined]
+    return {key: row["total"] for key, row in table(app.store, "totals").items()}
 
 
 def log(app: Sourced) -> list[Any]:
-    return list(app.store.table("log").values())  # type: ignore[attr-defined]
+    return list(table(app.store, "log").values())
 
 
 def rewards(app: Sourced) -> list[int]:
@@ -96,4 +97,4 @@ class Rebuilt(EventSourced[dict[str, int]], group="rebuilt"):
 
     @sync
     def save(self, row: dict[str, int], batch: Batch, tx: Any) -> None:
-        tx.table("totals")[batch.stream] = dict(row)
+        table(tx, "totals")[batch.stream] = dict(row)

@@ -22,6 +22,7 @@ from sourced import (
     sync,
 )
 from sourced.testing import VirtualClock
+from tests.rows import table
 
 
 class Add(Command, type="memo.add"):
@@ -109,7 +110,7 @@ class Adder(Actor[Sum], group="memo.adder"):
 
     @sync
     def save(self, state: Sum, batch: Batch, tx: Any) -> None:
-        rows = tx.table("sums")
+        rows = table(tx, "sums")
         assert all(isinstance(each, Message) for each in (*batch.commands, *batch.events))
         rows[state.id] = (state.total, tuple(state.amounts))
 

@@ -21,6 +21,7 @@ from sourced import (
     sync,
 )
 from sourced.testing import VirtualClock
+from tests.rows import get, put, table
 
 
 class Ring(Command, type="bell.ring"):
@@ -62,13 +63,13 @@ class Bell(Actor[list[int]], group="bell"):
 
 
 class Rings(Projector[dict[str, int]], group="rings"):
-    """Its load is plain, its reaction and its sync block are async."""
+    """Its reaction and its sync block are async."""
 
     def initial(self, stream: str) -> dict[str, int]:
         return {"n": 0}
 
-    def load(self, key: str, tx: Any) -> dict[str, int] | None:
-        return dict(tx.table("rings").get(key, {})) or None
+    def load(self, key: str, tx: Any) -> Any:
+        return get(tx, "rings", key)
 
     @evolve
     def rang(self, row: dict[str, int], event: Rung) -> None:
@@ -86,7 +87,8 @@ class Rings(Projector[dict[str, int]], group="rings"):
         await asyncio.sleep(0)
         if row["n"] >= 666:
             raise ValueError("damned")
-        tx.table("rings")[batch.stream] = dict(row)
+        if (written := put(tx, "rings", batch.stream, dict(row))) is not None:
+            await written
 
 
 def bells(**options: Any) -> Sourced:
@@ -100,7 +102,7 @@ def drained(app: Sourced, how: str) -> int:
 
 
 def rings(app: Sourced) -> dict[str, int]:
-    return {key: row["n"] for key, row in app.store.table("rings").items()}  # type: ignore[attr-defined]
+    return {key: row["n"] for key, row in table(app.store, "rings").items()}
 
 
 both_sides = pytest.mark.parametrize("how", ["blocking", "awaiting"])

@@ -4,6 +4,7 @@ from typing import Any
 
 from sourced import Batch, Command, Commands, Message, Projector, Sourced, evolve, react, sync
 from sourced.testing import VirtualClock
+from tests.rows import table
 from tests.runtime.listener import Noted
 
 
@@ -18,7 +19,7 @@ class Counter(Projector[dict[str, int]], group="counter"):
         return {"n": 0}
 
     def load(self, key: str, tx: Any) -> dict[str, int] | None:
-        return dict(tx.table("counts").get(key, {})) or None
+        return dict(table(tx, "counts").get(key, {})) or None
 
     @evolve
     def noted(self, row: dict[str, int], event: Noted) -> None:
@@ -30,11 +31,11 @@ class Counter(Projector[dict[str, int]], group="counter"):
 
     @sync
     def save(self, row: dict[str, int], batch: Batch, tx: Any) -> None:
-        tx.table("counts")[batch.stream] = dict(row)
-        tx.table("saves")[len(tx.table("saves"))] = ([m.seq for m in batch.events], batch.replaying)
+        table(tx, "counts")[batch.stream] = dict(row)
+        table(tx, "saves")[len(table(tx, "saves"))] = ([m.seq for m in batch.events], batch.replaying)
 
     def on_reset(self, tx: Any) -> None:
-        tx.table("counts").clear()
+        table(tx, "counts").clear()
 
 
 def counting(**options: Any) -> Sourced:
@@ -48,4 +49,4 @@ def alarms(app: Sourced) -> list[Message[Any]]:
 
 
 def counts(app: Sourced) -> dict[str, int]:
-    return {stream: row["n"] for stream, row in app.store.table("counts").items()}  # type: ignore[attr-defined]
+    return {stream: row["n"] for stream, row in table(app.store, "counts").items()}

@@ -8,7 +8,9 @@ import pytest
 
 from sourced import Ack, AfterCommit, Append, Delivery, Event, Message, Park, RetryAt, Schedule, Send, Stop, Sync
 from sourced.actions import Actions
+from sourced.store import Store
 from sourced.testing.clock import START
+from tests.rows import table
 from tests.runtime.listener import Ignored, Listener, Noted, answering, listening, streams
 
 
@@ -16,9 +18,11 @@ def message(payload: Event, stream: str) -> Message[Any]:
     return Message.new(payload, stream=stream, now=START)
 
 
-def test_what_is_appended_next_follows_the_source():
+def test_what_is_appended_next_follows_the_source(store: Store):
     """E88. Stored as seq 2, caused by the source, in its story and with its metadata; and the source is done."""
-    app, listener = listening(answering(Append((Message.new(Ignored(), stream="s", metadata={"b": 2}),), 1)))
+    app, listener = listening(
+        answering(Append((Message.new(Ignored(), stream="s", metadata={"b": 2}),), 1)), store=store
+    )
     (source,) = app.append("s", Noted(), metadata={"a": 1, "b": 1})
     app.drain()
     _, appended = app.history("s")
@@ -28,17 +32,17 @@ def test_what_is_appended_next_follows_the_source():
     assert (app.drain(), len(listener.seen)) == (0, 1)
 
 
-def test_what_is_sent_goes_to_the_end_of_its_stream_whatever_that_is():
+def test_what_is_sent_goes_to_the_end_of_its_stream_whatever_that_is(store: Store):
     """Send never conflicts: the stream may have grown as much as it likes."""
     to_t = tuple(message(Noted(text), "t") for text in "ab")
-    app, _ = listening(answering(Send(to_t), to="go"))
+    app, _ = listening(answering(Send(to_t), to="go"), store=store)
     app.append("t", [Ignored(), Ignored()])
     app.append("s", Noted("go"))
     app.drain()
     assert [m.payload for m in app.history("t", after=2)] == [Noted("a"), Noted("b")]
 
 
-def test_several_actions_for_one_message_all_happen():
+def test_several_actions_for_one_message_all_happen(store: Store):
     """E91."""
     order: list[str] = []
     app, _ = listening(
@@ -46,10 +50,11 @@ def test_several_actions_for_one_message_all_happen():
             Append((message(Ignored(), "s"),), 1),
             Send((message(Noted("sent"), "t"),)),
             Schedule((message(Noted("later"), "u"),), START + timedelta(hours=1)),
-            Sync(lambda tx: order.append("sync") or tx.table("rows").update(k=1)),  # type: ignore[func-returns-value]
-            AfterCommit(lambda: order.append(f"durable: {dict(app.store.table('rows'))}")),  # type: ignore[attr-defined]
+            Sync(lambda tx: order.append("sync") or table(tx, "rows").update(k=1)),  # type: ignore[func-returns-value]
+            AfterCommit(lambda: order.append(f"durable: {dict(table(app.store, 'rows'))}")),
             to="go",
-        )
+        ),
+        store=store,
     )
     app.append("s", Noted("go"))
     app.drain()
@@ -59,9 +64,9 @@ def test_several_actions_for_one_message_all_happen():
     assert [each.at for each in app.scheduled.list()] == [START + timedelta(hours=1)]
 
 
-def test_acknowledging_a_later_message_is_done_with_both():
+def test_acknowledging_a_later_message_is_done_with_both(store: Store):
     """E92. The handler of the first message has dealt with the second as well: it is not delivered."""
-    app, listener = listening()
+    app, listener = listening(store=store)
     first, second, third = app.append("s", [Noted("1"), Noted("2"), Noted("3")])
     listener.answer = answering(Ack(second), to="1")
     app.drain()
@@ -70,9 +75,9 @@ def test_acknowledging_a_later_message_is_done_with_both():
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 500])
-def test_an_acknowledgement_reaches_beyond_the_batch(batch: int):
+def test_an_acknowledgement_reaches_beyond_the_batch(batch: int, store: Store):
     """E92. Also when what was acknowledged is read in a later round, and other streams of the shard lie between."""
-    (mine, other), (app, listener) = streams(2, apart=False), listening(batch=batch)
+    (mine, other), (app, listener) = streams(2, apart=False), listening(batch=batch, store=store)
     for text in ("1", "2", "x", "3", "y", "4", "5"):
         app.append(mine if text.isdigit() else other, Noted(text))
     listener.answer = answering(Ack(app.history(mine)[3]), to="1")
@@ -82,18 +87,18 @@ def test_an_acknowledgement_reaches_beyond_the_batch(batch: int):
     assert app.groups.get(listener).stragglers == ()
 
 
-def test_an_acknowledgement_never_reaches_back_over_what_is_pending():
+def test_an_acknowledgement_never_reaches_back_over_what_is_pending(store: Store):
     """E102. A handler gets its stream in order, so whoever acknowledges a message was handed all before it first."""
-    app, listener = listening()
+    app, listener = listening(store=store)
     app.append("s", [Noted("1"), Noted("2"), Noted("3")])
     listener.answer = lambda delivery: (Ack(delivery.message),)
     app.drain()
     assert listener.texts == ["1", "2", "3"]
 
 
-def test_acknowledging_another_stream_is_refused():
+def test_acknowledging_another_stream_is_refused(store: Store):
     """E102. Its pending messages would be lost; the message whose handler asked for it is parked, the other goes on."""
-    app, listener = listening(errors=Park())
+    app, listener = listening(errors=Park(), store=store)
     app.append("s", Noted("1"))
     (other,) = app.append("t", [Noted("2")])
     listener.answer = answering(Ack(other), to="1")
@@ -103,9 +108,9 @@ def test_acknowledging_another_stream_is_refused():
     assert (parked.stream, parked.error) == ("s", "TypeError: Ack: expected a message of 's', found one of 't'")
 
 
-def test_a_late_acknowledgement_of_an_older_message_moves_nothing_back():
+def test_a_late_acknowledgement_of_an_older_message_moves_nothing_back(store: Store):
     """E103."""
-    app, listener = listening()
+    app, listener = listening(store=store)
     first, _, _ = app.append("s", [Noted("1"), Noted("2"), Noted("3")])
     listener.answer = answering(Ack(first), to="3")
     app.drain()
@@ -114,7 +119,7 @@ def test_a_late_acknowledgement_of_an_older_message_moves_nothing_back():
     assert listener.texts == ["1", "2", "3", "4"]
 
 
-def test_when_the_work_inside_the_transaction_raises_the_offset_does_not_move():
+def test_when_the_work_inside_the_transaction_raises_the_offset_does_not_move(store: Store):
     """E104. Nor is anything else stored that the handler asked for, nor its after-commit work run."""
     ran: list[str] = []
 
@@ -122,7 +127,7 @@ def test_when_the_work_inside_the_transaction_raises_the_offset_does_not_move():
         raise ValueError("no")
 
     asked = (Send((message(Ignored(), "t"),)), Sync(refuse), AfterCommit(lambda: ran.append("after")))
-    app, listener = listening(answering(*asked))
+    app, listener = listening(answering(*asked), store=store)
     app.append("s", Noted())
     app.drain()
     assert (app.history("t"), ran) == ([], [])
@@ -130,10 +135,10 @@ def test_when_the_work_inside_the_transaction_raises_the_offset_does_not_move():
     assert (waiting.from_seq, waiting.attempts, waiting.error) == (1, 1, "ValueError: no")
 
 
-def test_retry_at_hands_out_the_same_messages_again_in_the_same_order():
+def test_retry_at_hands_out_the_same_messages_again_in_the_same_order(store: Store):
     """E86. Nothing of the message that asked for it is done, what follows it waits behind it, and the time is kept."""
     later = START + timedelta(seconds=10)
-    app, listener = listening(answering(Send((message(Ignored(), "t"),)), RetryAt(later), to="2"))
+    app, listener = listening(answering(Send((message(Ignored(), "t"),)), RetryAt(later), to="2"), store=store)
     app.append("s", [Noted("1"), Noted("2"), Noted("3")])
     app.drain()
     app.drain()
@@ -145,9 +150,9 @@ def test_retry_at_hands_out_the_same_messages_again_in_the_same_order():
     assert listener.texts == ["1", "2", "2", "3"]
 
 
-def test_asking_to_retry_now_does_not_spin():
+def test_asking_to_retry_now_does_not_spin(store: Store):
     """A drain ends although a handler always asks for the present moment; the next drain, later, asks it again."""
-    app, listener = listening(answering(RetryAt(START)))
+    app, listener = listening(answering(RetryAt(START)), store=store)
     app.append("s", Noted())
     app.drain()
     assert len(listener.seen) == 1
@@ -156,9 +161,9 @@ def test_asking_to_retry_now_does_not_spin():
     assert len(listener.seen) == 2
 
 
-def test_park_and_stop_are_answers_too():
+def test_park_and_stop_are_answers_too(store: Store):
     """A parked stream waits for a person; a stopped group hands out nothing at all; both keep the reason."""
-    app, listener = listening(lambda d: (Park("look at it"),) if d.message.payload.text == "bad" else ())
+    app, listener = listening(lambda d: (Park("look at it"),) if d.message.payload.text == "bad" else (), store=store)
     app.append("s", [Noted("bad"), Noted("behind")])
     app.append("t", Noted("fine"))
     app.drain()
@@ -176,9 +181,9 @@ def test_park_and_stop_are_answers_too():
 
 
 @pytest.mark.parametrize("answer", [7, "text", [None], [Noted()], {"a": 1}, [Append], True])
-def test_an_answer_that_is_no_action_fails_the_message_and_nothing_else(answer: Any):
+def test_an_answer_that_is_no_action_fails_the_message_and_nothing_else(answer: Any, store: Store):
     """The answer belongs to one message: its stream is parked with the reason, the others go on."""
-    app, listener = listening(lambda d: answer if d.message.stream == "s" else (), errors=Park())
+    app, listener = listening(lambda d: answer if d.message.stream == "s" else (), errors=Park(), store=store)
     app.append("s", Noted())
     app.append("t", Noted())
     app.drain()
@@ -188,7 +193,7 @@ def test_an_answer_that_is_no_action_fails_the_message_and_nothing_else(answer: 
     assert ("t", 1) in listener.places
 
 
-def test_answers_may_be_generators_and_coroutines():
+def test_answers_may_be_generators_and_coroutines(store: Store):
     """An answer that fails half-way leaves nothing of itself behind."""
     to_t = Send((message(Ignored(), "t"),))
 
@@ -202,7 +207,7 @@ def test_answers_may_be_generators_and_coroutines():
         async def handle(self, delivery: Delivery) -> Actions:  # type: ignore[override]
             return (Send((message(Ignored(), "u"),)),)
 
-    app, _ = listening(errors=Park())
+    app, _ = listening(errors=Park(), store=store)
     app.register(Lazy(), Awaited())
     app.append("s", [Noted("bad")])
     app.drain()

@@ -2,7 +2,11 @@
 
 import asyncio
 import contextlib
+import os
+import tempfile
 from collections import Counter
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given, settings
@@ -10,9 +14,14 @@ from hypothesis import strategies as st
 
 from sourced import Batch, Delivery, Message, Rejected, Retry, Sourced, sync
 from sourced.actions import Actions
+from sourced.store import Store
 from sourced.stores.memory import MemoryStore
+from sourced.stores.postgres import PostgresStore
+from sourced.stores.sqlite import SqliteStore
 from sourced.testing import Crash, CrashingStore, VirtualClock, steal_leases
-from sourced.testing.shop import AddItem, Cart, CartClosed, Close, Closed, ItemAdded, Reserve, Reserved, Sales, Stock
+from sourced.testing.shop import AddItem, Cart, CartClosed, Close, Closed, ItemAdded, Reserve, Reserved, Stock
+from tests.every_store import EmptiedDatabases
+from tests.rows import Sales, make_rows, table
 
 GROUPS = ("shop.carts", "shop.stock", "shop.sales")
 
@@ -20,8 +29,8 @@ GROUPS = ("shop.carts", "shop.stock", "shop.sales")
 class World:
     """One store and clock, processes that come and go, and the troubles that the next handlers run into."""
 
-    def __init__(self, shards: int, batch: int, cache: int) -> None:
-        self.store, self.clock = MemoryStore(shards), VirtualClock()
+    def __init__(self, store: Store, batch: int, cache: int) -> None:
+        self.store, self.clock = store, VirtualClock()
         self.options: dict[str, Any] = {"batch": batch, "cache": cache}
         self.troubles: list[str] = []
         self.processes = [self.process(), self.process()]
@@ -120,10 +129,11 @@ class TroubledStock(Troubled, Stock, group="shop.stock"): ...
 
 class TroubledSales(Troubled, Sales, group="shop.sales"):
     @sync
-    def save(self, row: dict[str, int], batch: Batch, tx: Any) -> None:
-        super().save(row, batch, tx)
+    def save(self, row: dict[str, int], batch: Batch, tx: Any) -> Any:
+        saved = super().save(row, batch, tx)
         if self.world.troubles and self.world.troubles[-1].startswith(("fail", "die")):
             self.world.strike(self.group, "sync")
+        return saved
 
 
 def check(app: Sourced) -> None:
@@ -137,7 +147,7 @@ def check(app: Sourced) -> None:
     for message in everything:
         if isinstance(message.payload, ItemAdded):
             sold[message.stream] += message.payload.quantity
-    assert {cart: row["items"] for cart, row in app.store.table("sales").items()} == sold  # type: ignore[attr-defined]
+    assert {cart: row["items"] for cart, row in table(app.store, "sales").items()} == sold
     for cart, items in sold.items():
         assert sum(app.load(TroubledCart, cart).state.items.values()) == items
 
@@ -188,17 +198,43 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
-@given(
-    st.lists(steps, max_size=30),
-    st.sampled_from([1, 2, 64]),
-    st.sampled_from([1, 2, 3, 500]),
-    st.sampled_from([0, 10_000]),
-)
-def test_every_command_is_decided_once_in_order_and_the_projection_is_a_fold_of_the_log(
-    program: Any, shards: int, batch: int, cache: int
-):
-    world = World(shards, batch, cache)
+LONGER = int(os.environ.get("SOURCED_MACHINE_TIMES", "1"))  # so many times as long
+programs: dict[str, Any] = {
+    "program": st.lists(steps, max_size=30),
+    "batch": st.sampled_from([1, 2, 3, 500]),
+    "cache": st.sampled_from([0, 10_000]),
+}
+shards = st.sampled_from([1, 2, 64])
+
+
+def bounded(examples: int) -> settings:
+    return settings(max_examples=examples * LONGER, deadline=None, derandomize=LONGER == 1, database=None)
+
+
+def live(store: Store, program: Any, batch: int, cache: int) -> None:
+    """Every command is decided once, in order, and the projection is a fold of the log."""
+    world = World(store, batch, cache)
     for step in program:
         world.do(step)
     check(world.heal())
+
+
+@bounded(100)
+@given(**programs, shards=shards)
+def test_whatever_happens_on_memory(program: Any, batch: int, cache: int, shards: int):
+    live(MemoryStore(shards), program, batch, cache)
+
+
+@bounded(30)
+@given(**programs, shards=shards)
+def test_whatever_happens_on_sqlite(program: Any, batch: int, cache: int, shards: int):
+    with tempfile.TemporaryDirectory() as folder, closing(SqliteStore(Path(folder, "any.db"), shards=shards)) as store:
+        make_rows(store)
+        live(store, program, batch, cache)
+
+
+@bounded(12)
+@given(**programs)
+def test_whatever_happens_on_postgres(emptied_databases: EmptiedDatabases, program: Any, batch: int, cache: int):
+    with emptied_databases.one() as url, closing(PostgresStore(url)) as store:
+        live(store, program, batch, cache)

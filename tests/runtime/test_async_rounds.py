@@ -8,7 +8,7 @@ import pytest
 from sourced import AfterCommit, Delivery, Park, Reactor, Retry, Sourced, Sync
 from sourced.actions import Actions
 from sourced.errors import NeedsAwait
-from sourced.stores.memory import MemoryStore
+from sourced.store import Store
 from sourced.testing import Crash, VirtualClock
 from tests.runtime.bells import Answer, Bell, Ring, Rings, Rung, bells, both_sides, drained, rings
 from tests.runtime.listener import Listener, Noted, listening
@@ -16,9 +16,9 @@ from tests.runtime.listener import Listener, Noted, listening
 
 @both_sides
 @pytest.mark.parametrize("batch", [1, 3, 500])
-def test_async_reactions_and_sync_blocks_do_what_plain_ones_do(how: str, batch: int):
+def test_async_reactions_and_sync_blocks_do_what_plain_ones_do(how: str, batch: int, store: Store):
     """One log and one table, whoever drives the round."""
-    app = bells(batch=batch)
+    app = bells(batch=batch, store=store)
     for n in range(1, 7):
         app.dispatch(Ring(n), to=f"b{n % 2}")
     drained(app, how)
@@ -29,9 +29,9 @@ def test_async_reactions_and_sync_blocks_do_what_plain_ones_do(how: str, batch: 
 
 
 @both_sides
-def test_an_async_failure_keeps_the_good_prefix_and_no_more(how: str):
+def test_an_async_failure_keeps_the_good_prefix_and_no_more(how: str, store: Store):
     """E96, H143. In a reaction, and in a sync block: the right message is blamed, the others are through."""
-    app = bells()
+    app = bells(store=store)
     app.append("reaction", [Rung(1), Rung(13), Rung(2)])
     app.append("sync", [Rung(600), Rung(66), Rung(1)])
     app.append("fine", [Rung(1), Rung(2)])
@@ -86,9 +86,8 @@ def test_one_slow_stream_of_a_round_does_not_hold_up_the_handling_of_the_others(
     assert order == ["fast", "fast", "fast", "slow"]
 
 
-def test_several_tasks_drain_one_store_and_miss_nothing():
+def test_several_tasks_drain_one_store_and_miss_nothing(store: Store):
     """E79. Three tasks, each an app of its own on one store, with handlers that let the others go on."""
-    store = MemoryStore()
 
     async def handle(delivery: Delivery) -> Any:
         await asyncio.sleep(0)
@@ -134,9 +133,9 @@ def test_after_commit_work_may_be_async_and_may_fail():
         done.clear()
 
 
-def test_a_cancelled_drain_gives_its_shards_back_and_blames_nobody():
+def test_a_cancelled_drain_gives_its_shards_back_and_blames_nobody(store: Store):
     """Whoever is asked to stop in the middle of a handler leaves everything as it was for the next one."""
-    app, listener = listening(errors=Retry())
+    app, listener = listening(errors=Retry(), store=store)
 
     async def main() -> None:
         entered = asyncio.Event()
@@ -159,7 +158,7 @@ def test_a_cancelled_drain_gives_its_shards_back_and_blames_nobody():
     assert app.groups.get(listener).stragglers == ()
 
 
-def test_a_coroutine_that_kills_its_process_is_parked_in_the_end():
+def test_a_coroutine_that_kills_its_process_is_parked_in_the_end(store: Store):
     """A crash is a crash, awaited or not."""
 
     class Deadly(Listener, group="deadly"):
@@ -171,7 +170,7 @@ def test_a_coroutine_that_kills_its_process_is_parked_in_the_end():
             return ()
 
     clock, deadly = VirtualClock(), Deadly()
-    app = Sourced(clock=clock, errors=Retry(times=1, after=0))
+    app = Sourced(store, clock=clock, errors=Retry(times=1, after=0))
     app.register(deadly)
     app.append("bad", Noted())
     app.append("good", [Noted(), Noted()])

@@ -9,7 +9,9 @@ import pytest
 from sourced import Actor, Append, Batch, Delivery, Event, Events, Message, Park, Retry, Sourced, decide, evolve, sync
 from sourced.actions import Actions
 from sourced.messages import Command
+from sourced.store import Store
 from sourced.testing import VirtualClock
+from tests.rows import table
 from tests.runtime.listener import Ignored, Noted, listening
 
 
@@ -46,7 +48,7 @@ class Shelf(Actor[ShelfState], group="shelf"):
     @sync
     def save(self, shelf: ShelfState, batch: Batch, tx: Any) -> None:
         if shelf.id != "simple":
-            tx.table("shelves")[shelf.id] = tuple(shelf.things)
+            table(tx, "shelves")[shelf.id] = tuple(shelf.things)
 
 
 def interrupted(times: int, **options: Any) -> tuple[Sourced, Sourced]:
@@ -71,9 +73,9 @@ def put(app: Sourced, stream: str) -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize("times", [1, 2, 4])
 @pytest.mark.parametrize("cache", [0, 10_000])
-def test_a_conflict_is_decided_anew_with_fresh_history(times: int, cache: int):
+def test_a_conflict_is_decided_anew_with_fresh_history(times: int, cache: int, store: Store):
     """E99. The decision that is stored has seen what came between; nothing is held against the command."""
-    app, _ = interrupted(times, cache=cache)
+    app, _ = interrupted(times, cache=cache, store=store)
     for thing in ("first", "late", "last"):
         app.dispatch(Put(thing), to="s")
     app.dispatch(Put("elsewhere"), to="t")
@@ -84,13 +86,13 @@ def test_a_conflict_is_decided_anew_with_fresh_history(times: int, cache: int):
     assert [behind for _, behind in stored] == list(range(times + 3))
     assert [thing for thing, _ in stored if thing in ("first", "late", "last")] == ["first", "late", "last"]
     assert [thing for thing, _ in stored if thing.startswith("quick")] == things
-    assert app.store.table("shelves")["s"] == tuple(thing for thing, _ in stored)  # type: ignore[attr-defined]
+    assert table(app.store, "shelves")["s"] == tuple(thing for thing, _ in stored)
     assert app.groups.get("shelf").stragglers == ()
 
 
-def test_conflicts_are_not_endless():
+def test_conflicts_are_not_endless(store: Store):
     """A command that is overtaken every time is a failure in the end; the policy hears of it, and others go on."""
-    app, _ = interrupted(1_000, errors=Park())
+    app, _ = interrupted(1_000, errors=Park(), store=store)
     app.dispatch(Put("late"), to="s")
     app.dispatch(Put("elsewhere"), to="t")
     app.drain()
@@ -100,13 +102,13 @@ def test_conflicts_are_not_endless():
     assert len(put(app, "s")) == 5  # the quick ones: so often it was tried
 
 
-def test_an_append_at_a_place_that_never_comes_is_parked():
+def test_an_append_at_a_place_that_never_comes_is_parked(store: Store):
     """The handler of a low-level reactor that names a place by mistake does not keep a worker busy for ever."""
 
     def answer(delivery: Delivery) -> Actions:
         return (Append((Message.new(Ignored(), stream="t", now=delivery.now),), 7),)
 
-    app, listener = listening(answer, errors=Retry(times=1, after=1))
+    app, listener = listening(answer, errors=Retry(times=1, after=1), store=store)
     app.append("s", Noted())
     for _ in range(4):
         app.drain()
@@ -115,9 +117,9 @@ def test_an_append_at_a_place_that_never_comes_is_parked():
     assert len(listener.seen) < 12
 
 
-def test_a_conflict_in_the_middle_of_many_streams_costs_only_its_own():
+def test_a_conflict_in_the_middle_of_many_streams_costs_only_its_own(store: Store):
     """The others are stored by the very round in which it happened."""
-    app, _ = interrupted(1)
+    app, _ = interrupted(1, store=store)
     for n in range(20):
         app.dispatch(Put(f"thing {n}"), to=f"t{n}")
     app.dispatch(Put("late"), to="s")
@@ -128,9 +130,9 @@ def test_a_conflict_in_the_middle_of_many_streams_costs_only_its_own():
     assert put(app, "s") == [("quick 1", 0), ("late", 1)]
 
 
-def test_a_batch_that_closes_with_an_error_fails_its_own_stream():
+def test_a_batch_that_closes_with_an_error_fails_its_own_stream(store: Store):
     """`closing`, asked once a stream's messages are through, is user code like any handler."""
-    app, listener = listening(errors=Park())
+    app, listener = listening(errors=Park(), store=store)
     original = listener.closing
 
     def closing(memo: Any) -> Any:

@@ -9,7 +9,8 @@ from sourced.actions import Actions
 from sourced.store import Store
 from sourced.stores.memory import MemoryStore
 from sourced.testing import Crash, CrashingStore, VirtualClock, crash_everywhere
-from sourced.testing.shop import AddItem, Cart, Close, Sales, Stock
+from sourced.testing.shop import AddItem, Cart, Close, Stock
+from tests.rows import Sales, table
 from tests.runtime.killers import LEASE, restarting
 from tests.runtime.listener import Ignored, Noted
 
@@ -21,7 +22,10 @@ def shop(store: Store, **options: Any) -> Sourced:
 
 
 def test_a_process_that_dies_at_any_statement_loses_nothing_and_repeats_nothing():
-    """Every statement of a whole cascade: commands, events, reactions in other streams, and a projection."""
+    """Every statement of a whole cascade: commands, events, reactions in other streams, and a projection.
+
+    On memory; the conformance suite's `Crashes` does the like on every store.
+    """
 
     def orders(store: Store) -> None:
         app = shop(store)
@@ -37,7 +41,7 @@ def test_a_process_that_dies_at_any_statement_loses_nothing_and_repeats_nothing(
         added = [m for m in app.read_all() if isinstance(m.payload, AddItem)]
         total = sum(m.payload.quantity for m in added)
         assert app.load(Stock, "stock-p").state.reserved == total
-        assert sum(row["items"] for row in store.table("sales").values()) == total  # type: ignore[attr-defined]
+        assert sum(row["items"] for row in table(store, "sales").values()) == total
         assert [info.lag for info in app.groups.list()] == [0, 0, 0]
         assert all(info.stragglers == () for info in app.groups.list())
         for stream in (state.stream for state in app.streams(None)):
@@ -46,9 +50,9 @@ def test_a_process_that_dies_at_any_statement_loses_nothing_and_repeats_nothing(
     assert crash_everywhere(MemoryStore, orders, healed) > 40
 
 
-def test_a_process_that_dies_again_and_again_gets_there_in_the_end():
+def test_a_process_that_dies_again_and_again_gets_there_in_the_end(store: Store):
     """Every process does a few statements more than the one before; what they add up to is one clean run."""
-    store, clock = MemoryStore(), VirtualClock()
+    clock = VirtualClock()
     patient = Retry(times=1_000, after=0)  # it is not the messages' fault
     app = shop(store, clock=clock, errors=patient)
     for n in range(4):
@@ -62,12 +66,12 @@ def test_a_process_that_dies_again_and_again_gets_there_in_the_end():
     assert restarting(app) == 0
     assert app.parked.list() == []
     assert app.load(Stock, "stock-p").state.reserved == 10
-    assert sum(row["items"] for row in store.table("sales").values()) == 10
+    assert sum(row["items"] for row in table(store, "sales").values()) == 10
 
 
-def test_a_crash_after_the_commit_repeats_nothing():
+def test_a_crash_after_the_commit_repeats_nothing(store: Store):
     """What was committed is done: only the after-commit work, which runs at most once, is lost with the process."""
-    app = Sourced(clock=VirtualClock())
+    app = Sourced(store, clock=VirtualClock())
     hooks: list[str] = []
 
     class Hooked(Reactor):

@@ -8,15 +8,16 @@ import pytest
 from sourced import Exponential, Linear, Park, Retry, RetryAt, Sourced, Stop
 from sourced.actions import Failure
 from sourced.errors import DefinitionError
+from sourced.store import Store
 from sourced.testing import VirtualClock
 from sourced.testing.clock import START
 from tests.runtime.listener import Listener, Noted, listening, refuse, streams, waiting
 
 
-def test_retry_until_a_time_is_kept_without_anybody_stepping_in():
+def test_retry_until_a_time_is_kept_without_anybody_stepping_in(store: Store):
     """G123. Nothing before, and then by itself."""
     clock = VirtualClock()
-    app, listener = listening(lambda d: (RetryAt(START + timedelta(minutes=5)),), clock=clock)
+    app, listener = listening(lambda d: (RetryAt(START + timedelta(minutes=5)),), clock=clock, store=store)
     app.append("s", Noted())
     app.drain()
     listener.answer = lambda delivery: ()
@@ -27,7 +28,7 @@ def test_retry_until_a_time_is_kept_without_anybody_stepping_in():
     assert waiting(app) == []
 
 
-def test_a_strategy_of_three_linear_retries_then_stops_once():
+def test_a_strategy_of_three_linear_retries_then_stops_once(store: Store):
     """G124. On-retry gets 1, 2, 3 with growing times; then on-stop once, and the group stops if that is asked."""
     told: list[Any] = []
     clock = VirtualClock()
@@ -39,7 +40,7 @@ def test_a_strategy_of_three_linear_retries_then_stops_once():
         on_stop=lambda failure: told.append((failure.attempts, "stop", str(failure.error))),
         then=Stop("gave up"),
     )
-    app, listener = listening(refuse, errors=policy, clock=clock)
+    app, listener = listening(refuse, errors=policy, clock=clock, store=store)
     app.append("s", Noted("x"))
     for _ in range(8):
         app.drain()
@@ -50,12 +51,12 @@ def test_a_strategy_of_three_linear_retries_then_stops_once():
     assert (group.status, group.reason, group.error) == ("stopped", "gave up", "ValueError: cannot take x")
 
 
-def test_exponential_backoff_doubles():
+def test_exponential_backoff_doubles(store: Store):
     """G125."""
     told: list[float] = []
     clock = VirtualClock()
     policy = Retry(times=5, backoff=Exponential(2.0), on_retry=lambda f, at: told.append((at - f.now).total_seconds()))
-    app, _ = listening(refuse, errors=policy, clock=clock)
+    app, _ = listening(refuse, errors=policy, clock=clock, store=store)
     app.append("s", Noted())
     for _ in range(8):
         app.drain()
@@ -63,10 +64,10 @@ def test_exponential_backoff_doubles():
     assert told == [2, 4, 8, 16, 32]
 
 
-def test_by_default_a_stream_is_retried_and_then_parked_and_the_group_goes_on():
+def test_by_default_a_stream_is_retried_and_then_parked_and_the_group_goes_on(store: Store):
     """G126. On purpose not the whole group stops; class and message of the exception are there to be read."""
     clock = VirtualClock()
-    app, listener = listening(lambda d: refuse(d) if d.message.stream == "bad" else (), clock=clock)
+    app, listener = listening(lambda d: refuse(d) if d.message.stream == "bad" else (), clock=clock, store=store)
     app.append("bad", Noted("x"))
     for _ in range(6):
         app.drain()
@@ -81,9 +82,9 @@ def test_by_default_a_stream_is_retried_and_then_parked_and_the_group_goes_on():
     assert ("good", 1) in listener.places
 
 
-def test_a_group_that_stops_at_the_first_error_says_why():
+def test_a_group_that_stops_at_the_first_error_says_why(store: Store):
     """G126. As in the originals, when asked for; started again it begins with the message it stopped at."""
-    app, listener = listening(lambda d: refuse(d) if d.message.payload.text == "2" else (), errors=Stop())
+    app, listener = listening(lambda d: refuse(d) if d.message.payload.text == "2" else (), errors=Stop(), store=store)
     app.append("s", [Noted("1"), Noted("2"), Noted("3")])
     app.drain()
     info = app.groups.get(listener)
@@ -94,11 +95,13 @@ def test_a_group_that_stops_at_the_first_error_says_why():
     assert listener.texts == ["1", "2", "2", "3"]
 
 
-def test_a_success_sets_the_count_back():
+def test_a_success_sets_the_count_back(store: Store):
     """G127. An error weeks later is the first one again."""
     told: list[int] = []
     clock = VirtualClock()
-    app, listener = listening(refuse, clock=clock, errors=Retry(on_retry=lambda f, at: told.append(f.attempts)))
+    app, listener = listening(
+        refuse, clock=clock, errors=Retry(on_retry=lambda f, at: told.append(f.attempts)), store=store
+    )
     for _ in range(2):
         app.append("s", Noted())
         for _ in range(2):
@@ -111,13 +114,13 @@ def test_a_success_sets_the_count_back():
     assert told == [1, 2, 1, 2]
 
 
-def test_a_policy_is_anything_that_can_be_called_with_a_failure():
+def test_a_policy_is_anything_that_can_be_called_with_a_failure(store: Store):
     """G128."""
 
     def policy(failure: Failure) -> Any:
         return Park("never again") if isinstance(failure.error, ValueError) else Stop("what is this")
 
-    app, _ = listening(refuse, errors=policy)
+    app, _ = listening(refuse, errors=policy, store=store)
     app.append("s", Noted())
     app.drain()
     assert [row.reason for row in app.parked.list()] == ["never again"]
@@ -136,24 +139,24 @@ def test_what_cannot_be_called_is_no_policy(policy: Any):
         Sourced().register(Broken())
 
 
-def test_a_reactor_may_have_a_policy_of_its_own():
+def test_a_reactor_may_have_a_policy_of_its_own(store: Store):
     """G129. It is used instead of the app's."""
 
     class Own(Listener, group="own"):
         def errors(self, failure: Failure) -> Park:
             return Park(f"{failure.group} knows better")
 
-    app = Sourced(errors=Stop())
+    app = Sourced(store, errors=Stop())
     app.register(Own(refuse))
     app.append("s", Noted())
     app.drain()
     assert [row.reason for row in app.parked.list()] == ["own knows better"]
 
 
-def test_errors_of_streams_that_fail_at_once_are_all_kept():
+def test_errors_of_streams_that_fail_at_once_are_all_kept(store: Store):
     """G130. There is no error context to merge or to lose: each stream has its own row, kept from try to try."""
     clock = VirtualClock()
-    app, _ = listening(refuse, clock=clock)
+    app, _ = listening(refuse, clock=clock, store=store)
     names = streams(5)
     for name in names:
         app.append(name, Noted(name))

@@ -9,14 +9,16 @@ import pytest
 from sourced import Delivery, Park, Reactor, Retry, Sourced
 from sourced.actions import Actions
 from sourced.errors import NotKnown, StillWaiting, UnknownGroup
+from sourced.store import Store
 from sourced.testing import VirtualClock
 from sourced.testing.clock import START
+from tests.rows import table
 from tests.runtime.listener import Ignored, Listener, Noted, listening, refuse, streams, waiting
 
 
-def test_a_stopped_group_is_handed_nothing_and_goes_on_where_it_was():
+def test_a_stopped_group_is_handed_nothing_and_goes_on_where_it_was(store: Store):
     """G120. Started again, retry times and errors are cleared, and whoever waits is woken up."""
-    app, listener = listening(refuse, errors=Retry(after=3600))
+    app, listener = listening(refuse, errors=Retry(after=3600), store=store)
     app.append("s", [Noted("1"), Noted("2")])
     app.drain()
     app.groups.stop(listener, "maintenance")
@@ -35,9 +37,9 @@ def test_a_stopped_group_is_handed_nothing_and_goes_on_where_it_was():
     assert sorted(listener.texts[1:]) == ["1", "2", "3"]
 
 
-def test_starting_a_group_does_not_hand_out_what_is_parked():
+def test_starting_a_group_does_not_hand_out_what_is_parked(store: Store):
     """G120. A parked stream waits for somebody to look at it, not for the group."""
-    app, listener = listening(refuse, errors=Park())
+    app, listener = listening(refuse, errors=Park(), store=store)
     app.append("s", Noted())
     app.drain()
     app.groups.stop(listener)
@@ -60,26 +62,28 @@ class Hooked(Listener, group="hooked"):
         self.calls.append(("stop", reason, app_of[self].groups.get(self).status))
 
     def on_reset(self, tx: Any) -> None:
-        self.calls.append(("reset", type(tx).__name__))
+        self.calls.append("reset")
+        table(tx, "hooked")["reset"] = True
 
 
 app_of: dict[Any, Sourced] = {}
 
 
 @pytest.mark.parametrize("by", ["class", "name", "instance"])
-def test_groups_are_named_by_their_class_their_id_or_themselves(by: str):
+def test_groups_are_named_by_their_class_their_id_or_themselves(by: str, store: Store):
     """G122. The hooks run after the change; `on_reset` runs inside its transaction, on purpose."""
     hooked = Hooked()
-    app = app_of[hooked] = Sourced()
+    app = app_of[hooked] = Sourced(store)
     app.register(hooked)
     named: Any = {"class": Hooked, "name": "hooked", "instance": hooked}[by]
     app.groups.stop(named, "why")
     app.groups.reset(named)
     app.groups.start(named)
-    assert hooked.calls == [("stop", "why", "stopped"), ("reset", "MemoryConnection"), "start"]
+    assert hooked.calls == [("stop", "why", "stopped"), "reset", "start"]
+    assert table(store, "hooked") == {"reset": True}
 
 
-def test_hooks_may_be_async_and_are_awaited():
+def test_hooks_may_be_async_and_are_awaited(store: Store):
     """G122. Also on the blocking side."""
     calls: list[str] = []
 
@@ -93,7 +97,7 @@ def test_hooks_may_be_async_and_are_awaited():
         async def on_reset(self, tx: Any) -> None:  # type: ignore[override]
             calls.append("reset")
 
-    app = Sourced()
+    app = Sourced(store)
     app.register(Async())
 
     async def again() -> None:
@@ -109,18 +113,18 @@ def test_hooks_may_be_async_and_are_awaited():
 
 
 @pytest.mark.parametrize("verb", ["stop", "start", "reset", "get"])
-def test_a_group_nobody_has_heard_of_is_refused_by_name(verb: str):
+def test_a_group_nobody_has_heard_of_is_refused_by_name(verb: str, store: Store):
     """G122, G130. The default hooks of one that is known do nothing."""
-    app, listener = listening()
+    app, listener = listening(store=store)
     getattr(app.groups, verb)(listener)
     with pytest.raises(UnknownGroup, match=r"no group named 'nobody'.*listener"):
         getattr(app.groups, verb)("nobody")
 
 
-def test_statistics_tell_how_far_every_group_has_come():
+def test_statistics_tell_how_far_every_group_has_come(store: Store):
     """G133. Oldest and newest over the shards with progress; a group that has done nothing stands at 0, 0."""
     clock = VirtualClock()
-    app, busy = listening(clock=clock)
+    app, busy = listening(clock=clock, store=store)
 
     class Idle(Listener, group="idle"):
         handles = (Ignored,)  # type: ignore[assignment]
@@ -145,9 +149,11 @@ def test_statistics_tell_how_far_every_group_has_come():
     assert busy.texts == [""] * 4
 
 
-def test_parked_streams_are_listed_retried_and_skipped():
+def test_parked_streams_are_listed_retried_and_skipped(store: Store):
     """A person decides: try again, or give the message up with a reason; what was behind it is handled."""
-    app, listener = listening(lambda d: refuse(d) if "bad" in d.message.payload.text else (), errors=Park())
+    app, listener = listening(
+        lambda d: refuse(d) if "bad" in d.message.payload.text else (), errors=Park(), store=store
+    )
     app.append("s", [Noted("bad"), Noted("1")])
     app.append("t", [Noted("bad"), Noted("2")])
     app.drain()
@@ -168,9 +174,9 @@ def test_parked_streams_are_listed_retried_and_skipped():
     assert app.parked.retry() == 0
 
 
-def test_wait_for_says_in_plain_words_why_a_message_waits():
+def test_wait_for_says_in_plain_words_why_a_message_waits(store: Store):
     """The reason names group and stream, so that nobody has to guess."""
-    app, listener = listening(refuse, errors=Park())
+    app, listener = listening(refuse, errors=Park(), store=store)
     message = app.append("s", Noted("x"))[0]
     with pytest.raises(StillWaiting, match="nobody has come to it yet"):
         app.wait_for(message, timeout=1)
@@ -189,7 +195,7 @@ def test_wait_for_says_in_plain_words_why_a_message_waits():
     app.wait_for(later, timeout=1)
 
 
-def test_the_plainest_reactor_needs_no_hooks():
+def test_the_plainest_reactor_needs_no_hooks(store: Store):
     """G122. `handles` and `handle` are enough to be stopped, started and reset."""
 
     class Plain(Reactor):
@@ -198,7 +204,7 @@ def test_the_plainest_reactor_needs_no_hooks():
         def handle(self, delivery: Delivery) -> Actions:
             return None
 
-    app = Sourced()
+    app = Sourced(store)
     app.register(Plain)
     app.groups.stop(Plain)
     app.groups.start(Plain)

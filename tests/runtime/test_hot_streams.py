@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from sourced import Actor, Batch, Command, Event, Events, Park, Rejection, Sourced, decide, evolve, sync
+from sourced.store import Store
 from sourced.testing import VirtualClock
+from tests.rows import table
 
 
 class Knock(Command, type="hot.knock"):
@@ -49,7 +51,7 @@ class Saved(Door, group="hot.door"):
     @sync
     def save(self, knocks: list[int], batch: Batch, tx: Any) -> None:
         for event in batch.events:
-            tx.table("seqs")[event.seq] = event.payload.n if isinstance(event.payload, Knocked) else None
+            table(tx, "seqs")[event.seq] = event.payload.n if isinstance(event.payload, Knocked) else None
 
 
 def door(kind: type[Door] = Door, **options: Any) -> Sourced:
@@ -61,9 +63,11 @@ def door(kind: type[Door] = Door, **options: Any) -> Sourced:
 @pytest.mark.parametrize("kind", [Door, Saved])
 @pytest.mark.parametrize("batch", [1, 2, 500])
 @pytest.mark.parametrize("cache", [0, 10_000])
-def test_queued_commands_and_unrelated_events_do_not_stand_in_the_way(kind: type[Door], batch: int, cache: int):
+def test_queued_commands_and_unrelated_events_do_not_stand_in_the_way(
+    kind: type[Door], batch: int, cache: int, store: Store
+):
     """E99. The decision was made on a state that they do not change: the events simply follow them."""
-    app = door(kind, batch=batch, cache=cache)
+    app = door(kind, batch=batch, cache=cache, store=store)
     for n in (1, 2, 13, 3, 4, 5):
         app.dispatch(Knock(n), to="d")
     app.drain()
@@ -74,11 +78,11 @@ def test_queued_commands_and_unrelated_events_do_not_stand_in_the_way(kind: type
     assert app.load(kind, "d").state == [k.n for k in knocked]
     if kind is Saved:
         seqs = {m.seq: getattr(m.payload, "n", None) for m in app.history("d") if m.type != "hot.knock"}
-        assert app.store.table("seqs").items() <= seqs.items()  # type: ignore[attr-defined]
-        assert len(app.store.table("seqs")) == 12  # type: ignore[attr-defined]
+        assert table(app.store, "seqs").items() <= seqs.items()
+        assert len(table(app.store, "seqs")) == 12
 
 
-def test_what_changes_the_state_does_stand_in_the_way():
+def test_what_changes_the_state_does_stand_in_the_way(store: Store):
     """E99. The command is decided anew, on a state that includes what came between."""
     left = [1]
 
@@ -87,7 +91,7 @@ def test_what_changes_the_state_does_stand_in_the_way():
             left.clear()
             app.append("d", Knocked(7, 0))
 
-    app = Sourced(clock=VirtualClock())
+    app = Sourced(store, clock=VirtualClock())
     app.register(Door(meanwhile))
     app.dispatch(Knock(1), to="d")
     app.drain()

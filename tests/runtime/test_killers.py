@@ -4,6 +4,7 @@ import pytest
 
 from sourced import Delivery, Retry
 from sourced.actions import Actions
+from sourced.store import Store
 from sourced.testing import Crash
 from tests.runtime.killers import LEASE, killed_by, restarting
 from tests.runtime.listener import Noted, listening, streams
@@ -11,11 +12,11 @@ from tests.runtime.listener import Noted, listening, streams
 
 @pytest.mark.parametrize("batch", [1, 3, 500])
 @pytest.mark.parametrize("place", [1, 3, 5])
-def test_a_handler_that_kills_its_process_is_attempted_a_bounded_number_of_times(batch: int, place: int):
+def test_a_handler_that_kills_its_process_is_attempted_a_bounded_number_of_times(batch: int, place: int, store: Store):
     """Its stream is parked, what is behind it waits, and every other message is handled exactly once."""
     told: list[int] = []
     policy = Retry(times=2, after=1, on_retry=lambda failure, at: told.append(failure.attempts))
-    app, listener = listening(killed_by("deadly"), errors=policy, batch=batch)
+    app, listener = listening(killed_by("deadly"), errors=policy, batch=batch, store=store)
     others: list[str] = []
     for n, stream in enumerate(streams(4, apart=False)):
         for m in range(1, 6):
@@ -32,9 +33,9 @@ def test_a_handler_that_kills_its_process_is_attempted_a_bounded_number_of_times
 
 
 @pytest.mark.parametrize("batch", [1, 4, 500])
-def test_a_killer_takes_nobody_along_in_any_shard(batch: int):
+def test_a_killer_takes_nobody_along_in_any_shard(batch: int, store: Store):
     """Streams that were merely in the same round are neither parked nor counted, nor are those waiting for a retry."""
-    app, listener = listening(killed_by("deadly"), errors=Retry(times=1, after=1), batch=batch)
+    app, listener = listening(killed_by("deadly"), errors=Retry(times=1, after=1), batch=batch, store=store)
     names = streams(8)
     for name in names:
         app.append(name, [Noted(f"{name}-{n}") for n in range(3)])
@@ -45,8 +46,8 @@ def test_a_killer_takes_nobody_along_in_any_shard(batch: int):
     assert {len(app.history(f"echo-{name}-{n}")) for name in names for n in range(3)} == {1}
 
 
-def test_what_killed_and_was_mended_is_handled_after_a_retry_with_all_that_waited_behind_it():
-    app, listener = listening(killed_by("2"), errors=Retry(times=0))
+def test_what_killed_and_was_mended_is_handled_after_a_retry_with_all_that_waited_behind_it(store: Store):
+    app, listener = listening(killed_by("2"), errors=Retry(times=0), store=store)
     app.append("s", [Noted("1"), Noted("2"), Noted("3")])
     restarting(app)
     assert [row.from_seq for row in app.parked.list()] == [2]
@@ -58,9 +59,9 @@ def test_what_killed_and_was_mended_is_handled_after_a_retry_with_all_that_waite
     assert app.groups.get(listener).stragglers == ()
 
 
-def test_what_killed_can_be_skipped_although_its_shard_is_still_handled_with_care():
+def test_what_killed_can_be_skipped_although_its_shard_is_still_handled_with_care(store: Store):
     """The stream goes on behind it, and drains end with nothing left to do."""
-    app, listener = listening(killed_by("2"), errors=Retry(times=0))
+    app, listener = listening(killed_by("2"), errors=Retry(times=0), store=store)
     first, second = streams(2, apart=False)
     app.append(first, [Noted("1"), Noted("2")])
     app.append(second, [Noted("a"), Noted("b")])
@@ -72,9 +73,9 @@ def test_what_killed_can_be_skipped_although_its_shard_is_still_handled_with_car
     assert (app.groups.get(listener).lag, app.groups.get(listener).stragglers) == (0, ())
 
 
-def test_whoever_asks_for_errors_gets_to_see_what_kills():
+def test_whoever_asks_for_errors_gets_to_see_what_kills(store: Store):
     """E98. With raise_errors the message is tried again, not judged by what became of the process before."""
-    app, listener = listening(killed_by("1"))
+    app, listener = listening(killed_by("1"), store=store)
     app.append("s", Noted("1"))
     for _ in range(4):
         with pytest.raises(Crash):
@@ -85,8 +86,8 @@ def test_whoever_asks_for_errors_gets_to_see_what_kills():
     assert app.groups.get(listener).stragglers == ()
 
 
-def test_care_lasts_for_the_batch_that_died_and_then_batches_are_batches_again():
-    app, listener = listening(killed_by("1"), batch=3)
+def test_care_lasts_for_the_batch_that_died_and_then_batches_are_batches_again(store: Store):
+    app, listener = listening(killed_by("1"), batch=3, store=store)
     app.append("s", [Noted(str(n)) for n in range(9)])
     with pytest.raises(Crash):
         app.drain()
@@ -96,8 +97,8 @@ def test_care_lasts_for_the_batch_that_died_and_then_batches_are_batches_again()
     assert [len(app.history(f"echo-{n}")) for n in range(9)] == [1] * 9
 
 
-def test_two_killers_in_one_shard_do_not_hide_behind_each_other():
-    app, _ = listening(killed_by("x", "y"), errors=Retry(times=1, after=1))
+def test_two_killers_in_one_shard_do_not_hide_behind_each_other(store: Store):
+    app, _ = listening(killed_by("x", "y"), errors=Retry(times=1, after=1), store=store)
     first, second, third = streams(3, apart=False)
     for stream, text in ((first, "x"), (second, "y"), (third, "1"), (first, "2"), (third, "3")):
         app.append(stream, Noted(text))
@@ -106,9 +107,9 @@ def test_two_killers_in_one_shard_do_not_hide_behind_each_other():
     assert [len(app.history(f"echo-{text}")) for text in ("1", "2", "3")] == [1, 0, 1]
 
 
-def test_a_crash_during_a_replay_of_many_streams_of_a_shard_comes_to_an_end():
+def test_a_crash_during_a_replay_of_many_streams_of_a_shard_comes_to_an_end(store: Store):
     """Careful mode and replays together: every stream of the shard is replayed to its end, whoever died on the way."""
-    app, listener = listening(batch=4)
+    app, listener = listening(batch=4, store=store)
     names = streams(3, apart=False)
     for n in range(12):
         app.append(names[n % 3], Noted(str(n)))

@@ -8,15 +8,15 @@ from sourced import Delivery, Sourced
 from sourced.actions import Actions
 from sourced.ops import run
 from sourced.runtime.rounds import Round
-from sourced.stores.memory import MemoryStore
+from sourced.store import Store
 from sourced.testing import Crash, VirtualClock, steal_leases
 from tests.runtime.killers import LEASE, killed_by
 from tests.runtime.listener import Listener, Noted, listening, streams
 
 
-def test_a_stolen_lease_is_fenced_and_changes_nothing():
+def test_a_stolen_lease_is_fenced_and_changes_nothing(store: Store):
     """A worker that was paused beyond its lease stores nothing of its round, and runs no after-commit work."""
-    clock, store = VirtualClock(), MemoryStore()
+    clock = VirtualClock()
 
     def paused(delivery: Delivery) -> Actions:
         steal_leases(store, "listener", clock.now())
@@ -34,9 +34,9 @@ def test_a_stolen_lease_is_fenced_and_changes_nothing():
     assert [len(app.history(f"echo-{n}")) for n in (1, 2)] == [1, 1]
 
 
-def test_a_round_that_is_late_for_one_shard_only_changes_nothing_at_all():
+def test_a_round_that_is_late_for_one_shard_only_changes_nothing_at_all(store: Store):
     """A transaction is one thing: the shards it still holds are not half of it. They are free again at once."""
-    clock, store = VirtualClock(), MemoryStore()
+    clock = VirtualClock()
     app, listener = listening(store=store, clock=clock)
     one, other = streams(2)
 
@@ -58,9 +58,9 @@ def test_a_round_that_is_late_for_one_shard_only_changes_nothing_at_all():
     assert len(listener.places) == 4
 
 
-def test_a_lease_lasts_until_its_time_is_up_and_not_a_moment_longer():
+def test_a_lease_lasts_until_its_time_is_up_and_not_a_moment_longer(store: Store):
     """Who dies holding a lease keeps its messages from the others for as long as the lease lasts."""
-    app, listener = listening(killed_by("1"))
+    app, listener = listening(killed_by("1"), store=store)
     app.append("s", Noted("1"))
     with pytest.raises(Crash):
         app.drain()
@@ -72,9 +72,9 @@ def test_a_lease_lasts_until_its_time_is_up_and_not_a_moment_longer():
     assert app.drain() == 1
 
 
-def test_an_owner_that_comes_back_after_its_lease_expired_is_not_disturbed_if_nobody_took_it():
+def test_an_owner_that_comes_back_after_its_lease_expired_is_not_disturbed_if_nobody_took_it(store: Store):
     """Only somebody else's claim makes a round late; slowness by itself loses no work."""
-    app, listener = listening()
+    app, listener = listening(store=store)
 
     def slow(delivery: Delivery) -> Actions:
         app._engine.clock.advance(10 * LEASE)  # type: ignore[attr-defined]
@@ -86,9 +86,9 @@ def test_an_owner_that_comes_back_after_its_lease_expired_is_not_disturbed_if_no
     assert len(listener.places) == 2
 
 
-def test_a_round_abandoned_between_handling_and_settling_changes_nothing():
+def test_a_round_abandoned_between_handling_and_settling_changes_nothing(store: Store):
     """The program is a generator: dropping it is the gentlest way for a process to die."""
-    app, listener = listening(killed_by())
+    app, listener = listening(killed_by(), store=store)
     app.append("s", Noted("1"))
     assert app.drain(limit=0) == 0
     engine = app._engine

@@ -7,17 +7,18 @@ import pytest
 
 from sourced import Batch, Delivery, EventSourced, Sourced, evolve, sync
 from sourced.actions import Actions
-from sourced.stores.memory import MemoryStore
+from sourced.store import Store
 from sourced.testing import Crash, VirtualClock
-from sourced.testing.shop import AddItem, Cart, Sales, Stock
+from sourced.testing.shop import AddItem, Cart, Stock
+from tests.rows import Sales, table
 from tests.runtime.counter import Counter, alarms, counting, counts
 from tests.runtime.listener import Noted, listening, together
 
 
 @pytest.mark.parametrize("batch", [7, 500])
-def test_the_reactions_of_150_streams_all_run_and_all_of_them_are_replayed(batch: int):
+def test_the_reactions_of_150_streams_all_run_and_all_of_them_are_replayed(batch: int, store: Store):
     """F112, F113."""
-    app, listener = listening(batch=batch)
+    app, listener = listening(batch=batch, store=store)
     app.register(Counter)
     names = {f"s{n}" for n in range(150)}
     for name in sorted(names):
@@ -37,27 +38,27 @@ def test_the_reactions_of_150_streams_all_run_and_all_of_them_are_replayed(batch
 
 def emptied(app: Sourced) -> dict[str, Any]:
     app.groups.reset(Sales)
-    assert dict(app.store.table("sales")) == {}  # type: ignore[attr-defined]
+    assert dict(table(app.store, "sales")) == {}
     app.drain()
-    return dict(app.store.table("sales"))  # type: ignore[attr-defined]
+    return dict(table(app.store, "sales"))
 
 
-def test_a_rebuilt_table_equals_the_one_before_and_nothing_was_dispatched():
+def test_a_rebuilt_table_equals_the_one_before_and_nothing_was_dispatched(store: Store):
     """F117. The reset hook empties the table in the transaction that resets the group."""
-    app = Sourced(clock=VirtualClock())
+    app = Sourced(store, clock=VirtualClock())
     app.register(Cart, Stock, Sales)
     for n in range(20):
         app.dispatch(AddItem(f"p{n % 3}", n), to=f"c{n % 7}")
     app.drain()
-    before, log = dict(app.store.table("sales")), len(app.read_all())  # type: ignore[attr-defined]
+    before, log = dict(table(app.store, "sales")), len(app.read_all())
     assert emptied(app) == before
     assert emptied(app) == before
     assert len(app.read_all()) == log
 
 
-def test_workers_in_parallel_rebuild_what_one_alone_would_and_a_crash_resumes_from_the_checkpoints():
+def test_workers_in_parallel_rebuild_what_one_alone_would_and_a_crash_resumes_from_the_checkpoints(store: Store):
     """F118. Three threads, one of which dies on the way; nothing is counted twice, nothing settled is redone."""
-    store, clock = MemoryStore(), VirtualClock()
+    clock = VirtualClock()
     app = counting(store=store, clock=clock)
     for n in range(300):
         app.append(f"s{n % 30}", Noted())
@@ -91,9 +92,9 @@ def test_workers_in_parallel_rebuild_what_one_alone_would_and_a_crash_resumes_fr
     assert (info.lag, info.stragglers) == (0, ())
 
 
-def test_a_crash_alone_resumes_a_rebuild_from_the_checkpoints():
+def test_a_crash_alone_resumes_a_rebuild_from_the_checkpoints(store: Store):
     """F118. What was settled before the process died is not handled again; only the last batch is."""
-    app, listener = listening(batch=10)
+    app, listener = listening(batch=10, store=store)
     app.append("s", [Noted() for _ in range(50)])
     app.drain()
     app.groups.reset(listener)
@@ -114,7 +115,7 @@ def test_a_crash_alone_resumes_a_rebuild_from_the_checkpoints():
     assert all(listener.replays)
 
 
-def test_what_one_process_remembers_does_not_spoil_a_replay_that_another_one_asked_for():
+def test_what_one_process_remembers_does_not_spoil_a_replay_that_another_one_asked_for(store: Store):
     """F113. A state kept from before the reset is ahead of what is replayed: it starts over."""
     saved: list[int] = []
 
@@ -130,7 +131,6 @@ def test_what_one_process_remembers_does_not_spoil_a_replay_that_another_one_ask
         def save(self, row: dict[str, int], batch: Batch, tx: Any) -> None:
             saved.append(row["n"])
 
-    store = MemoryStore()
     one, two = Sourced(store, batch=1), Sourced(store, batch=1)
     one.register(History)
     two.register(History)

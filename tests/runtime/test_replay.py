@@ -4,15 +4,17 @@ import pytest
 
 from sourced import Actor, Delivery, Sourced, decide
 from sourced.actions import Actions
+from sourced.store import Store
 from sourced.testing import VirtualClock
 from sourced.testing.shop import AddItem, Cart, Stock
+from tests.rows import table
 from tests.runtime.counter import Alarm, Counter, alarms, counting, counts
 from tests.runtime.listener import Noted, listening, streams
 
 
-def test_after_a_reset_a_processed_message_comes_again_as_a_replay():
+def test_after_a_reset_a_processed_message_comes_again_as_a_replay(store: Store):
     """F107."""
-    app, listener = listening()
+    app, listener = listening(store=store)
     app.append("s", Noted())
     app.drain()
     assert listener.replays == [False]
@@ -23,9 +25,9 @@ def test_after_a_reset_a_processed_message_comes_again_as_a_replay():
 
 
 @pytest.mark.parametrize("batch", [1, 2, 500])
-def test_what_is_new_since_the_reset_is_no_replay(batch: int):
+def test_what_is_new_since_the_reset_is_no_replay(batch: int, store: Store):
     """F108. Two that were processed, a reset, and a third: the flags are true, true, false, in any batch."""
-    app, listener = listening(batch=batch)
+    app, listener = listening(batch=batch, store=store)
     app.append("s", [Noted(), Noted()])
     app.drain()
     app.groups.reset(listener)
@@ -35,9 +37,9 @@ def test_what_is_new_since_the_reset_is_no_replay(batch: int):
     assert listener.replays == [True, True, False]
 
 
-def test_only_what_is_new_triggers_a_reaction_and_the_sync_runs_once_over_all():
+def test_only_what_is_new_triggers_a_reaction_and_the_sync_runs_once_over_all(store: Store):
     """F109."""
-    app = counting()
+    app = counting(store=store)
     app.append("s", [Noted(), Noted()])
     app.drain()
     assert [m.payload.count for m in alarms(app)] == [1, 2]
@@ -45,25 +47,25 @@ def test_only_what_is_new_triggers_a_reaction_and_the_sync_runs_once_over_all():
     app.append("s", Noted())
     app.drain()
     assert [m.payload.count for m in alarms(app)] == [1, 2, 3]
-    assert app.store.table("saves")[1] == ([1, 2, 5], False)  # type: ignore[attr-defined]
+    assert table(app.store, "saves")[1] == ([1, 2, 5], False)
     assert counts(app) == {"s": 3}
 
 
 @pytest.mark.parametrize("batch", [1, 2, 50])
 @pytest.mark.parametrize("apart", [True, False])
-def test_what_was_never_processed_is_live_whatever_its_place(batch: int, apart: bool):
+def test_what_was_never_processed_is_live_whatever_its_place(batch: int, apart: bool, store: Store):
     """F110. s1 has the first and third message, s2 the second; in one shard or in two, all reactions run."""
     first, second = streams(2, apart=apart)
-    app = counting(batch=batch)
+    app = counting(batch=batch, store=store)
     for stream in (first, second, first):
         app.append(stream, Noted())
     app.drain()
     assert sorted((m.stream, m.payload.count) for m in alarms(app)) == sorted([(first, 1), (first, 2), (second, 1)])
 
 
-def test_an_actor_that_is_reset_neither_decides_nor_reacts_again():
+def test_an_actor_that_is_reset_neither_decides_nor_reacts_again(store: Store):
     """F114. Commands handled in the foreground and in the background alike; what was not handled yet still is."""
-    app = Sourced(clock=VirtualClock())
+    app = Sourced(store, clock=VirtualClock())
     app.register(Cart, Stock)
     app.execute(AddItem("p"), to="c1")
     app.dispatch(AddItem("p", 2), to="c1")
@@ -78,9 +80,9 @@ def test_an_actor_that_is_reset_neither_decides_nor_reacts_again():
     assert len(app.read_all()) == before + 3  # of the one that was pending: its event, the reservation and its event
 
 
-def test_a_command_from_before_a_reset_that_nobody_handled_is_decided_once():
+def test_a_command_from_before_a_reset_that_nobody_handled_is_decided_once(store: Store):
     """F114. It is newer than all that was handled, so it is no replay, whatever foreground decisions surround it."""
-    app = Sourced(clock=VirtualClock())
+    app = Sourced(store, clock=VirtualClock())
     app.register(Cart)
     app.dispatch(AddItem("queued"), to="c1")
     app.execute(AddItem("now"), to="c1")
@@ -91,9 +93,9 @@ def test_a_command_from_before_a_reset_that_nobody_handled_is_decided_once():
     assert app.load(Cart, "c1").state.items == {"queued": 1, "now": 1}
 
 
-def test_a_failure_in_the_middle_of_a_replay_keeps_replays_apart_from_what_is_live():
+def test_a_failure_in_the_middle_of_a_replay_keeps_replays_apart_from_what_is_live(store: Store):
     """F107. The stream waits, is replayed from there when it is mended, and turns live exactly where it should."""
-    app, listener = listening(batch=3)
+    app, listener = listening(batch=3, store=store)
     app.append("s", [Noted(str(n)) for n in range(5)])
     app.drain()
     app.groups.reset(listener)
@@ -109,7 +111,7 @@ def test_a_failure_in_the_middle_of_a_replay_keeps_replays_apart_from_what_is_li
     assert listener.replays == [True] * 6 + [False] * 2
 
 
-def test_settled_by_is_respected_by_workers_and_set_aside_by_a_reset():
+def test_settled_by_is_respected_by_workers_and_set_aside_by_a_reset(store: Store):
     """F107, K189. What was decided in the foreground is passed over, older commands are not; a reset sees both."""
     seen: list[tuple[int, bool]] = []
 
@@ -121,7 +123,7 @@ def test_settled_by_is_respected_by_workers_and_set_aside_by_a_reset():
             seen.append((delivery.message.seq, delivery.replaying))
             return super().handle(delivery)
 
-    app = Sourced()
+    app = Sourced(store)
     app.register(Watchful)
     app.dispatch(Alarm(1), to="s")
     app.execute(Alarm(2), to="s")

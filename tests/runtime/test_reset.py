@@ -8,15 +8,15 @@ from sourced import Delivery, Message, Park, Retry, Send, Sourced, Sync
 from sourced.actions import Actions
 from sourced.runtime.programs import perform, transacting
 from sourced.runtime.rounds import Round
-from sourced.stores.memory import MemoryStore
+from sourced.store import Store
 from sourced.testing import VirtualClock
 from tests.runtime.counter import Counter, counts
-from tests.runtime.listener import Ignored, Listener, Noted, listening, streams
+from tests.runtime.listener import Ignored, Listener, Noted, listening, refuse, streams
 
 
-def test_a_stopped_group_stays_stopped_when_it_is_reset():
+def test_a_stopped_group_stays_stopped_when_it_is_reset(store: Store):
     """F115. Started again, it replays."""
-    app, listener = listening()
+    app, listener = listening(store=store)
     app.append("s", Noted())
     app.drain()
     app.groups.stop(listener, "for the night")
@@ -30,13 +30,13 @@ def test_a_stopped_group_stays_stopped_when_it_is_reset():
 
 
 @pytest.mark.parametrize("processed", [0, 2])
-def test_a_reset_in_the_middle_of_a_batch_is_not_undone_by_it(processed: int):
+def test_a_reset_in_the_middle_of_a_batch_is_not_undone_by_it(processed: int, store: Store):
     """F116. The round in flight changes nothing; afterwards every message comes again, that round's as well.
 
     What it had not stored yet was not handled, so it comes live; what it asked for is stored once in all.
     """
     echo = Send((Message.new(Ignored(), stream="echo", now=VirtualClock().now()),))
-    app, listener = listening(lambda d: (echo,) if d.message.seq == 4 else (), batch=50)
+    app, listener = listening(lambda d: (echo,) if d.message.seq == 4 else (), batch=50, store=store)
     app.append("s", [Noted() for _ in range(processed)])
     app.drain()
     app.append("s", [Noted() for _ in range(4 - processed)])
@@ -57,9 +57,9 @@ def test_a_reset_in_the_middle_of_a_batch_is_not_undone_by_it(processed: int):
     assert len(app.history("echo")) == 1
 
 
-def test_after_a_reset_in_flight_another_worker_need_not_wait_for_the_lease():
+def test_after_a_reset_in_flight_another_worker_need_not_wait_for_the_lease(store: Store):
     """F116. The round that was fenced off gives its shards back at once, and nobody is suspected of having died."""
-    app, listener = listening()
+    app, listener = listening(store=store)
     listener.answer = lambda delivery: app.groups.reset(listener)
     app.append("s", [Noted(), Noted()])
     program = Round(app._engine, listener, "first").program()
@@ -69,7 +69,7 @@ def test_after_a_reset_in_flight_another_worker_need_not_wait_for_the_lease():
     assert second.places == [("s", 1), ("s", 2)]
 
 
-def test_a_reset_hook_that_fails_resets_nothing():
+def test_a_reset_hook_that_fails_resets_nothing(store: Store):
     """F117. The table is as it was, and so is the group."""
 
     class Clumsy(Counter, group="clumsy"):
@@ -77,7 +77,7 @@ def test_a_reset_hook_that_fails_resets_nothing():
             super().on_reset(tx)
             raise RuntimeError("no")
 
-    app = Sourced()
+    app = Sourced(store)
     app.register(Clumsy)
     app.append("s", Noted())
     app.drain()
@@ -86,9 +86,9 @@ def test_a_reset_hook_that_fails_resets_nothing():
     assert (counts(app), app.drain()) == ({"s": 1}, 0)
 
 
-def test_other_groups_are_not_affected_by_a_reset():
+def test_other_groups_are_not_affected_by_a_reset(store: Store):
     """F119."""
-    app, listener = listening()
+    app, listener = listening(store=store)
 
     class Other(Listener, group="other"): ...
 
@@ -101,11 +101,17 @@ def test_other_groups_are_not_affected_by_a_reset():
     assert (len(listener.seen), len(other.seen)) == (2, 1)
 
 
+def refusing_the_bad(delivery: Delivery) -> Actions:
+    return refuse(delivery) if delivery.message.payload.text == "bad" else ()
+
+
 @pytest.mark.parametrize("verdict", [Park(), Retry(after=3600)])
 @pytest.mark.parametrize("batch", [1, 2, 500])
-def test_a_stream_that_waits_is_replayed_up_to_where_it_failed_and_live_from_there(verdict: Any, batch: int):
+def test_a_stream_that_waits_is_replayed_up_to_where_it_failed_and_live_from_there(
+    verdict: Any, batch: int, store: Store
+):
     """F107, F116. A reset gives parked streams another chance; what they never got through is no replay."""
-    app, listener = listening(lambda d: 1 / 0 if d.message.payload.text == "bad" else (), errors=verdict, batch=batch)  # type: ignore[arg-type,return-value]
+    app, listener = listening(refusing_the_bad, errors=verdict, batch=batch, store=store)
     bad, fine = streams(2, apart=False)
     app.append(bad, [Noted("1"), Noted("bad"), Noted("3")])
     app.append(fine, [Noted("a"), Noted("b")])
@@ -126,9 +132,9 @@ def test_a_stream_that_waits_is_replayed_up_to_where_it_failed_and_live_from_the
     assert listener.replays == [True] * 7
 
 
-def test_a_reset_after_a_reset_remembers_what_had_been_handled_before_the_first():
+def test_a_reset_after_a_reset_remembers_what_had_been_handled_before_the_first(store: Store):
     """F107. Also of a stream that waits and was not replayed in between."""
-    app, listener = listening(lambda d: 1 / 0 if d.message.payload.text == "bad" else (), errors=Park())  # type: ignore[arg-type,return-value]
+    app, listener = listening(refusing_the_bad, errors=Park(), store=store)
     app.append("s", [Noted("1"), Noted("2"), Noted("bad")])
     app.drain()
     app.groups.reset(listener)
@@ -138,9 +144,9 @@ def test_a_reset_after_a_reset_remembers_what_had_been_handled_before_the_first(
     assert list(zip(listener.texts, listener.replays, strict=True)) == [("1", True), ("2", True), ("bad", False)]
 
 
-def test_a_stream_skipped_to_its_end_is_replayed_and_waits_no_longer():
+def test_a_stream_skipped_to_its_end_is_replayed_and_waits_no_longer(store: Store):
     """F107. What was given up comes again after a reset, and the stream is like any other."""
-    app, listener = listening(lambda d: 1 / 0 if d.message.payload.text == "bad" else (), errors=Park())  # type: ignore[arg-type,return-value]
+    app, listener = listening(refusing_the_bad, errors=Park(), store=store)
     app.append("other", Noted("0"))
     app.append("s", [Noted("1"), Noted("bad")])
     app.drain()
@@ -154,9 +160,9 @@ def test_a_stream_skipped_to_its_end_is_replayed_and_waits_no_longer():
 
 
 @pytest.mark.parametrize("start", ["now", "time"])
-def test_a_reset_never_reaches_back_before_where_the_group_started(start: str):
+def test_a_reset_never_reaches_back_before_where_the_group_started(start: str, store: Store):
     """F113, G131. Not even for a stream that waits for itself."""
-    store, clock = MemoryStore(), VirtualClock()
+    clock = VirtualClock()
     early, _ = listening(store=store, clock=clock)
     early.append("s", [Noted("old")])
     clock.advance(1)
@@ -164,7 +170,7 @@ def test_a_reset_never_reaches_back_before_where_the_group_started(start: str):
     class Late(Listener, group="late"):
         start_from = "now" if start == "now" else clock.now()
 
-    app, late = Sourced(store, clock=clock, errors=Park()), Late(lambda d: 1 / 0)  # type: ignore[arg-type,return-value]
+    app, late = Sourced(store, clock=clock, errors=Park()), Late(refuse)
     app.register(late)
     app.drain()
     clock.advance(1)
@@ -180,9 +186,9 @@ def test_a_reset_never_reaches_back_before_where_the_group_started(start: str):
     assert late.texts == ["new", "new"]
 
 
-def test_a_sync_block_may_not_reset_its_own_group():
+def test_a_sync_block_may_not_reset_its_own_group(store: Store):
     """It runs inside the transaction that the reset would need: the message fails, and the reason says so."""
-    app, listener = listening(errors=Park())
+    app, listener = listening(errors=Park(), store=store)
     listener.answer = lambda delivery: (Sync(lambda tx: app.groups.reset(listener)),)
     app.append("s", Noted())
     app.drain()

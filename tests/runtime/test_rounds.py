@@ -6,16 +6,17 @@ import pytest
 
 from sourced import Delivery, Event, Projector, Rejected, Send, Sourced, evolve
 from sourced.actions import Actions
-from sourced.stores.memory import MemoryStore
+from sourced.store import Store
 from sourced.testing import VirtualClock
-from sourced.testing.shop import AddItem, Cart, Close, ItemAdded, Sales, Stock
+from sourced.testing.shop import AddItem, Cart, Close, ItemAdded, Stock
+from tests.rows import Sales, table
 from tests.runtime.listener import Ignored, Listener, Noted, listening, streams, together
 
 
-def test_two_workers_at_once_get_different_streams():
+def test_two_workers_at_once_get_different_streams(store: Store):
     """E78. While one worker is busy with a stream, another one gets the other stream, and no message comes twice."""
     busy, free = threading.Event(), threading.Event()
-    store, (first, second) = MemoryStore(), streams(2)
+    first, second = streams(2)
 
     def hold(delivery: Delivery) -> Actions:
         busy.set()
@@ -39,9 +40,8 @@ def test_two_workers_at_once_get_different_streams():
 
 
 @pytest.mark.parametrize("batch", [1, 7, 500])
-def test_three_workers_see_every_stream_in_order_and_miss_nothing(batch: int):
+def test_three_workers_see_every_stream_in_order_and_miss_nothing(batch: int, store: Store):
     """E79. 100 and 120 events in two streams, three workers at once, each an app of its own on one store."""
-    store = MemoryStore()
     workers = [listening(store=store, batch=batch) for _ in range(3)]
     app = workers[0][0]
     for n, stream in ((100, "a"), (120, "b")):
@@ -55,23 +55,23 @@ def test_three_workers_see_every_stream_in_order_and_miss_nothing(batch: int):
             assert mine == sorted(mine)
 
 
-def test_threads_may_share_one_app():
+def test_threads_may_share_one_app(store: Store):
     """Beyond E79: three threads drain one app, its actors, their memos and a projection; it is as if one had."""
-    app = Sourced(batch=10)
+    app = Sourced(store, batch=10)
     app.register(Cart, Stock, Sales)
     for n in range(300):
         app.dispatch(AddItem(f"p{n % 7}"), to=f"cart-{n % 20}")
     together(*(app.drain,) * 3)
     app.drain()
     assert sum(app.load(Stock, f"stock-p{n}").state.reserved for n in range(7)) == 300
-    assert sum(row["items"] for row in app.store.table("sales").values()) == 300  # type: ignore[attr-defined]
+    assert sum(row["items"] for row in table(app.store, "sales").values()) == 300
     for n in range(20):
         assert sum(app.load(Cart, f"cart-{n}").state.items.values()) == 15
 
 
-def test_every_group_starts_from_its_own_offset():
+def test_every_group_starts_from_its_own_offset(store: Store):
     """E80."""
-    app, early = listening()
+    app, early = listening(store=store)
     app.append("s", [Noted("a"), Noted("b")])
     app.drain()
 
@@ -83,9 +83,9 @@ def test_every_group_starts_from_its_own_offset():
     assert early.texts == late.texts == ["a", "b"]
 
 
-def test_a_message_of_another_type_is_never_delivered_and_moves_no_statistics():
+def test_a_message_of_another_type_is_never_delivered_and_moves_no_statistics(store: Store):
     """E81. When a handled one comes later in that stream, it is delivered."""
-    app, listener = listening()
+    app, listener = listening(store=store)
     app.append("s", Ignored())
     assert app.drain() == 0
     info = app.groups.get(listener)
@@ -95,9 +95,9 @@ def test_a_message_of_another_type_is_never_delivered_and_moves_no_statistics():
     assert (listener.texts, app.groups.get(listener).newest) == (["wanted"], 2)
 
 
-def test_with_nothing_pending_no_handler_is_called():
+def test_with_nothing_pending_no_handler_is_called(store: Store):
     """E82."""
-    app, listener = listening()
+    app, listener = listening(store=store)
     assert app.drain() == 0
     app.append("s", Noted())
     app.drain()
@@ -105,7 +105,7 @@ def test_with_nothing_pending_no_handler_is_called():
     assert (app.drain(), listener.seen) == (0, [])
 
 
-def test_a_batch_is_bounded_and_in_order_and_of_one_stream():
+def test_a_batch_is_bounded_and_in_order_and_of_one_stream(store: Store):
     """E83. Five events in two batches of three and two; what the group does not handle is not among them."""
     batches: list[list[int]] = []
 
@@ -120,16 +120,16 @@ def test_a_batch_is_bounded_and_in_order_and_of_one_stream():
             assert {message.stream for message in memo.batch.events} == {memo.stream}
             return ()
 
-    app = Sourced()
+    app = Sourced(store)
     app.register(Tally)
     app.append("s", [Noted(), Ignored(), Noted(), Noted(), Ignored(), Noted(), Noted()])
     app.drain()
     assert batches == [[1, 3, 4], [6, 7]]
 
 
-def test_a_long_backlog_is_read_in_batches_and_what_comes_later_is_picked_up():
+def test_a_long_backlog_is_read_in_batches_and_what_comes_later_is_picked_up(store: Store):
     """H147. 250 events at 100 a batch are three reads; then the checkpoint is at 250, and the next event is found."""
-    app, listener = listening(batch=100)
+    app, listener = listening(batch=100, store=store)
     app.append("s", [Noted() for _ in range(250)])
     assert [app.drain(limit=1) for _ in range(4)] == [100, 100, 50, 0]
     info = app.groups.get(listener)
@@ -139,9 +139,9 @@ def test_a_long_backlog_is_read_in_batches_and_what_comes_later_is_picked_up():
 
 
 @pytest.mark.parametrize("answer", [(), [], None, ""])
-def test_an_empty_answer_acknowledges(answer: Actions):
+def test_an_empty_answer_acknowledges(answer: Actions, store: Store):
     """E85. On purpose unlike the originals: who has nothing to ask for is through; RetryAt says 'again'."""
-    app, listener = listening(lambda delivery: answer)
+    app, listener = listening(lambda delivery: answer, store=store)
     app.append("s", Noted())
     assert (app.drain(), app.drain()) == (1, 0)
     assert app.groups.get(listener).lag == 0
@@ -149,9 +149,9 @@ def test_an_empty_answer_acknowledges(answer: Actions):
 
 @pytest.mark.parametrize("batch", [1, 2, 500])
 @pytest.mark.parametrize("cache", [0, 10_000])
-def test_the_second_command_of_a_batch_sees_the_events_of_the_first(batch: int, cache: int):
+def test_the_second_command_of_a_batch_sees_the_events_of_the_first(batch: int, cache: int, store: Store):
     """E99. Both are decided, in order, and their events stand one after the other, whatever the batch."""
-    app = Sourced(batch=batch, cache=cache)
+    app = Sourced(store, batch=batch, cache=cache)
     app.register(Cart)
     for command in (AddItem("p"), Close(), AddItem("q")):
         app.dispatch(command, to="c")
@@ -163,9 +163,9 @@ def test_the_second_command_of_a_batch_sees_the_events_of_the_first(batch: int, 
     assert app.load(Cart, "c").state.items == {"p": 1}
 
 
-def test_the_one_wanted_stream_among_many_is_found_by_the_first_round():
+def test_the_one_wanted_stream_among_many_is_found_by_the_first_round(store: Store):
     """E106."""
-    app, listener = listening()
+    app, listener = listening(store=store)
     for n in range(250):
         app.append(f"other-{n}", Ignored())
     app.append("wanted", Noted())
@@ -173,9 +173,9 @@ def test_the_one_wanted_stream_among_many_is_found_by_the_first_round():
     assert listener.places == [("wanted", 1)]
 
 
-def test_a_limit_ends_a_drain_and_the_next_goes_on_there():
+def test_a_limit_ends_a_drain_and_the_next_goes_on_there(store: Store):
     """`drain(limit=…)` stops after the pass that reaches the limit; nothing is lost in between."""
-    app, listener = listening(batch=2)
+    app, listener = listening(batch=2, store=store)
     app.append("s", [Noted(str(n)) for n in range(5)])
     assert app.drain(limit=1) == 2
     assert app.groups.get(listener).lag == 3
@@ -183,7 +183,7 @@ def test_a_limit_ends_a_drain_and_the_next_goes_on_there():
     assert listener.texts == ["0", "1", "2", "3", "4"]
 
 
-def test_messages_that_handlers_cause_are_handled_by_the_same_drain():
+def test_messages_that_handlers_cause_are_handled_by_the_same_drain(store: Store):
     """A cascade runs to its end: each delivery asks for the next one, in another stream."""
 
     def pass_on(delivery: Delivery) -> Actions:
@@ -191,16 +191,16 @@ def test_messages_that_handlers_cause_are_handled_by_the_same_drain():
         following = delivery.message.follow(Noted(str(left - 1)), stream=f"s{left - 1}", now=delivery.now)
         return (Send((following,)),) if left else ()
 
-    app, listener = listening(pass_on)
+    app, listener = listening(pass_on, store=store)
     app.append("s9", Noted("9"))
     assert app.drain() == 10
     assert [stream for stream, _ in listener.places] == [f"s{n}" for n in reversed(range(10))]
 
 
-def test_order_is_kept_when_streams_share_a_shard():
+def test_order_is_kept_when_streams_share_a_shard(store: Store):
     """A shard is a convenience of the store: streams that share one are interleaved, and each stays in order."""
     first, second = streams(2, apart=False)
-    app, listener = listening(batch=3)
+    app, listener = listening(batch=3, store=store)
     for n in range(10):
         app.append((first, second)[n % 2], Noted(str(n)))
     app.drain()
@@ -209,9 +209,9 @@ def test_order_is_kept_when_streams_share_a_shard():
         assert [seq for name, seq in listener.places if name == stream] == [1, 2, 3, 4, 5]
 
 
-def test_a_group_that_handles_more_types_than_it_used_to_goes_on_with_all_of_them():
+def test_a_group_that_handles_more_types_than_it_used_to_goes_on_with_all_of_them(store: Store):
     """A newer version of a group sees the new type from its checkpoint on; only a reset brings back older ones."""
-    store, clock = MemoryStore(), VirtualClock()
+    clock = VirtualClock()
     app, _ = listening(store=store, clock=clock)
     app.append("s", [Noted("a"), Ignored()])
     app.drain()

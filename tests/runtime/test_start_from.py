@@ -7,15 +7,15 @@ import pytest
 
 from sourced import Sourced
 from sourced.errors import DefinitionError
-from sourced.stores.memory import MemoryStore
+from sourced.store import Store
 from sourced.testing import VirtualClock
 from tests.runtime.listener import Listener, Noted, listening
 
 
 @pytest.mark.parametrize("wait", [timedelta(0), timedelta(hours=1)])
-def test_a_group_that_starts_now_gets_what_comes_later_however_late_it_looks(wait: timedelta):
+def test_a_group_that_starts_now_gets_what_comes_later_however_late_it_looks(wait: timedelta, store: Store):
     """G131. Where it starts is fixed when it is registered, not when it first looks."""
-    store, clock = MemoryStore(), VirtualClock()
+    clock = VirtualClock()
     early, _ = listening(store=store, clock=clock)
     early.append("s", Noted("before"))
 
@@ -30,7 +30,7 @@ def test_a_group_that_starts_now_gets_what_comes_later_however_late_it_looks(wai
     assert late.texts == ["after"]
 
 
-def test_a_group_may_start_from_a_time():
+def test_a_group_may_start_from_a_time(store: Store):
     """G131. Only what was made after it is delivered; it is asked once, when the group is registered."""
     clock, asked = VirtualClock(), list[datetime]()
 
@@ -39,7 +39,7 @@ def test_a_group_may_start_from_a_time():
             asked.append(clock.now() - timedelta(seconds=5))
             return asked[-1]
 
-    app, _ = listening(clock=clock)
+    app, _ = listening(clock=clock, store=store)
     for n in range(4):
         app.append("s", Noted(str(n)))
         clock.advance(3)

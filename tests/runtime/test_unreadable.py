@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from sourced import Event, Message, Meta, Park, Sourced, upcast
 from sourced.ops import run
-from sourced.store import Entry
+from sourced.store import Entry, Store
 from tests.runtime.listener import Listener, Noted, failing, listening
 
 
@@ -22,9 +22,9 @@ class Strict(Listener, group="listener"):
 
 
 @pytest.mark.parametrize("batch", [1, 2, 500])
-def test_a_stored_payload_that_cannot_be_read_is_parked_and_nothing_crashes(batch: int):
+def test_a_stored_payload_that_cannot_be_read_is_parked_and_nothing_crashes(batch: int, store: Store):
     """What is before it is handled, what is behind it waits; once the class is mended, a retry catches up."""
-    app, _ = listening()
+    app, _ = listening(store=store)
     app.append("s", [Noted("1"), Noted("far too long"), Noted("2")])
     app.append("t", [Noted("3"), Noted("4")])
     app.groups.stop("listener")
@@ -49,9 +49,9 @@ def faulty(data: dict[str, Any]) -> dict[str, Any]:
     return {"text": {"a": "letter"}[data["text"]]}
 
 
-def test_an_upcaster_that_fails_parks_the_stream_of_the_message():
+def test_an_upcaster_that_fails_parks_the_stream_of_the_message(store: Store):
     """Whatever it raises: code that reads is as fallible as code that handles."""
-    app, _ = listening()
+    app, _ = listening(store=store)
     app.append("bad", Noted("b"))
     app.append("good", Noted("a"))
 
@@ -65,9 +65,9 @@ def test_an_upcaster_that_fails_parks_the_stream_of_the_message():
     assert [(row.stream, row.error.partition(":")[0]) for row in newer.parked.list()] == [("bad", "Undecodable")]
 
 
-def test_metadata_that_cannot_be_read_parks_the_stream_of_the_message():
+def test_metadata_that_cannot_be_read_parks_the_stream_of_the_message(store: Store):
     """Somebody's hand in the database spoils one row, not the group."""
-    app, listener = listening(errors=Park())
+    app, listener = listening(errors=Park(), store=store)
     record = app._engine.codec.encode(Message.new(Noted("spoilt"), stream="bad"))
     with app.store.transaction() as connection:
         run(app.store.append([Entry("bad", (replace(record, metadata="{"),))]), connection)

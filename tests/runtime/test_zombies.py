@@ -7,15 +7,18 @@ from sourced import Commands, Park, Sourced, dispatch, react, sync
 from sourced.actions import Batch
 from sourced.runtime.programs import perform, transacting
 from sourced.runtime.rounds import Round
+from sourced.store import Store
 from sourced.testing import VirtualClock
 from sourced.testing.shop import AddItem, Cart, ItemAdded, Reserve, Reserved, Stock, StockState
+from tests.every_store import Maker
+from tests.rows import table
 from tests.runtime.listener import Noted, listening
 
 
-def test_a_paused_round_does_not_bring_back_what_another_has_settled():
+def test_a_paused_round_does_not_bring_back_what_another_has_settled(store: Store):
     """E102. It was about to write down whom it suspects; by the time it wakes up, that is history."""
     clock = VirtualClock()
-    app = Sourced(clock=clock)
+    app = Sourced(store, clock=clock)
     app.register(Cart)
     app.dispatch(AddItem("tea"), to="c1")
     engine, transact = app._engine, transacting(app.store)
@@ -48,7 +51,7 @@ def test_a_paused_round_does_not_bring_back_what_another_has_settled():
     assert [message.type for message in app.history("c1")] == ["shop.add_item", "shop.item_added"]
 
 
-def test_what_a_round_sends_is_in_nobody_s_way_who_decides_in_it():
+def test_what_a_round_sends_is_in_nobody_s_way_who_decides_in_it(store: Store):
     """E99. A stream that others send to in every round is decided in it all the same, sync blocks or not."""
 
     class Hub(Stock, group="hub"):
@@ -58,9 +61,9 @@ def test_what_a_round_sends_is_in_nobody_s_way_who_decides_in_it():
 
         @sync
         def seen(self, stock: StockState, batch: Batch, tx: Any) -> None:
-            tx.table("seen")[batch.stream] = stock.reserved
+            table(tx, "seen")[batch.stream] = stock.reserved
 
-    app = Sourced(errors=Park())
+    app = Sourced(store, errors=Park())
     app.register(Hub)
     app.dispatch(Reserve("tea", 1), to="hub")
     for number in range(12):
@@ -71,7 +74,7 @@ def test_what_a_round_sends_is_in_nobody_s_way_who_decides_in_it():
     assert [m.payload for m in app.history("hub") if m.type == "shop.reserved"] == [Reserved(1)] * 13
 
 
-def test_a_handler_that_awaits_something_cancelled_has_failed():
+def test_a_handler_that_awaits_something_cancelled_has_failed(new_store: Maker):
     """G97. It is neither handled for ever nor taken for the end of the program."""
     calls: list[int] = []
 
@@ -81,7 +84,7 @@ def test_a_handler_that_awaits_something_cancelled_has_failed():
 
     for awaited in (True, False):
         calls.clear()
-        app, _ = listening(awaiting_the_cancelled, errors=Park())
+        app, _ = listening(awaiting_the_cancelled, errors=Park(), store=new_store())
         app.append("s", Noted())
         asyncio.run(app.aio.drain()) if awaited else app.drain()
         assert calls == [1]
