@@ -15,7 +15,7 @@ FLOORS = {
     "ground": "errors ids clock ops",
     "domain": "messages envelope codec snapshots fold evolving actions handlers actor projector reactor workflow "
     "policy",
-    "ports": "store notifier",
+    "ports": "store notifier telemetry",
     "adapters": "stores notifiers",
     "runtime": "runtime",
     "façade": "app client context doctor loaded operations verbs",

@@ -24,6 +24,7 @@ from sourced.runtime.engine import Engine, Memos, Router
 from sourced.runtime.signals import until_told
 from sourced.runtime.worker import Worker
 from sourced.store import Store
+from sourced.telemetry import Telemetry
 
 
 class Sourced(Client):
@@ -63,6 +64,11 @@ class Sourced(Client):
     @property
     def store(self) -> Store:
         return self._engine.store
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """What happens here, for whoever listens: `app.telemetry.listen(print)`."""
+        return self._engine.telemetry
 
     @functools.cached_property
     def aio(self) -> AsyncClient:

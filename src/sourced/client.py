@@ -119,7 +119,7 @@ class Verbs(Side):
         name = address(stream)
         several = [messages] if isinstance(messages, Payload | Message) else list(messages)
         enveloped = [self._message(each, name, metadata) for each in several]
-        return (yield from foreground.append(self._engine, name, enveloped, expected_seq))
+        return (yield from foreground.append(self._engine, enveloped, name, expected_seq))
 
     def _message(
         self, message: Payload | Message[Any], to: To | None, metadata: Mapping[str, Any] | None

@@ -62,7 +62,7 @@ class LoadedVerbs(Aggregate[S]):
             raise Conflict(self.stream, expected=expected_seq, actual=self.seq)
         pinned = self._pinned or expected_seq is not None
         source = self._client._message(command, self.stream, metadata)
-        return (yield from foreground.execute(engine, self._fold, source, loaded=True, pinned=pinned))
+        return (yield from foreground.execute(engine, source, self._fold, loaded=True, pinned=pinned))
 
     @verb
     def history(self) -> Program[list[Message[Any]]]:

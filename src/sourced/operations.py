@@ -12,6 +12,7 @@ from sourced.doctor import Finding, GroupInfo, findings
 from sourced.errors import NotKnown
 from sourced.ops import Call, Op
 from sourced.reactor import Reactor
+from sourced.runtime import seams
 from sourced.runtime.engine import Engine, committed
 from sourced.runtime.programs import Afterwards, Program, Transact, Work
 from sourced.store import Scheduled, Straggler, Worker
@@ -125,6 +126,7 @@ class ScheduledVerbs(Side):
         now, moved = self._engine.clock.now(), 0
         while records := (yield Transact(self._engine.store.promote(now))):
             moved += len(records)
+            seams.promoted(self._engine, len(records))
         yield Afterwards([*committed(self._engine, ())])
         return moved
 

@@ -25,6 +25,7 @@ from sourced.reactor import Memo, Reactor
 from sourced.runtime.programs import Program, Transact, Work
 from sourced.snapshots import Snapshot
 from sourced.store import Store
+from sourced.telemetry import Telemetry
 
 log = logging.getLogger("sourced")
 
@@ -141,6 +142,7 @@ class Engine:
     tries: int = 5  # how often a foreground decision is made anew on a conflict
     lease: timedelta = timedelta(seconds=30)
     started: set[str] = field(default_factory=set)  # groups the store knows of
+    telemetry: Telemetry = field(default_factory=Telemetry)
 
     def unknown_groups(self) -> list[tuple[str, Any]]:
         """Registered here, and not yet known to the store."""

@@ -14,6 +14,7 @@ from sourced.codec import Record
 from sourced.envelope import Message
 from sourced.errors import Conflict, Duplicate, StillWaiting
 from sourced.ops import Call, Op
+from sourced.runtime import seams
 from sourced.runtime.engine import Engine, committed, remembered, stored, write_down
 from sourced.runtime.programs import Afterwards, Await, Commit, Program, Transact
 from sourced.store import Entry, Outcome, Range, Scheduled, shard_of
@@ -40,8 +41,9 @@ def catch_up(engine: Engine, fold: Deciding[Any], upto: int | None = None) -> Pr
     return records
 
 
+@seams.executing
 def execute(
-    engine: Engine, fold: Deciding[Any], source: Message[Any], *, loaded: bool, pinned: bool = False
+    engine: Engine, source: Message[Any], fold: Deciding[Any], *, loaded: bool, pinned: bool = False
 ) -> Program[Decision]:
     """Decides a command and stores it with its events; on a conflict it is decided anew on fresh history.
 
@@ -124,7 +126,7 @@ def execute_routed(engine: Engine, source: Message[Any], *, expected_seq: int | 
             raise Conflict(source.stream, expected=expected_seq or 0, actual=memo.head.seq)
     keeping = Afterwards([remembered(engine, actor, [memo])])
     try:
-        decision = yield from execute(engine, memo.head, source, loaded=pinned or memo.head.seq > 0, pinned=pinned)
+        decision = yield from execute(engine, source, memo.head, loaded=pinned or memo.head.seq > 0, pinned=pinned)
     except Exception:
         yield keeping  # the state was brought back to what the log says
         raise
@@ -132,6 +134,7 @@ def execute_routed(engine: Engine, source: Message[Any], *, expected_seq: int | 
     return decision
 
 
+@seams.dispatching
 def dispatch(engine: Engine, message: Message[Any], at: Any) -> Program[Message[Any]]:
     """Stores a message for the workers, now or later; one that is stored already stays as it is."""
     record = engine.codec.encode(message)
@@ -146,8 +149,9 @@ def dispatch(engine: Engine, message: Message[Any], at: Any) -> Program[Message[
     return engine.codec.decode(kept)
 
 
+@seams.appending
 def append(
-    engine: Engine, stream: str, messages: Sequence[Message[Any]], expected_seq: int | None
+    engine: Engine, messages: Sequence[Message[Any]], stream: str, expected_seq: int | None
 ) -> Program[list[Message[Any]]]:
     """Stores messages in one stream as they are; a conflict or a duplicate is raised, and nothing is stored."""
     if not messages:

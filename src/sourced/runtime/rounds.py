@@ -20,6 +20,7 @@ from sourced.errors import Conflict, Fenced, NeedsAwait
 from sourced.ops import Call, Op, savepoint
 from sourced.policy import judge
 from sourced.reactor import Delivery, Reactor
+from sourced.runtime import seams
 from sourced.runtime.effects import append_alone, append_together, send
 from sourced.runtime.engine import Engine, committed, log, remembered, write_down
 from sourced.runtime.programs import Afterwards, Invoke, Program, Transact, Work
@@ -61,6 +62,7 @@ class Round:
         claim: Claim = yield Transact(self.claim())
         if not claim.leases:
             return None
+        seams.claimed(self.engine, claim, self.owner)
         try:
             careful = any(lease.careful for lease in claim.leases)  # only then is anything written before it is handled
             slices: list[Slice] = yield Transact(self.load(claim), reading=not careful)
@@ -68,6 +70,7 @@ class Round:
             yield from self.settle(claim, slices)
         except Fenced as fenced:
             log.info("%s", fenced)
+            seams.lease_lost(self.engine, fenced, self.owner)
             yield Transact(self.give_back(claim))
             return 0  # nothing was changed; whoever holds the lease now goes on
         except (Exception, KeyboardInterrupt, asyncio.CancelledError):
@@ -224,6 +227,7 @@ class Round:
 
     def attend(self, one: Slice) -> Work:
         """Hands a slice's messages to the reactor, one after the other."""
+        hand_over = seams.handing(self.engine, self.reactor.group, self.hand_over)
         for delivery in one.rest():
             if self.hurried and self.begun:  # one at least, or a round that takes long to begin would never end
                 one.cut = True
@@ -234,10 +238,7 @@ class Round:
                 if one.unreadable and delivery is one.deliveries[-1]:
                     raise one.unreadable
                 if delivery.message.seq > one.effects.acked:
-                    actions: Any = self.reactor.handle(delivery)
-                    if type(actions) is not tuple and inspect.isawaitable(actions):
-                        actions = yield actions
-                    asked = one.effects.add(actions, delivery.message, self.engine) if actions else None
+                    asked = yield from hand_over(one, delivery)
                     if asked:
                         one.drop(before)
                         soonest = self.now + timedelta(milliseconds=1)  # asking for "now" must not spin
@@ -250,6 +251,13 @@ class Round:
             one.done += 1
             if one.memo.tainted:
                 return
+
+    def hand_over(self, one: Slice, delivery: Delivery) -> seams.Handing:
+        """One message to the reactor, and what it asks for to the slice; a verdict: it was not handled after all."""
+        actions: Any = self.reactor.handle(delivery)
+        if type(actions) is not tuple and inspect.isawaitable(actions):
+            actions = yield actions
+        return one.effects.add(actions, delivery.message, self.engine) if actions else None
 
     def spoilt(self, one: Slice, error: Exception) -> None:
         """A state that cannot be brought back fails its slice from the start, and nobody else's."""
@@ -281,7 +289,9 @@ class Round:
         if slices:  # who waits for these messages is told
             yield Afterwards([*committed(self.engine, hooks)])
         yield from write_down(self.engine, [each for one in slices if one.settled and (each := one.memo.snapshot())])
-        yield Afterwards([remembered(self.engine, self.reactor, memos)])  # not before: the hooks look at these states
+        told = seams.settled(self.engine, self.reactor.group, self.owner, self.now, slices)
+        kept = remembered(self.engine, self.reactor, memos)  # not before: the hooks look at these states
+        yield Afterwards([*told, kept])
 
     def settlement(self, claim: Claim, slices: list[Slice]) -> Op[None]:
         """Everything the round has to say, in one transaction that the fence guards."""
@@ -361,6 +371,7 @@ def drain(
     reactors, handled = list(reactors), 0
     while limit is None or handled < limit:
         promoted = len((yield Transact(engine.store.promote(engine.clock.now()))))
+        seams.promoted(engine, promoted)
         handled, idle = handled + promoted, not promoted
         for reactor in reactors:
             dealt_with = yield from Round(engine, reactor, owner, raise_errors=raise_errors).program()

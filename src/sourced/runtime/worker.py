@@ -8,17 +8,18 @@ import logging
 import math
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sourced.evolving import Evolving
 from sourced.ids import new_id
 from sourced.notifier import Listener
 from sourced.ops import Op
 from sourced.reactor import Reactor
+from sourced.runtime import seams
 from sourced.runtime.attendance import Attendance
 from sourced.runtime.engine import Engine
 from sourced.runtime.programs import perform, perform_async, transacting, transacting_async
@@ -109,7 +110,11 @@ class Worker:
     async def _look_after(self, reactor: Reactor) -> None:
         """A thread for each round, so that no slow handler keeps another group waiting."""
         threads = ThreadPoolExecutor(self.rounds, thread_name_prefix=f"sourced-{reactor.group}")
-        attendance = Attendance(reactor.group, self.rounds, lambda slot: self._round(reactor, slot, threads))
+
+        def begin(slot: int) -> Coroutine[Any, Any, int | None]:
+            return seams.faltering(self.engine, reactor.group, self._round(reactor, slot, threads))
+
+        attendance = Attendance(reactor.group, self.rounds, begin)
         self._attended[reactor.group] = attendance
         try:
             await attendance.run()
@@ -143,7 +148,8 @@ class Worker:
 
     async def _promote_due(self) -> None:
         engine = self.engine
-        while await self._transact(engine.store.promote(engine.clock.now())):
+        while due := await self._transact(engine.store.promote(engine.clock.now())):
+            seams.promoted(engine, len(due))
             engine.notifier.notify()
 
     async def _stay_alive(self) -> None:
@@ -161,6 +167,7 @@ class Worker:
         until = self.engine.clock.now() + self.engine.lease
         for claim in [each.claimed for each in self._in_hand if each.claimed is not None]:
             await self._transact(self.engine.store.renew(claim, until))
+            seams.renewed(self.engine, claim, self.id, until)
 
     async def _tell_that_i_live(self) -> None:
         """And take our share of the shards: all rounds of all workers together could have every one of them in hand."""
@@ -174,7 +181,7 @@ class Worker:
     async def _guarded(self, work: Callable[[], Awaitable[object]]) -> None:
         """One error of the store never ends it: it is tried again at the next tick."""
         try:
-            await work()
+            await seams.faltering(self.engine, "", work())
         except Exception as error:
             trace = None if isinstance(error, ConnectionError) else error
             log.warning("housekeeping goes on after: %s", error, exc_info=trace)

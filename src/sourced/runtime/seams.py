@@ -1,0 +1,219 @@
+"""Where the runtime is listened to: each function wraps one seam, and does next to nothing while nobody listens."""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
+
+from msgspec.structs import replace
+
+from sourced.actions import Park, RetryAt, Verdict
+from sourced.envelope import Message
+from sourced.errors import Fenced
+from sourced.messages import Rejected
+from sourced.reactor import Delivery
+from sourced.runtime.engine import Engine
+from sourced.runtime.programs import Afterwards, Program, Work
+from sourced.runtime.slice import Slice
+from sourced.store import Claim
+from sourced.telemetry import (
+    Appended,
+    Claimed,
+    CommandRejected,
+    Dispatched,
+    Doing,
+    Executed,
+    Faltered,
+    Handled,
+    Happening,
+    LeaseLost,
+    LeasesRenewed,
+    Parked,
+    Promoted,
+    Refused,
+    Retried,
+    Settled,
+    Stopped,
+)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+W = TypeVar("W", bound="Message[Any] | Sequence[Message[Any]]")
+
+Handing: TypeAlias = Generator[Awaitable[Any], Any, "Verdict | None"]
+HandOver: TypeAlias = Callable[[Slice, Delivery], Handing]
+
+
+# -- the foreground --------------------------------------------------------------------------------------------------
+
+
+def stores(
+    name: Any, told: Callable[..., Happening]
+) -> Callable[[Callable[Concatenate[Engine, W, P], Program[T]]], Callable[Concatenate[Engine, W, P], Program[T]]]:
+    """Wraps a program that stores what it is given first; `told` makes the fact of its result, its time and more."""
+
+    def seam(verb: Callable[Concatenate[Engine, W, P], Program[T]]) -> Callable[Concatenate[Engine, W, P], Program[T]]:
+        @functools.wraps(verb)
+        def wrapped(engine: Engine, what: W, /, *args: P.args, **kwargs: P.kwargs) -> Program[T]:
+            if not engine.telemetry.heard:
+                return verb(engine, what, *args, **kwargs)
+            return _watched(engine, what, args, lambda carrying: verb(engine, carrying, *args, **kwargs))
+
+        def _watched(engine: Engine, what: Any, args: Any, program: Callable[[Any], Program[T]]) -> Program[T]:
+            began, telemetry = engine.clock.elapsed(), engine.telemetry
+            doing = Doing(name, [what] if isinstance(what, Message) else what)
+            try:
+                with telemetry.around(doing) as carried:
+                    several = [message.with_metadata(carried) for message in doing.messages]
+                    result = yield from program(several[0] if isinstance(what, Message) else several)
+            except Exception as error:
+                telemetry.tell(Refused(doing, error, engine.clock.elapsed() - began))
+                raise
+            yield Afterwards([_telling(engine, [told(result, engine.clock.elapsed() - began, *args)])])
+            return result
+
+        return wrapped
+
+    return seam
+
+
+executing = stores("execute", lambda decision, seconds, *_: Executed(decision.command, tuple(decision.events), seconds))
+dispatching = stores("dispatch", lambda message, seconds, at: Dispatched(message, at, seconds))
+appending = stores("append", lambda messages, seconds, stream, _: Appended(stream, tuple(messages), seconds))
+
+
+def _telling(engine: Engine, happenings: Iterable[Happening]) -> Work:
+    for each in happenings:
+        engine.telemetry.tell(each)
+    yield from ()
+
+
+# -- rounds ----------------------------------------------------------------------------------------------------------
+
+
+def claimed(engine: Engine, claim: Claim, owner: str) -> None:
+    if engine.telemetry.heard and claim.leases:
+        engine.telemetry.tell(Claimed(claim, owner))
+
+
+def lease_lost(engine: Engine, fenced: Fenced, owner: str) -> None:
+    if engine.telemetry.heard:
+        engine.telemetry.tell(LeaseLost(fenced.group, owner, fenced))
+
+
+def settled(engine: Engine, group: str, owner: str, began: datetime, slices: Sequence[Slice]) -> list[Work]:
+    """What to do once a round is committed."""
+    return [_telling(engine, _of_round(engine, group, owner, began, slices))] if engine.telemetry.heard else []
+
+
+def _of_round(engine: Engine, group: str, owner: str, began: datetime, slices: Sequence[Slice]) -> Iterable[Happening]:
+    through = [one for one in slices if one.settled]
+    for one in through:
+        yield from (CommandRejected(group, m) for m in one.memo.batch.events if isinstance(m.payload, Rejected))
+    for one in slices:
+        if one.verdict and not one.deferred:
+            yield _what_became(group, one, one.verdict)
+    seconds = (engine.clock.now() - began) / timedelta(seconds=1)
+    yield Settled(group, owner, sum(one.done for one in through), len(through), seconds)
+
+
+def _what_became(group: str, one: Slice, verdict: Verdict) -> Happening:
+    message = one.deliveries[one.done].message
+    if isinstance(verdict, RetryAt):
+        return Retried(group, message, one.attempts, one.error, verdict.at)
+    kind = Parked if isinstance(verdict, Park) else Stopped
+    return kind(group, message, one.attempts, one.error, verdict.reason)
+
+
+def handing(engine: Engine, group: str, hand_over: HandOver) -> HandOver:
+    """What hands messages to a reactor, watched."""
+    return _watching(engine, group, hand_over) if engine.telemetry.heard else hand_over
+
+
+def _watching(engine: Engine, group: str, hand_over: HandOver) -> HandOver:
+    clock, telemetry = engine.clock, engine.telemetry
+
+    def watched(one: Slice, delivery: Delivery) -> Handing:
+        message, replaying, attempts, began = delivery.message, delivery.replaying, one.attempts, clock.elapsed()
+
+        def told(error: Exception | None) -> None:
+            telemetry.tell(Handled(group, message, replaying, attempts, error, clock.elapsed() - began))
+
+        try:
+            with telemetry.around(Doing("handle", [message], group, replaying, attempts)) as carried:
+                verdict = yield from hand_over(one, replace(delivery, message=message.with_metadata(carried)))
+        except Exception as error:
+            told(error)
+            raise
+        told(None)
+        return verdict
+
+    def handed(one: Slice, delivery: Delivery) -> Handing:
+        context = contextvars.copy_context()
+        return _apart(context, watched(one, delivery), functools.partial(_within, context))
+
+    return handed
+
+
+def _apart(
+    context: contextvars.Context, work: Generator[Any, Any, T], hand: Callable[[Any], Any] = lambda step: step
+) -> Generator[Any, Any, T]:
+    """Work in a context of its own: what it sets is seen by what it calls and awaits, and by nobody beside it."""
+    try:
+        step = context.run(next, work)
+        while True:
+            try:
+                answer = yield hand(step)
+            except BaseException as error:
+                if inspect.iscoroutine(step):
+                    step.close()  # it may never have been begun
+                step = context.run(work.throw, error)
+            else:
+                step = context.run(work.send, answer)
+    except StopIteration as end:
+        return end.value
+
+
+async def _within(context: contextvars.Context, awaitable: Awaitable[T]) -> T:
+    return await _Apart(context, awaitable)
+
+
+class _Apart(Awaitable[T]):
+    """An awaitable whose steps are taken in a context."""
+
+    def __init__(self, context: contextvars.Context, awaitable: Awaitable[T]) -> None:
+        self.context, self.awaitable = context, awaitable
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return _apart(self.context, _steps(self.awaitable))
+
+
+def _steps(awaitable: Awaitable[T]) -> Generator[Any, Any, T]:
+    return (yield from awaitable.__await__())
+
+
+# -- the worker ------------------------------------------------------------------------------------------------------
+
+
+async def faltering(engine: Engine, group: str, work: Awaitable[T]) -> T:
+    """A round, or the housekeeping: that it breaks off is told."""
+    try:
+        return await work
+    except Exception as error:
+        if engine.telemetry.heard:
+            engine.telemetry.tell(Faltered(group, error))
+        raise
+
+
+def renewed(engine: Engine, claim: Claim, owner: str, until: datetime) -> None:
+    if engine.telemetry.heard:
+        engine.telemetry.tell(LeasesRenewed(claim, owner, until))
+
+
+def promoted(engine: Engine, messages: int) -> None:
+    if engine.telemetry.heard and messages:
+        engine.telemetry.tell(Promoted(messages))
