@@ -10,6 +10,7 @@ from sourced.context import CommandContext
 from sourced.envelope import Message, dispatch
 from sourced.errors import Conflict, DefinitionError, Duplicate, Invalid, Rejection, SourcedError
 from sourced.handlers import AsyncCommands, Commands, Events, after_commit, decide, evolve, react, sync
+from sourced.handling import Handlers, History, on
 from sourced.loaded import AsyncLoaded, Loaded
 from sourced.messages import Command, Event, Rejected, Unknown, parse, upcast
 from sourced.policy import Exponential, Linear, Retry
@@ -40,6 +41,8 @@ __all__ = [
     "Events",
     "Exponential",
     "Failure",
+    "Handlers",
+    "History",
     "Invalid",
     "Linear",
     "Loaded",
@@ -63,6 +66,7 @@ __all__ = [
     "decide",
     "dispatch",
     "evolve",
+    "on",
     "parse",
     "react",
     "sync",

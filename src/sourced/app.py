@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 from urllib.request import url2pathname
 
 from sourced.actions import Policy
@@ -15,16 +15,20 @@ from sourced.client import AsyncClient, Client, nothing
 from sourced.clock import Clock, SystemClock, as_delta
 from sourced.codec import Codec
 from sourced.errors import DefinitionError
+from sourced.handling import HandlerFunction
 from sourced.messages import Command, Event, Payload, is_payload_class
 from sourced.notifiers.local import LocalNotifier
 from sourced.notifiers.relayed import RelayedNotifier
 from sourced.policy import Retry, check_policy
-from sourced.reactor import Reactor
+from sourced.reactor import Reactor, StartFrom
 from sourced.runtime.engine import Engine, Memos, Router
 from sourced.runtime.signals import until_told
 from sourced.runtime.worker import Worker
 from sourced.store import Store
 from sourced.telemetry import Telemetry
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Sourced(Client):
@@ -90,6 +94,26 @@ class Sourced(Client):
                 raise DefinitionError(
                     f"register: expected actors, projectors and other reactors, one by one, found {thing!r}"
                 )
+
+    def on(
+        self,
+        *messages: type[Payload],
+        group: str | None = None,
+        errors: Policy | None = None,
+        start_from: StartFrom = "beginning",
+    ) -> Callable[[Callable[P, R]], HandlerFunction[P, R]]:
+        """Makes a function a reactor of this app, in a group that is named like the function, or as you say.
+
+        Its first parameter is the message; others are given what they are annotated for: `history: History`,
+        `replaying: bool`, `log: Logger`, `now: datetime`. It yields or returns what follows. The function stays one.
+        """
+
+        def register(function: Callable[P, R]) -> HandlerFunction[P, R]:
+            handler = HandlerFunction(function, messages, group=group, errors=errors, start_from=start_from)
+            self.register(handler)
+            return handler
+
+        return register
 
     @contextlib.asynccontextmanager
     async def running(self, *, rounds: int = 2) -> AsyncIterator[Sourced]:

@@ -114,7 +114,7 @@ class Tables:
 def collect(cls: type, roles: tuple[str, ...]) -> Tables:
     """The tables of a class: what its bases and mixins declare, with what its own body declares put on top."""
     tables = Tables()
-    names = _names_around_the_class()
+    names = names_around()
     for base in reversed(cls.__mro__):
         _declare(tables, base, roles, names)
     for answered, table in (("reacted to", tables.react), ("evolved by", tables.evolve)):
@@ -201,23 +201,30 @@ def annotated(cls: type, method: Any) -> tuple[tuple[type[Payload], ...], bool]:
     """The message classes in the annotation of a method's last parameter, and whether it wants their envelope."""
     parameters = list(signature(method).parameters.values())
     where = f"{cls.__qualname__}.{method.__name__}"
-    return _annotated(where, cls, method, parameters[-1], _names_around_the_class())
+    return _annotated(where, cls, method, parameters[-1], names_around())
 
 
 def _annotated(
     where: str, cls: type, method: Any, parameter: Parameter, names: dict[str, Any]
 ) -> tuple[tuple[type[Payload], ...], bool]:
-    annotation = parameter.annotation
-    if annotation is Parameter.empty:
+    if parameter.annotation is Parameter.empty:
         raise DefinitionError(f"{where}: annotate {parameter.name!r} with the message it is for")
-    function = unwrap(method)  # a decorated method keeps its annotations, but lives where its decorator does
+    return messages_in(where, resolved(where, method, parameter.annotation, {**names, **vars(cls)}))
+
+
+def resolved(where: str, method: Any, annotation: Any, names: dict[str, Any]) -> Any:
+    """What a quoted annotation stands for; `names` are those around the function that are not its module's."""
+    function, said = unwrap(method), annotation  # a decorated method keeps its annotations, but lives elsewhere
     while isinstance(annotation, str):
         try:
-            annotation = eval(annotation, function.__globals__, {**names, **_closure(function), **vars(cls)})
+            annotation = eval(annotation, function.__globals__, {**_closure(function), **names})
         except Exception as error:
-            raise DefinitionError(
-                f"{where}: the annotation {parameter.annotation!r} cannot be resolved: {error}"
-            ) from None
+            raise DefinitionError(f"{where}: the annotation {said!r} cannot be resolved: {error}") from None
+    return annotation
+
+
+def messages_in(where: str, annotation: Any) -> tuple[tuple[type[Payload], ...], bool]:
+    """The message classes an annotation names, and whether it asks for their envelope."""
     wanted = list(_members(annotation))
     wrong = [message for message, _ in wanted if not is_payload_class(message)]
     if wrong or len({envelope for _, envelope in wanted}) != 1:
@@ -236,8 +243,8 @@ def _members(annotation: Any, envelope: bool = False) -> Iterator[tuple[Any, boo
         yield annotation, envelope
 
 
-def _names_around_the_class() -> dict[str, Any]:
-    """The local names at the class statement, so that classes made inside functions (tests!) resolve too."""
+def names_around() -> dict[str, Any]:
+    """The local names where our user is at work, so that what is made inside functions (tests!) resolves too."""
     frame = sys._getframe(1)
     while frame.f_back and (_is_ours(frame) or frame.f_code.co_name == "__init_subclass__"):
         frame = frame.f_back

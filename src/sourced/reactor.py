@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from sourced.actions import Action, Actions, Batch, Policy
 from sourced.codec import Codec, Record
 from sourced.envelope import Message
-from sourced.errors import DefinitionError
 from sourced.ids import new_stream_id
 from sourced.messages import Payload, snake
 from sourced.snapshots import Snapshot
@@ -86,7 +85,7 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
 class Reactor:
     """Handles messages of the types in `handles`, in order per stream; actors and projectors are made of this."""
 
-    group: ClassVar[str] = ""
+    group: str = ""
     handles: tuple[type[Payload], ...] = ()
     errors: Policy | None = None  # instead of the app's error policy
     start_from: StartFrom = "beginning"  # or "now", or a time; pinned to a position when first registered
@@ -99,7 +98,18 @@ class Reactor:
 
     def handle(self, delivery: Delivery) -> Actions:
         """What shall happen because of one message; nothing, an empty list or None just acknowledges it."""
-        raise DefinitionError(f"{type(self).__qualname__}: expected a method handle(self, delivery)")
+        return self.handle_batch([delivery])
+
+    def handle_batch(self, deliveries: Sequence[Delivery]) -> Actions:
+        """Instead of `handle`: all that one stream got in a round at once, with one answer for all of it.
+
+        When it raises, nothing of it was handled; then they come one by one, until the one to blame is found.
+        """
+        raise NotImplementedError
+
+    @property
+    def in_batches(self) -> bool:
+        return type(self).handle_batch is not Reactor.handle_batch
 
     def memo(self, stream: str) -> Memo:
         return Memo(stream)

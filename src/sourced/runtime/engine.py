@@ -17,7 +17,7 @@ from sourced.clock import Clock
 from sourced.codec import Codec, Record
 from sourced.envelope import Message
 from sourced.errors import DefinitionError, NotKnown, UnknownGroup
-from sourced.messages import Event, Payload
+from sourced.messages import Event, Payload, is_family
 from sourced.notifier import Notifier
 from sourced.ops import Op
 from sourced.policy import check_policy
@@ -59,6 +59,13 @@ class Router:
                 )
         if not reactor.handles:
             raise DefinitionError(f"{_where(reactor)} handles no messages; give it methods or `handles`")
+        if type(reactor).handle is Reactor.handle and not reactor.in_batches:
+            raise DefinitionError(f"{_where(reactor)}: expected a method handle(self, delivery)")
+        family = next((message for message in reactor.handles if is_family(message)), None)
+        if family is not None:
+            raise DefinitionError(
+                f"{_where(reactor)} handles the family {family.__qualname__}; name each message of it"
+            )
         if reactor.errors is not None:
             check_policy(f"{_where(reactor)}.errors", reactor.errors)
         if isinstance(reactor, Actor):
@@ -229,4 +236,5 @@ def stored(messages: Sequence[Message[Any]], records: Sequence[Record]) -> list[
 
 
 def _where(reactor: Reactor) -> str:
-    return f"{type(reactor).__module__}.{type(reactor).__qualname__}"
+    named: Any = reactor if "__qualname__" in vars(reactor) else type(reactor)  # it may be made of a function
+    return f"{named.__module__}.{named.__qualname__}"

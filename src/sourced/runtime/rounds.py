@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sourced.actions import Failure, Park, RetryAt, Stop
+from sourced.actions import Failure, Park, RetryAt, Stop, Verdict
 from sourced.codec import Record
 from sourced.errors import Conflict, Fenced, NeedsAwait
 from sourced.ops import Call, Op, savepoint
@@ -186,9 +186,10 @@ class Round:
     def handle(self, slices: list[Slice]) -> Program[None]:
         """Every slice until it is through or has failed, and its state is as of the last message it handled."""
         unfinished = [one for one in slices if not one.finished]
+        attend = self.attend_batch if self.reactor.in_batches else self.attend
         while unfinished:
             yield Transact(self.remember(unfinished), reading=True)
-            yield Invoke([self.attend(one) for one in unfinished])
+            yield Invoke([attend(one) for one in unfinished])
             unfinished = [one for one in unfinished if not one.finished]
         for one in slices:
             if one.done:
@@ -241,8 +242,7 @@ class Round:
                     asked = yield from hand_over(one, delivery)
                     if asked:
                         one.drop(before)
-                        soonest = self.now + timedelta(milliseconds=1)  # asking for "now" must not spin
-                        one.verdict = RetryAt(max(asked.at, soonest)) if isinstance(asked, RetryAt) else asked
+                        one.verdict = self.not_now(asked)
                         return
             except Exception as error:
                 one.drop(before)
@@ -258,6 +258,44 @@ class Round:
         if type(actions) is not tuple and inspect.isawaitable(actions):
             actions = yield actions
         return one.effects.add(actions, delivery.message, self.engine) if actions else None
+
+    def attend_batch(self, one: Slice) -> Work:
+        """Hands a slice's messages to the reactor all at once; if that fails, each is tried alone to find the one."""
+        if self.hurried and self.begun:
+            one.cut = True
+            return
+        self.begun = True
+        rest, before = one.rest(), one.memo.batch.mark()
+        readable = rest[:-1] if one.unreadable else rest
+        if readable:
+            try:
+                actions: Any = self.reactor.handle_batch(readable)
+                if inspect.isawaitable(actions):
+                    actions = yield actions
+                asked = one.effects.add(actions, readable[-1].message, self.engine) if actions else None
+            except Exception as error:
+                one.drop(before)
+                if len(readable) == 1 or self.raise_errors:
+                    self.failed(one, error)
+                else:
+                    one.deferred = replace(one.as_straggler(), error=described(error))
+                return
+            if asked:
+                one.drop(before)
+                asked = self.not_now(asked)
+                if isinstance(asked, RetryAt):  # as a whole again: nothing of it is under suspicion
+                    one.deferred = replace(one.as_straggler(), retry_at=asked.at)
+                else:
+                    one.verdict = asked
+                return
+            one.done += len(readable)
+        if one.unreadable:
+            self.failed(one, one.unreadable)
+
+    def not_now(self, asked: Verdict) -> Verdict:
+        """Asking for "now" must not spin."""
+        soonest = self.now + timedelta(milliseconds=1)
+        return RetryAt(max(asked.at, soonest)) if isinstance(asked, RetryAt) else asked
 
     def spoilt(self, one: Slice, error: Exception) -> None:
         """A state that cannot be brought back fails its slice from the start, and nobody else's."""

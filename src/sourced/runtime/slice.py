@@ -42,7 +42,7 @@ class Slice:
 
     @property
     def finished(self) -> bool:
-        through = self.done == len(self.deliveries) or self.verdict is not None or self.cut
+        through = self.done == len(self.deliveries) or self.verdict is not None or self.cut or self.deferred is not None
         return through and not (self.memo.tainted and self.done)
 
     @property
@@ -56,7 +56,7 @@ class Slice:
         return self.done > 0 and self.deferred is None
 
     def rest(self) -> list[Delivery]:
-        return [] if self.verdict or self.cut else self.deliveries[self.done :]
+        return [] if self.verdict or self.cut or self.deferred else self.deliveries[self.done :]
 
     def drop(self, before: tuple[int, int]) -> None:
         """Nothing of the message at hand stays in the batch; what it did to the state is not known."""
