@@ -1,6 +1,7 @@
 """Every store answers like the memory store, whatever is asked of it and in whatever order."""
 
 import contextlib
+import inspect
 import os
 import tempfile
 from pathlib import Path
@@ -13,6 +14,7 @@ from sourced.stores.file import FileStore
 from sourced.stores.memory import MemoryStore
 from sourced.stores.postgres import PostgresStore
 from sourced.stores.sqlite import SqliteStore
+from sourced.testing.conformance import machine
 from sourced.testing.conformance.machine import StoreMachine
 from sourced.testing.postgres import Databases, Postgres
 
@@ -100,3 +102,13 @@ def databases(postgres_server: Postgres):
 
 
 TestPostgresMachine = pytest.mark.usefixtures("databases")(PostgresMachine.TestCase)
+
+
+def test_the_machine_asks_for_everything_the_port_has():
+    """A method that is missing here is one in which stores may differ without anybody noticing."""
+    written = inspect.getsource(machine)
+    about_no_contents = {"relay", "migrate", "migrate_async", "joined", "joined_async"}
+    carried_out_by_transact = {"transaction", "transaction_async"}
+    port = {name for name, _ in inspect.getmembers(Store, inspect.isfunction) if not name.startswith("_")}
+    asked = {name for name in port if f"store.{name}(" in written}
+    assert port - asked == about_no_contents | carried_out_by_transact

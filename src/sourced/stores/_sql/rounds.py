@@ -24,6 +24,7 @@ group_name = :group and shard in (
     select 1 from each(r: shard integer, lease bigint) where p.shard = r.shard and p.token = r.lease
   ) order by p.shard {lock})
 """  # in the order in which everybody takes them, so that nobody waits for somebody who waits for him
+_RESET = "it was reset meanwhile"
 WANTED = """
 m.type in :types
 and (m.settled_by = '' or {instr}(m.settled_by, :settled) = 0 or m.position <= :reset_at)
@@ -147,6 +148,11 @@ class Rounds(Groups):
     def fence(self, claim: Claim) -> Op[None]:
         """Holds the shards' rows until the end of the transaction; a reset has raised their tokens."""
         name, leases = claim.group.name, {lease.shard: lease for lease in claim.leases}
+        if not leases:
+            ((epoch,),) = yield self.say("fence", "select g.epoch from {groups} g where g.name = :group", group=name)
+            if epoch != claim.group.epoch:
+                raise Fenced(name, _RESET)
+            return
         rows = yield self.say(
             "fence",
             """
@@ -158,7 +164,7 @@ class Rounds(Groups):
         )
         for shard, token, epoch in rows:
             if epoch != claim.group.epoch:
-                raise Fenced(name, "it was reset meanwhile")
+                raise Fenced(name, _RESET)
             if token != leases[shard].token:
                 raise Fenced(name, f"the lease of shard {shard} went to somebody else")
 

@@ -38,6 +38,7 @@ from sourced.store import (
     Snapshot,
     Store,
     Straggler,
+    Worker,
     shard_of,
 )
 from sourced.stores.memory import MemoryStore
@@ -46,7 +47,7 @@ from sourced.testing.conformance.bench import Broken, at, record
 STREAMS = tuple(f"s-{number}" for number in range(6))  # in four shards there are always some that share one
 KINDS = ("done", "undone", "noted")
 GROUPS = ("g", 'h "g"')
-OWNERS = ("a", "b")
+OWNERS = ("a", "bb")
 
 
 @dataclass
@@ -230,10 +231,11 @@ class StoreMachine(RuleBasedStateMachine):
         ranges=st.lists(st.tuples(streams, st.integers(0, 5), st.none() | st.integers(0, 9)), max_size=4),
         after=st.integers(0, 12), limit=st.none() | st.integers(0, 6), some=st.none() | kinds,
         times=st.tuples(st.none() | seconds, st.none() | seconds), backwards=st.booleans(), known=st.integers(0, 40),
+        awaited=st.booleans(),
     )  # fmt: skip
     def read(
         self, ranges: list[tuple[str, int, int | None]], after: int, limit: int | None, some: frozenset[str] | None,
-        times: tuple[int | None, int | None], backwards: bool, known: int,
+        times: tuple[int | None, int | None], backwards: bool, known: int, awaited: bool,
     ) -> None:  # fmt: skip
         since, until = (None if each is None else at(each) for each in times)
 
@@ -246,7 +248,7 @@ class StoreMachine(RuleBasedStateMachine):
             newest = yield from store.streams(limit)
             return [*pieces], log, newest, (yield from store.trace(f"m-{known}"))
 
-        self.both(step, reading=True)
+        self.both(step, reading=True, awaited=awaited)
 
     # -- groups
 
@@ -269,10 +271,10 @@ class StoreMachine(RuleBasedStateMachine):
     def known(self, group: str) -> bool:
         return group in self.registered()
 
-    @rule(group=groups, what=st.sampled_from(["stop", "start", "start", "reset"]))
-    def lifecycle(self, group: str, what: str) -> None:
+    @rule(group=groups, what=st.sampled_from(["stop", "start", "start", "reset"]), awaited=st.booleans())
+    def lifecycle(self, group: str, what: str, awaited: bool) -> None:
         if self.known(group):
-            self.both(self.changing(group, what))
+            self.both(self.changing(group, what), awaited=awaited)
 
     def changing(self, group: str, what: str) -> Step:
         now = at(self.now)
@@ -284,16 +286,20 @@ class StoreMachine(RuleBasedStateMachine):
 
     # -- rounds
 
-    @rule(by=st.sampled_from([1, 5, 10, 40]))
+    @rule(by=st.sampled_from([1, 5, 10, 40, 90_000]))
     def time_passes(self, by: int) -> None:
         self.now += by
 
-    @rule(group=groups, owner=st.sampled_from(OWNERS), limit=limits, awaited=st.booleans())
-    def claim(self, group: str, owner: str, limit: int, awaited: bool) -> None:
+    @rule(
+        group=groups, owner=st.sampled_from(OWNERS), limit=limits, most=st.none() | st.integers(1, 4),
+        awaited=st.booleans(),
+    )  # fmt: skip
+    def claim(self, group: str, owner: str, limit: int, most: int | None, awaited: bool) -> None:
         if self.known(group):
             now, until = at(self.now), at(self.now + 30)
             claims = self.both(
-                lambda side: side.store.claim(group, owner, now=now, until=until, limit=limit), awaited=awaited
+                lambda side: side.store.claim(group, owner, now=now, until=until, limit=limit, most=most),
+                awaited=awaited,
             )
             for side, claim in zip((self.tested, self.reference), claims, strict=True):
                 side.held = [*side.held, Held(claim)][-6:]
@@ -351,6 +357,12 @@ class StoreMachine(RuleBasedStateMachine):
         return Move(lease.shard, upto, upto, careful)
 
     @precondition(holding)
+    @rule(which=st.integers(0, 5), longer=st.sampled_from([0, 20, 60]))
+    def renew(self, which: int, longer: int) -> None:
+        until = at(self.now + longer)
+        self.both(lambda side: side.store.renew(side.held[which % len(side.held)].claim, until))
+
+    @precondition(holding)
     @rule(which=st.integers(0, 5))
     def release(self, which: int) -> None:
         self.both(lambda side: side.store.release(side.held[which % len(side.held)].claim))
@@ -377,6 +389,22 @@ class StoreMachine(RuleBasedStateMachine):
     def catch_up(self, group: str, names: list[str]) -> None:
         if self.known(group):
             self.both(lambda side: side.store.catch_up(group, names))
+
+    # -- workers
+
+    @rule(owner=st.sampled_from(OWNERS))
+    def beat(self, owner: str) -> None:
+        worker = Worker(owner, "host", 7, 2, at(-len(owner)), at(self.now))
+        self.both(lambda side: side.store.beat(worker))
+
+    @rule(owner=st.sampled_from(OWNERS))
+    def leave(self, owner: str) -> None:
+        self.both(lambda side: side.store.leave(owner))
+
+    @rule(ago=seconds, awaited=st.booleans())
+    def workers(self, ago: int, awaited: bool) -> None:
+        since = at(self.now - ago)
+        self.both(lambda side: side.store.workers(since), reading=True, awaited=awaited)
 
     # -- the schedule
 
@@ -489,5 +517,7 @@ def everything(side: Side) -> Op[Any]:
     for group in found["groups"]:
         found[f"progress of {group.name}"] = yield from store.progress(group.name)
         found[f"snapshots of {group.name}"] = yield from store.snapshots(group.name, STREAMS)
+        of_one = yield from store.stragglers(group.name)
+        found[f"stragglers of {group.name}"] = sorted(of_one, key=lambda each: each.stream)
     found["stragglers"] = sorted((yield from store.stragglers()), key=lambda each: (each.group, each.stream))
     return found | {"schedule": (yield from store.scheduled())}

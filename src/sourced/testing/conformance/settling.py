@@ -40,6 +40,14 @@ class Settling(Bench):
         with refused(Fenced):
             self.do(self.store.fence(claim))
 
+    def test_fence_stops_a_claim_of_before_a_reset_that_held_nothing(self) -> None:
+        self.register()
+        claim = self.claim()
+        self.do(self.store.fence(claim))
+        self.do(self.store.reset("g"))
+        with refused(Fenced):
+            self.do(self.store.fence(claim))
+
     def test_fence_of_another_group_is_another_matter(self) -> None:
         self.register()
         self.register("other")
