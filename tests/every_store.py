@@ -8,6 +8,8 @@ from pathlib import Path
 
 import psycopg
 
+from sourced import Sourced
+from sourced.notifiers.local import LocalNotifier
 from sourced.store import Store
 from sourced.stores.memory import MemoryStore
 from sourced.stores.postgres import PostgresStore
@@ -66,6 +68,11 @@ class EmptiedDatabases:
         with contextlib.suppress(psycopg.errors.LockNotAvailable):  # somebody was left in it: let him have it
             _empty(url)
             self._empty.append(url)
+
+
+def told_by_nobody_else(app: Sourced) -> None:
+    """What other processes may have done, and a first look in case they have, wakes nobody here."""
+    app._engine.notifier = LocalNotifier()
 
 
 def _install(url: str) -> None:

@@ -8,8 +8,10 @@ import pytest
 
 from sourced import Actor, Command, Conflict, Event, Rejection, Sourced, decide, evolve
 from sourced.runtime.engine import Engine
+from sourced.store import Store
 from sourced.testing.shop import AddItem, Cart, CartClosed, Close, ItemAdded
 from tests.notepad import Note, Noted, Notes, failing, nothing
+from tests.rows import table
 
 
 class Claim(Command):
@@ -48,8 +50,8 @@ def notes():
 
 
 @pytest.fixture
-def app(notes):
-    app = Sourced()
+def app(notes, store: Store):
+    app = Sourced(store)
     app.register(notes)
     return app
 
@@ -77,9 +79,9 @@ class Interference:
 
 
 @pytest.mark.parametrize("everybody", ["one app", "an app each", "a loaded actor each"])
-def test_of_many_first_commands_for_one_name_exactly_one_succeeds(everybody):
+def test_of_many_first_commands_for_one_name_exactly_one_succeeds(everybody, store: Store):
     """K192. Streams settle what is unique: the name is the stream, and all the others are told who has it."""
-    app = Sourced()
+    app = Sourced(store)
     app.register(Names)
     for name in map(str, range(20)):
         start = threading.Barrier(4)
@@ -133,7 +135,7 @@ def test_hooks_of_tries_that_lost_leave_nothing(app, notes):
     notes.on_decide = Interference(app, times=2)
     app.execute(Note("mine"), to="p")
     assert notes.calls == [("sync", [Note("mine"), Noted("mine")]), ("after_commit", [Noted("mine")])]
-    assert app.store.table("pads")["p"] == ("theirs 1", "theirs 2", "mine")
+    assert table(app.store, "pads")["p"] == ("theirs 1", "theirs 2", "mine")
 
 
 class TestExpectedSeq:
@@ -190,7 +192,7 @@ class TestStaleHandles:
         assert cart.state.texts == ["theirs", "mine"]
 
     @pytest.mark.parametrize("remembered", [True, False])
-    def test_a_rejection_decided_on_old_news_is_decided_anew(self, remembered):
+    def test_a_rejection_decided_on_old_news_is_decided_anew(self, remembered, store: Store):
         """The cart was closed when this one last looked, and somebody has opened it since."""
 
         class Open(Event): ...
@@ -200,7 +202,7 @@ class TestStaleHandles:
             def opened(self, cart, event: Open):
                 cart.open = True
 
-        app = Sourced()
+        app = Sourced(store)
         app.register(Door)
         app.execute(Close(), to="c1")
         cart = app.load(Door, "c1")
@@ -209,8 +211,8 @@ class TestStaleHandles:
         assert [e.payload for e in result.events] == [ItemAdded("tea", 1)]
 
     @pytest.mark.parametrize("remembered", [True, False])
-    def test_a_rejection_that_came_with_the_news_is_given(self, remembered):
-        app = Sourced()
+    def test_a_rejection_that_came_with_the_news_is_given(self, remembered, store: Store):
+        app = Sourced(store)
         app.register(Cart)
         app.execute(AddItem("tea"), to="c1")
         cart = app.load(Cart, "c1")

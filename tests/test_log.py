@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sourced import Conflict, Duplicate, Invalid, Message, Sourced
+from sourced.store import Store
 from sourced.testing import VirtualClock
 from sourced.testing.clock import START
 from sourced.testing.shop import AddItem, Cart, Reserve, Stock
@@ -15,8 +16,8 @@ from tests.logbook import Marked, Noted, noted, seqs, told
 
 
 @pytest.fixture
-def app() -> Sourced:
-    app = Sourced(clock=VirtualClock())
+def app(store: Store) -> Sourced:
+    app = Sourced(store, clock=VirtualClock())
     app.register(Noted, Marked, Cart, Stock)
     return app
 
@@ -89,9 +90,9 @@ def test_twenty_tasks_at_once_all_find_a_place(app: Sourced):
     assert sorted(told(app.history("s1")), key=int) == [str(number) for number in range(20)]
 
 
-def test_twenty_decisions_at_once_on_one_stream_are_all_made_on_what_the_others_stored():
+def test_twenty_decisions_at_once_on_one_stream_are_all_made_on_what_the_others_stored(store: Store):
     """D65 for commands: a conflict is decided anew, and with as many tries as there are rivals all get through."""
-    app = Sourced(clock=VirtualClock())
+    app = Sourced(store, clock=VirtualClock())
     app._engine.tries = 20
     app.register(Stock)
     start = Barrier(20)

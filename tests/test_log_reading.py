@@ -8,6 +8,7 @@ from threading import Barrier
 import pytest
 
 from sourced import Conflict, Duplicate, Invalid, Sourced, SourcedError
+from sourced.store import Store
 from sourced.testing import VirtualClock
 from sourced.testing.shop import AddItem, Cart, CartClosed, Close, ItemAdded, Stock
 from tests.logbook import Marked, Noted, seqs, told
@@ -19,8 +20,8 @@ def clock() -> VirtualClock:
 
 
 @pytest.fixture
-def app(clock: VirtualClock) -> Sourced:
-    app = Sourced(clock=clock)
+def app(clock: VirtualClock, store: Store) -> Sourced:
+    app = Sourced(store, clock=clock)
     app.register(Noted, Marked, Cart, Stock)
     return app
 
@@ -167,9 +168,9 @@ def test_the_log_is_read_in_pages_that_are_not_read_before_they_are_asked_for(ap
     assert asyncio.run(awaited()) == [["2", "3", "4"], ["5", "6", "late"]]
 
 
-def test_no_reader_ever_skips_what_writers_commit_late():
+def test_no_reader_ever_skips_what_writers_commit_late(store: Store):
     """D77. Threads dispatch, others hold transactions open, and workers settle whatever they see in between."""
-    app = Sourced(clock=VirtualClock())
+    app = Sourced(store, clock=VirtualClock())
     app.register(Cart, Stock)
     start = Barrier(12)
 

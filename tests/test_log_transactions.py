@@ -1,20 +1,23 @@
 """The log in transactions, small and large: what belongs together is stored together, or none of it is."""
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 
 from sourced import Batch, Duplicate, Invalid, Sourced, sync
-from sourced.stores.memory import MemoryStore
+from sourced.store import Store
 from sourced.testing import VirtualClock
 from sourced.testing.shop import Cart, Reserve, Stock, StockState
+from tests.every_store import told_by_nobody_else
 from tests.logbook import Marked, Noted, noted, seqs, told
+from tests.rows import put, table
 
 
 @pytest.fixture
-def app() -> Sourced:
-    app = Sourced(clock=VirtualClock())
+def app(store: Store) -> Sourced:
+    app = Sourced(store, clock=VirtualClock())
     app.register(Noted, Marked, Cart, Stock)
     return app
 
@@ -22,6 +25,7 @@ def app() -> Sourced:
 def test_a_list_whose_third_cannot_be_stored_stores_none_and_wakes_nobody(app: Sourced):
     """D70. Whether the store refuses it, or it does not even fit its class."""
     app.append("s2", noted("s2", id="known"))
+    told_by_nobody_else(app)
     third: Any = Noted(3)  # type: ignore[arg-type]
     with app._engine.notifier.listen() as listener:
         for wrong, error in ((noted("s1", id="known"), Duplicate), (third, Invalid), (noted("s2"), Invalid)):
@@ -118,31 +122,40 @@ def test_transactions_of_many_tasks_at_once_do_not_mix(app: Sourced):
 
     outcomes = asyncio.run(many())
     assert [isinstance(outcome, ZeroDivisionError) for outcome in outcomes] == [n % 4 == 0 for n in range(24)]
-    texts = told(app.read_all())
-    assert sorted(texts) == sorted(f"{n}{text}" for n in range(24) for text in "ab" if n % 4)
-    assert all(first[:-1] == second[:-1] for first, second in zip(texts[::2], texts[1::2], strict=True))
+    assert sorted(told(app.read_all())) == sorted(f"{n}{text}" for n in range(24) for text in "ab" if n % 4)
+    for stream in ("s0", "s1", "s2"):
+        texts = told(app.history(stream))
+        assert all(first[:-1] == second[:-1] for first, second in zip(texts[::2], texts[1::2], strict=True))
 
 
-def test_a_verb_that_is_cancelled_inside_a_transaction_leaves_nothing_of_itself():
+def test_a_verb_that_is_cancelled_inside_a_transaction_leaves_nothing_of_itself(store: Store):
     """D70, D71. A time-out that the caller deals with: what else the transaction has done is stored."""
 
     class Slow(Stock, group="slow"):
         @sync
         async def never(self, stock: StockState, batch: Batch, tx: Any) -> None:
-            tx.table("rows")["half"] = True
+            if (written := put(tx, "rows", "half", True)) is not None:
+                await written
+            patience[0].reschedule(0)
             await asyncio.Event().wait()
 
-    app = Sourced(MemoryStore(), clock=VirtualClock())
+    app = Sourced(store, clock=VirtualClock())
     app.register(Slow, Noted)
+
+    patience: list[asyncio.Timeout] = []
+
+    async def impatient(verb: Coroutine[Any, Any, Any]) -> None:
+        async with asyncio.timeout(None) as limit:
+            patience.append(limit)
+            await verb
 
     async def work() -> None:
         async with app.aio.transaction() as tx:
             await tx.append("s1", Noted("before"))
             with pytest.raises(TimeoutError):
-                async with asyncio.timeout(0):
-                    await tx.execute(Reserve("tea", 1), to="stock-tea")
+                await impatient(tx.execute(Reserve("tea", 1), to="stock-tea"))
             await tx.append("s1", Noted("after"))
 
     asyncio.run(work())
     assert told(app.read_all()) == ["before", "after"]
-    assert app.store.table("rows") == {}  # type: ignore[attr-defined]
+    assert table(app.store, "rows") == {}

@@ -8,8 +8,10 @@ import pytest
 
 from sourced import Invalid, Sourced
 from sourced.errors import StillWaiting
+from sourced.store import Store
 from sourced.testing import VirtualClock
 from sourced.testing.clock import START
+from tests.every_store import told_by_nobody_else
 from tests.party import Invite, Party, Remind, names
 
 
@@ -19,8 +21,8 @@ def clock() -> VirtualClock:
 
 
 @pytest.fixture
-def app(clock: VirtualClock) -> Sourced:
-    app = Sourced(clock=clock)
+def app(clock: VirtualClock, store: Store) -> Sourced:
+    app = Sourced(store, clock=clock)
     app.register(Party)
     return app
 
@@ -165,6 +167,7 @@ def test_what_is_cancelled_is_never_promoted(app: Sourced, clock: VirtualClock):
 
 def test_scheduling_and_promoting_wake_up_whoever_waits(app: Sourced, clock: VirtualClock):
     """J166. A promotion is news; a message for later is none yet."""
+    told_by_nobody_else(app)
     with app._engine.notifier.listen() as listener:
         app.dispatch(Remind("ada"), to="p", after=1)
         assert not listener.wait(0)
@@ -175,6 +178,7 @@ def test_scheduling_and_promoting_wake_up_whoever_waits(app: Sourced, clock: Vir
 
 def test_a_promotion_in_a_transaction_is_news_once_that_has_committed(app: Sourced, clock: VirtualClock):
     """J166. Earlier, whoever wakes up would look in vain and go back to sleep."""
+    told_by_nobody_else(app)
     app.dispatch(Remind("ada"), to="p", after=1)
     clock.advance(1)
     with app._engine.notifier.listen() as listener:

@@ -12,10 +12,10 @@ from msgspec.structs import replace
 
 from sourced import Message, Sourced
 from sourced.ops import run
-from sourced.store import Scheduled
-from sourced.stores.memory import MemoryStore
+from sourced.store import Scheduled, Store
 from sourced.testing import Crash, CrashingStore, VirtualClock
 from sourced.testing.clock import START
+from tests.every_store import Maker
 from tests.party import Party, Remind, names, party
 
 
@@ -25,8 +25,8 @@ def clock() -> VirtualClock:
 
 
 @pytest.fixture
-def app(clock: VirtualClock) -> Sourced:
-    app = Sourced(clock=clock)
+def app(clock: VirtualClock, store: Store) -> Sourced:
+    app = Sourced(store, clock=clock)
     app.register(Party)
     return app
 
@@ -58,10 +58,10 @@ def test_two_promoters_at_once_move_every_message_once(app: Sourced, clock: Virt
     assert sorted(names(app.read_all()), key=int) == [str(number) for number in range(40)]
 
 
-def test_a_crash_anywhere_in_a_promotion_is_made_up_for_by_the_next_one(clock: VirtualClock):
+def test_a_crash_anywhere_in_a_promotion_is_made_up_for_by_the_next_one(new_store: Maker):
     """I157. Between the append and taking it off the schedule, too: there is no duplicate, and nothing is lost."""
     for place in itertools.count(1):
-        store, moment = MemoryStore(), VirtualClock()
+        store, moment = new_store(), VirtualClock()
         app = party(store, moment)
         app.dispatch(Remind("ada"), to="p", after=1)
         app.dispatch(Remind("alan"), to="q", after=1)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sourced import Actor, Command, DefinitionError, Event, Sourced, decide, evolve, react
-from sourced.store import Snapshot
+from sourced.store import Snapshot, Store
 from sourced.stores.memory import MemoryStore
 
 
@@ -55,32 +55,42 @@ class Watchful(Tallies, group="watchful"):
             yield Seen(tally.total)
 
 
-class Counting(MemoryStore):
+class Through:
+    """A store, by way of which another one is used."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+
+class Counting(Through):
     """Notes what is read of streams."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
         self.read: list[tuple[str, int]] = []
 
     def histories(self, ranges: Any):
         self.read += [(each.stream, each.after) for each in ranges]
-        return (yield from super().histories(ranges))
+        return (yield from self.store.histories(ranges))
 
 
 def kept(app: Sourced, stream: str = "t", group: str = "Tallies") -> dict[str, Snapshot]:
     return app.store.transact(app.store.snapshots(group, [stream]))
 
 
-def started(store: Any = None, actor: type[Actor[Any]] = Tallies, **options: Any) -> Sourced:
+def started(store: Any, actor: type[Actor[Any]] = Tallies, **options: Any) -> Sourced:
     """A process of its own: nothing is remembered from the one before."""
-    app = Sourced(MemoryStore() if store is None else store, **options)
+    app = Sourced(store, **options)
     app.register(actor)
     return app
 
 
-def test_a_snapshot_is_taken_whenever_a_multiple_is_crossed_and_only_the_newest_stays():
+def test_a_snapshot_is_taken_whenever_a_multiple_is_crossed_and_only_the_newest_stays(store: Store):
     """O235."""
-    app = started()
+    app = started(store)
     seqs = []
     for _ in range(6):
         app.execute(Add(1), to="t")  # the command and one event
@@ -88,9 +98,9 @@ def test_a_snapshot_is_taken_whenever_a_multiple_is_crossed_and_only_the_newest_
     assert seqs == [0, 0, 6, 6, 6, 12]
 
 
-def test_a_command_of_many_events_that_jumps_over_the_multiple_leaves_one():
+def test_a_command_of_many_events_that_jumps_over_the_multiple_leaves_one(store: Store):
     """O236."""
-    app = started()
+    app = started(store)
     app.execute(Add(1, times=3), to="t")
     assert kept(app) == {}
     app.execute(Add(1, times=3), to="t")
@@ -98,25 +108,25 @@ def test_a_command_of_many_events_that_jumps_over_the_multiple_leaves_one():
 
 
 @pytest.mark.parametrize("how", ["execute", "drain"])
-def test_what_was_written_down_is_not_read_again(how: str):
+def test_what_was_written_down_is_not_read_again(how: str, store: Store):
     """O237. Only what came after it is."""
-    store = Counting()
-    app = started(store)
+    counting = Counting(store)
+    app = started(counting)
     app.execute(Add(1, times=5), to="t")
     app.execute(Add(2), to="t")
-    store.read.clear()
-    later = started(store)
+    counting.read.clear()
+    later = started(counting)
     if how == "execute":
         later.execute(Add(3), to="t")
     else:
         later.dispatch(Add(3), to="t")
         later.drain()
-    assert {after for stream, after in store.read} == {6}
+    assert {after for stream, after in counting.read} == {6}
     assert later.load(Tallies, "t").state == Tally("t", 10, [1, 1, 1, 1, 1, 2, 3])
 
 
-def test_rounds_take_them_for_all_their_streams():
-    app = started()
+def test_rounds_take_them_for_all_their_streams(store: Store):
+    app = started(store)
     for stream in ("a", "b", "c"):
         for _ in range(3):
             app.dispatch(Add(1), to=stream)
@@ -126,9 +136,8 @@ def test_rounds_take_them_for_all_their_streams():
     assert {stream: snapshot.seq for stream, snapshot in found.items()} == {"a": 6, "b": 6, "c": 6}
 
 
-def test_reactions_see_the_state_as_of_their_event_whatever_was_written_down():
+def test_reactions_see_the_state_as_of_their_event_whatever_was_written_down(store: Store):
     """E87. A snapshot may be newer than the event that is reacted to."""
-    store = MemoryStore()
     app = started(store, Watchful)
     app.execute(Add(1, times=4), to="t")
     app.execute(Add(1, times=4), to="t")
@@ -139,45 +148,47 @@ def test_reactions_see_the_state_as_of_their_event_whatever_was_written_down():
     assert later.load(Watchful, "t").state.total == 8
 
 
-def test_one_of_a_later_seq_is_left_alone_when_the_past_is_looked_at():
-    app = started()
+def test_one_of_a_later_seq_is_left_alone_when_the_past_is_looked_at(store: Store):
+    app = started(store)
     for _ in range(4):
         app.execute(Add(1), to="t")
     assert [app.load(Tallies, "t", upto=seq).state.total for seq in range(9)] == [0, 0, 1, 1, 2, 2, 3, 3, 4]
 
 
-def test_one_of_another_shape_is_ignored_and_everything_is_read():
-    store = Counting()
-    app = started(store)
+def test_one_of_another_shape_is_ignored_and_everything_is_read(store: Store):
+    counting = Counting(store)
+    app = started(counting)
     app.execute(Add(1, times=7), to="t")
 
     class Version2(Tallies, group="Tallies"):
         snapshot_version = 2
 
-    store.read.clear()
-    assert started(store, Version2).load(Version2, "t").state.total == 7
-    assert store.read == [("t", 0)]
+    counting.read.clear()
+    assert started(counting, Version2).load(Version2, "t").state.total == 7
+    assert counting.read == [("t", 0)]
 
 
-def test_one_that_cannot_be_read_is_ignored_with_a_warning(caplog: pytest.LogCaptureFixture):
-    app = started()
+def test_one_that_cannot_be_read_is_ignored_with_a_warning(caplog: pytest.LogCaptureFixture, store: Store):
+    app = started(store)
     app.execute(Add(1, times=7), to="t")
     broken = Snapshot("Tallies", "t", 9, '{"id": 1}', kept(app)["t"].fingerprint)
     app.store.transact(app.store.save_snapshot(broken))
-    assert started(app.store).load(Tallies, "t").state.total == 7
+    assert started(store).load(Tallies, "t").state.total == 7
     assert "the whole stream is" in caplog.text
 
 
 @pytest.mark.parametrize("how", ["execute", "drain"])
-def test_a_store_that_cannot_keep_one_costs_a_warning_and_nothing_else(how: str, caplog: pytest.LogCaptureFixture):
+def test_a_store_that_cannot_keep_one_costs_a_warning_and_nothing_else(
+    how: str, caplog: pytest.LogCaptureFixture, store: Store
+):
     """O238."""
 
-    class Full(MemoryStore):
+    class Full(Through):
         def save_snapshot(self, snapshot: Any, keep: int = 1):
             yield from ()
             raise OSError("no space left")
 
-    app = started(Full())
+    app = started(Full(store))
     if how == "execute":
         app.execute(Add(1, times=7), to="t")
     else:
@@ -188,6 +199,7 @@ def test_a_store_that_cannot_keep_one_costs_a_warning_and_nothing_else(how: str,
 
 
 def test_as_many_stay_as_are_wanted():
+
     store = MemoryStore()
 
     class Three(Tallies, group="three"):
@@ -199,9 +211,8 @@ def test_as_many_stay_as_are_wanted():
     assert [each.seq for each in store._tables.snapshots["three", "t"]] == [30, 24, 18]
 
 
-def test_a_failed_decision_leaves_none():
+def test_a_failed_decision_leaves_none(store: Store):
     """B37. What is written down is what was stored."""
-    app = started()
 
     class Careless(Tallies, group="careless"):
         @decide
@@ -210,7 +221,7 @@ def test_a_failed_decision_leaves_none():
                 yield Added(command.n)
             raise ValueError("at the last moment")
 
-    other = started(app.store, Careless)
+    other = started(store, Careless)
     with pytest.raises(ValueError, match="at the last moment"):
         other.execute(Add(1), to="t")
     assert kept(other, group="careless") == {}
@@ -233,6 +244,6 @@ def test_policies_that_cannot_be_carried_out_are_refused_when_they_are_registere
     with pytest.raises(
         DefinitionError, match=r"Unwritable\.snapshot_every: the state .*Opaque cannot be written as JSON"
     ):
-        started(None, Unwritable)
+        started(MemoryStore(), Unwritable)
     with pytest.raises(DefinitionError, match=r"Negative\.snapshot_every: expected 0 or more, found -1"):
-        started(None, Negative)
+        started(MemoryStore(), Negative)

@@ -6,9 +6,12 @@ import pytest
 
 from sourced import Conflict, Sourced
 from sourced.errors import InTransaction, TransactionEnded
+from sourced.store import Store
 from sourced.testing import VirtualClock
 from sourced.testing.shop import Reserve, Stock
+from tests.every_store import told_by_nobody_else
 from tests.notepad import Echo, Note, Noted, Notes, failing
+from tests.rows import table
 
 
 @pytest.fixture
@@ -17,8 +20,8 @@ def notes():
 
 
 @pytest.fixture
-def app(notes):
-    app = Sourced(clock=VirtualClock())
+def app(notes, store: Store):
+    app = Sourced(store, clock=VirtualClock())
     app.register(notes)
     return app
 
@@ -57,7 +60,7 @@ def test_an_error_that_leaves_it_takes_everything_back(app, notes):
     with pytest.raises(ZeroDivisionError):
         work()
     assert app.status().position == app.status().scheduled == 0
-    assert not app.store.table("pads")
+    assert not table(app.store, "pads")
     app.execute(Note("c"), to="p")
     assert app.load(Notes, "p").state.texts == ["c"]
 
@@ -84,7 +87,7 @@ def test_what_was_taken_back_is_not_remembered(app, decided_by):
     other = Sourced(app.store)
     other.append("p", [Noted("a"), Noted("b")])
     assert app.execute(Note("c"), to="p").command.seq == 3
-    assert app.store.table("pads")["p"] == ("a", "b", "c")
+    assert table(app.store, "pads")["p"] == ("a", "b", "c")
 
 
 def test_a_verb_that_fails_inside_stores_nothing_and_the_rest_goes_on(app, notes):
@@ -98,7 +101,7 @@ def test_a_verb_that_fails_inside_stores_nothing_and_the_rest_goes_on(app, notes
             tx.append("p", Noted("leak"), expected_seq=0)
         tx.execute(Note("b"), to="p")
     assert [m.payload for m in app.history("p")] == [Note("a"), Noted("a"), Note("b"), Noted("b")]
-    assert app.store.table("pads")["p"] == ("a", "b")
+    assert table(app.store, "pads")["p"] == ("a", "b")
 
 
 def test_after_commit_waits_for_the_commit(app, notes):
@@ -117,6 +120,7 @@ def test_after_commit_waits_for_the_commit(app, notes):
 
 def test_nobody_is_woken_up_before_the_commit_or_without_one(app):
     """J166."""
+    told_by_nobody_else(app)
     with app._engine.notifier.listen() as listener:
         with app.transaction() as tx:
             tx.dispatch(Note("a"), to="p")
