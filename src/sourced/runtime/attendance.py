@@ -34,6 +34,12 @@ class Attendance:
         self._wanted = max(self._wanted, 1)
         self._news.set()
 
+    def hurry(self) -> None:
+        """What rounds failed at is over: the next one need not wait."""
+        if self._resting:
+            self._resting.cancel()
+            self._rested()
+
     def stop(self) -> None:
         """No more rounds; those under way are waited for."""
         self._stopping = True
@@ -79,8 +85,9 @@ class Attendance:
         """Then every slot looks again: each may still hold what it could not give back."""
         self._failed += 1
         pause = min(LONGEST_PAUSE, 0.05 * 2**self._failed)
-        trace = None if isinstance(error, ConnectionError) else error  # which says it all
-        log.error("%s: the next round in %.1f s, after: %r", self.group, pause, error, exc_info=trace)
+        if self._failed == 1 or not isinstance(error, ConnectionError):  # which is said once, and says it all
+            trace = None if isinstance(error, ConnectionError) else error
+            log.error("%s: the next round in %.1f s, after: %r", self.group, pause, error, exc_info=trace)
         self._wanted = len(self._free) + len(self._running)
         if self._resting:
             self._resting.cancel()

@@ -13,8 +13,9 @@ POLITE = (signal.SIGINT, signal.SIGTERM)
 
 @contextlib.contextmanager
 def until_told(stop: Callable[[], None]) -> Iterator[None]:
-    """Calls `stop` on the running loop at the first SIGINT or SIGTERM; the next one does what it always does.
+    """Calls `stop` on the running loop at the first SIGINT or SIGTERM; the next one ends the process there and then.
 
+    Nothing else would be at once: a plain handler that hangs keeps its thread, and every tidy end waits for that.
     Only a program's main thread is ever told.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -23,16 +24,13 @@ def until_told(stop: Callable[[], None]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
 
     def told(*_: object) -> None:
-        restore()
+        for each in POLITE:
+            signal.signal(each, signal.SIG_DFL)
         loop.call_soon_threadsafe(stop)
 
     before = {each: signal.signal(each, told) for each in POLITE}
-
-    def restore() -> None:
-        for each, handler in before.items():
-            signal.signal(each, handler or signal.SIG_DFL)
-
     try:
         yield
     finally:
-        restore()
+        for each, handler in before.items():
+            signal.signal(each, handler or signal.SIG_DFL)

@@ -49,6 +49,7 @@ class Worker:
         self._attended: dict[str, Attendance] = {}
         self._in_hand: set[Round] = set()
         self._stopping = asyncio.Event()
+        self._in_touch = True  # with the store, when it was last asked for anything
         self._started_at = engine.clock.now()
 
     async def run(self) -> None:
@@ -62,10 +63,13 @@ class Worker:
         finally:
             alive.cancel()
             await asyncio.wait({alive})
-            await self._guarded(lambda: self._transact(self.engine.store.leave(self.id)))
+            if self._in_touch:  # who is not waited for by anybody need not say farewell
+                await self._guarded(lambda: self._transact(self.engine.store.leave(self.id)))
             self._house.shutdown(wait=False)
 
     def stop(self) -> None:
+        """No more rounds; those in hand settle what they have done."""
+        log.info("stopping, with %d rounds in hand", len(self._in_hand))
         self._stopping.set()
         for attendance in self._attended.values():
             attendance.stop()
@@ -125,16 +129,21 @@ class Worker:
         """In a thread; only transactions that `async` code is handed belong to the loop."""
         one = Round(self.engine, reactor, f"{self.id}/{slot}", most=self._share)
         store, driver = self.engine.store, Driver(asyncio.get_running_loop())
+
+        def abandon() -> None:
+            one.hurry()
+            driver.abandon()
+
         self._in_hand.add(one)
         try:
             if awaits_transactions(reactor):
                 return await perform_async(
                     one.program(),
                     transacting_async(store),
-                    drive=lambda works: in_thread(threads, partial(driver, works), driver.abandon),
+                    drive=lambda works: in_thread(threads, partial(driver, works), abandon),
                 )
             work = partial(perform, one.program(), transacting(store), drive=driver)
-            return await in_thread(threads, work, driver.abandon)
+            return await in_thread(threads, work, abandon)
         finally:
             self._in_hand.discard(one)
 
@@ -182,13 +191,23 @@ class Worker:
         """One error of the store never ends it: it is tried again at the next tick."""
         try:
             await seams.faltering(self.engine, "", work())
-        except Exception as error:
-            trace = None if isinstance(error, ConnectionError) else error
-            log.warning("housekeeping goes on after: %s", error, exc_info=trace)
+        except ConnectionError as error:
+            if self._in_touch:  # said once, however long it lasts
+                log.warning("the store cannot be reached, and is tried again and again: %s", error)
+            self._in_touch = False
+            await self._pause(TICK)
+        except Exception:
+            log.exception("housekeeping goes on after this")
             await self._pause(TICK)
 
     async def _transact(self, op: Op[T]) -> T:
-        return await in_thread(self._house, partial(self.engine.store.transact, op))
+        found = await in_thread(self._house, partial(self.engine.store.transact, op))
+        if not self._in_touch:
+            self._in_touch = True
+            log.warning("the store is reached again")
+            for attendance in self._attended.values():
+                attendance.hurry()
+        return found
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
