@@ -16,6 +16,8 @@ from sourced.messages import Command, Event, Rejected, Unknown, parse, upcast
 from sourced.policy import Exponential, Linear, Retry
 from sourced.projector import EventSourced, Projector
 from sourced.reactor import Delivery, Reactor
+from sourced.runtime.cascade import Cascade
+from sourced.unit import AsyncUnit, Unit
 
 __all__ = [
     "Ack",
@@ -26,7 +28,9 @@ __all__ = [
     "AsyncClient",
     "AsyncCommands",
     "AsyncLoaded",
+    "AsyncUnit",
     "Batch",
+    "Cascade",
     "Client",
     "Command",
     "CommandContext",
@@ -61,6 +65,7 @@ __all__ = [
     "SourcedError",
     "Stop",
     "Sync",
+    "Unit",
     "Unknown",
     "after_commit",
     "decide",

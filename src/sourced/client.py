@@ -31,6 +31,7 @@ from sourced.operations import (
     group_infos,
 )
 from sourced.ops import AsyncConnection, Connection, Op
+from sourced.reactor import Reactor
 from sourced.runtime import foreground
 from sourced.runtime.engine import Engine, committed
 from sourced.runtime.programs import (
@@ -52,6 +53,7 @@ from sourced.runtime.programs import (
 )
 from sourced.runtime.rounds import drain
 from sourced.store import StreamState, Worker
+from sourced.unit import AsyncUnit, Unit
 from sourced.verbs import Awaiting, Blocking, Side, verb
 
 T = TypeVar("T")
@@ -249,6 +251,14 @@ class Client(Verbs, Blocking):
         self._perform(loaded._read(upto))
         return loaded
 
+    def unit(self, *reactors: str | type[Reactor] | Reactor, most: int = 100, keep_commands: bool = True) -> Unit:
+        """Some of the registered reactors, to answer a command together in one transaction: see `Unit.execute`.
+
+        `most` is how many messages they may handle before they are taken to run in circles. Without `keep_commands` the
+        commands that they handle are not stored, only what follows from them.
+        """
+        return Unit(self, reactors, most, keep_commands)
+
     def pages(self, *, size: int = 1_000, after: int = 0, **filters: Unpack[Filters]) -> Iterator[list[Message[Any]]]:
         """The log as `read_all` gives it, `size` messages at a time, each page read when it is asked for."""
         while page := self.read_all(after=after, limit=_at_least_one(size), **filters):
@@ -322,6 +332,14 @@ class AsyncClient(Verbs, Awaiting):
         loaded = AsyncLoaded(self, self._engine.router.actor(actor), address(stream), pinned=upto is not None)
         await self._perform(loaded._read(upto))
         return loaded
+
+    def unit(self, *reactors: str | type[Reactor] | Reactor, most: int = 100, keep_commands: bool = True) -> AsyncUnit:
+        """Some of the registered reactors, to answer a command together in one transaction: see `Unit.execute`.
+
+        `most` is how many messages they may handle before they are taken to run in circles. Without `keep_commands` the
+        commands that they handle are not stored, only what follows from them.
+        """
+        return AsyncUnit(self, reactors, most, keep_commands)
 
     async def pages(
         self, *, size: int = 1_000, after: int = 0, **filters: Unpack[Filters]

@@ -16,6 +16,7 @@ SourcedError
 ├── Unavailable            the store cannot be reached or written to: see to what it names, then try again
 ├── SchemaMismatch         the database's tables are not what this version works with: migrate, or update the code
 ├── Fenced                 the lease was lost meanwhile: nothing was changed, its new owner goes on
+├── Endless                the reactors of a unit set each other off for ever: nothing was stored; mend the loop
 ├── StillWaiting           not handled in time: `app.status()` tells what it waits for
 ├── InTransaction          a transaction is open here already: use the one you were handed
 ├── TransactionEnded       this client belonged to a transaction that is over: ask the app
@@ -159,6 +160,15 @@ class Fenced(SourcedError):
     def __init__(self, group: str, why: str) -> None:
         self.group = group
         super().__init__(f"group {group!r}: {why}; this round changes nothing")
+
+
+class Endless(SourcedError):
+    def __init__(self, most: int, types: Sequence[str]) -> None:
+        self.most, self.types = most, tuple(types)
+        super().__init__(
+            f"the unit exceeded {most} messages, and nothing was stored; the last ones were {', '.join(types)}; "
+            f"mend what sets each other off, or allow more with most=…"
+        )
 
 
 class StillWaiting(SourcedError, TimeoutError):

@@ -14,7 +14,7 @@ from sourced.reactor import Memo
 from sourced.runtime.engine import Engine
 from sourced.store import Entry, Outcome, Scheduled, Store
 
-_VERDICTS = (RetryAt, Park, Stop)
+VERDICTS = (RetryAt, Park, Stop)
 
 
 class Effects:
@@ -41,7 +41,7 @@ class Effects:
         before, whole = self._mark(), False
         try:
             for action in actions:
-                if isinstance(action, _VERDICTS):
+                if isinstance(action, VERDICTS):
                     return action
                 self._add(action, source, engine)
             whole = True

@@ -4,7 +4,7 @@ import asyncio
 from datetime import datetime, timedelta
 from typing import Any, assert_type
 
-from sourced import AsyncClient, AsyncLoaded, Client, Decision, Loaded, Message, Sourced
+from sourced import AsyncClient, AsyncLoaded, Cascade, Client, Decision, Loaded, Message, Sourced
 from tests.typing.good.cart import AddItem, Cart, CartState, ItemAdded, RemoveItem
 
 with Sourced() as app:
@@ -32,6 +32,11 @@ with Sourced() as app:
     assert_type(decision.command, Message[Any])
     assert_type(decision.events, list[Message[Any]])
     assert_type([event.type for event in decision.events], list[str])
+
+    cascade = app.unit(Cart, most=10).execute(AddItem("p1", 10), to="c1", expected_seq=None)
+    assert_type(cascade, Cascade)
+    assert_type(cascade.events, tuple[Message[Any], ...])
+    assert_type(cascade.of(Cart), tuple[Message[Any], ...])
 
     message = app.dispatch(AddItem("p1", 10), to="c1")
     assert_type(message, Message[Any])

@@ -1,0 +1,444 @@
+"""A message and everything it sets off among some reactors: thought through first, then stored in one transaction.
+
+Nothing is locked while handlers run. What was read is checked when it is stored; if somebody else was first, all of it
+is thought through again.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from sourced.actions import Ack, Action, AfterCommit, Append, Schedule, Send, Sync
+from sourced.actor import Actor, ActorMemo
+from sourced.codec import Record
+from sourced.envelope import Message
+from sourced.errors import Conflict, Duplicate, Endless, NotKnown
+from sourced.fold import Fold
+from sourced.messages import Command, Event
+from sourced.ops import Call, Op
+from sourced.projector import Projector
+from sourced.reactor import Delivery, Memo, Reactor
+from sourced.runtime import seams
+from sourced.runtime.effects import VERDICTS, caused
+from sourced.runtime.engine import Engine, committed, remembered, write_down
+from sourced.runtime.programs import Afterwards, Invoke, Program, Transact, Work
+from sourced.store import Entry, Lease, Range, Scheduled, shard_of
+from sourced.telemetry import Executed
+
+LOOK = 500  # messages: how many are looked at in one go to find out whether a read model lags behind
+
+
+class Cascade(msgspec.Struct, frozen=True):
+    """What a unit has stored: the command, all that followed from it in order, and what is to come later."""
+
+    command: Message[Any]
+    messages: tuple[Message[Any], ...]
+    scheduled: tuple[Message[Any], ...]
+    by: dict[str, tuple[Message[Any], ...]]  # group → what it had stored
+
+    @property
+    def events(self) -> tuple[Message[Any], ...]:
+        return tuple(message for message in self.messages if isinstance(message.payload, Event))
+
+    def of(self, reactor: str | type[Reactor] | Reactor) -> tuple[Message[Any], ...]:
+        """What one of the reactors had stored; nothing of a read model, as a rule."""
+        return self.by.get(reactor if isinstance(reactor, str) else reactor.group, ())
+
+
+executing = seams.stores(
+    "execute", lambda cascade, seconds, *_: Executed(cascade.command, tuple(cascade.events), seconds)
+)
+
+
+@executing
+def execute(
+    engine: Engine,
+    source: Message[Any],
+    reactors: Sequence[Reactor],
+    *,
+    most: int,
+    keep_commands: bool,
+    expected_seq: int | None,
+) -> Program[Cascade]:
+    """All of it, or nothing. On a conflict it is thought through again, a few times; a pinned seq is tried once."""
+    for tries_left in reversed(range(engine.tries)):
+        plan = Plan(engine, reactors, most=most, keep_commands=keep_commands)
+        try:
+            yield from plan.think(source, expected_seq)
+            yield Transact(plan.stored())
+        except Conflict:
+            if expected_seq is not None or not tries_left:
+                raise
+            continue
+        yield Afterwards([*committed(engine, plan.hooks)])
+        yield from write_down(engine, filter(None, (memo.snapshot() for memo in plan.memos.values())))
+        yield Afterwards([remembered(engine, reactor, [memo]) for reactor, memo in plan.worth_keeping()])
+        return plan.cascade()
+    raise AssertionError("unreachable: the last try returns or raises")
+
+
+class Overtaken(Conflict):
+    """A read model that was up to date lags behind now."""
+
+    def __init__(self, stream: str, seq: int) -> None:
+        super().__init__(stream, expected=seq, actual=seq)
+
+
+class Planned:
+    """A message that will be stored, who asked for it, and which of the reactors have handled it."""
+
+    __slots__ = ("by", "kept", "message", "record", "settled", "wanted")
+
+    def __init__(self, message: Message[Any], record: Record, by: str, *, wanted: bool, kept: bool) -> None:
+        self.message = message
+        self.record = record
+        self.by = by
+        self.wanted = wanted  # one of the reactors handles it
+        self.kept = kept
+        self.settled: dict[str, None] = {}
+
+    def place(self, seq: int, position: int = 0) -> None:
+        self.message = self.message.placed(seq, position)
+        self.record = replace(self.record, seq=seq)
+
+
+class Tail:
+    """What is to be added to a stream, and the part of it that was read."""
+
+    def __init__(self, stream: str) -> None:
+        self.stream = stream
+        self.head: int | None = None  # where the stream ends in the log, once somebody has looked
+        self.after = 0  # the log was read from here on
+        self.read: Sequence[Record] = ()
+        self.planned: list[Planned] = []
+        self.decisive = False  # what follows was made of what was read: nothing that matters may come between
+        self.heeds: frozenset[str] | None = frozenset()
+        self.shift = 0  # how much later all of it was stored than planned
+
+    @property
+    def end(self) -> int:
+        return (self.head or 0) + len(self.planned)
+
+    def add(self, planned: Planned) -> None:
+        self.planned.append(planned)
+        if self.head is not None:
+            planned.place(self.end)
+
+    def open(self, after: int, records: Sequence[Record]) -> None:
+        self.after, self.read = after, records
+        self.head = records[-1].seq if records else after
+        for seq, planned in enumerate(self.planned, self.head + 1):
+            planned.place(seq)
+
+    def relied_on(self, heeds: frozenset[str] | None) -> None:
+        self.decisive = True
+        self.heeds = None if heeds is None or self.heeds is None else self.heeds | heeds
+
+
+class Plan:
+    """Everything a message sets off, before any of it is stored."""
+
+    def __init__(self, engine: Engine, reactors: Sequence[Reactor], *, most: int, keep_commands: bool) -> None:
+        self.engine = engine
+        self.reactors = {reactor: engine.types(reactor) for reactor in reactors}
+        self.most = most
+        self.keep_commands = keep_commands
+        self.queue: deque[Planned] = deque()
+        self.order: list[Planned] = []
+        self.tails: dict[str, Tail] = {}
+        self.memos: dict[tuple[Reactor, str], Memo] = {}
+        self.lagging: set[tuple[Reactor, str]] = set()
+        self.scheduled: list[Scheduled] = []
+        self.later: list[Message[Any]] = []
+        self.syncs: list[Sync] = []
+        self.hooks: list[AfterCommit] = []
+        self.root: Planned
+
+    # -- thinking ----------------------------------------------------------------------------------------------------
+
+    def think(self, source: Message[Any], expected_seq: int | None) -> Program[None]:
+        """Breadth first: what a message sets off comes after everything that was set off before it."""
+        self.root = self.add(source, by="")
+        if not self.root.wanted:
+            names = ", ".join(reactor.group for reactor in self.reactors)
+            raise NotKnown(f"none of {names} handles {source.type}; name the reactor that does")
+        if expected_seq is not None:
+            yield from self.pin(source.stream, expected_seq)
+        handled: list[str] = []
+        while self.queue:
+            planned = self.queue.popleft()
+            if len(handled) == self.most:
+                raise Endless(self.most, handled[-5:])
+            handled.append(planned.message.type)
+            for reactor in self.takers(planned.message):
+                yield from self.hand_over(reactor, planned)
+
+    def pin(self, stream: str, expected_seq: int) -> Program[None]:
+        tail = yield from self.opened(stream, 0)
+        if tail.head != expected_seq:
+            raise Conflict(stream, expected=expected_seq, actual=tail.head or 0)
+        tail.relied_on(None)
+
+    def add(self, message: Message[Any], by: str) -> Planned:
+        wanted = any(True for _ in self.takers(message))
+        kept = self.keep_commands or not (wanted and isinstance(message.payload, Command))
+        planned = Planned(message, self.engine.codec.encode(message), by, wanted=wanted, kept=kept)
+        if kept:
+            self.order.append(planned)
+            self.tails.setdefault(message.stream, Tail(message.stream)).add(planned)
+        if wanted:
+            self.queue.append(planned)
+        return planned
+
+    def takers(self, message: Message[Any]) -> Iterator[Reactor]:
+        return (reactor for reactor, types in self.reactors.items() if message.type in types)
+
+    def hand_over(self, reactor: Reactor, planned: Planned) -> Program[None]:
+        stream = planned.message.stream
+        if isinstance(reactor, Projector) and not (yield from self.up_to_date(reactor, stream)):
+            return  # in order, by the workers
+        memo = yield from self.memo(reactor, stream)
+        if isinstance(memo, ActorMemo) and type(planned.message.payload) in memo.actor.tables.decide:
+            yield from self.decide(memo, planned)
+        else:
+            yield from self.react(reactor, memo, planned)
+
+    def up_to_date(self, projector: Projector[Any], stream: str) -> Program[bool]:
+        place = (projector, stream)
+        if place not in self.memos and place not in self.lagging:
+            lag: bool = yield Transact(lags(self.engine, projector, stream), reading=True)
+            self.lagging |= {place} if lag else set()
+        return place not in self.lagging
+
+    def memo(self, reactor: Reactor, stream: str) -> Program[Memo]:
+        """What the reactor remembers of the stream, which is opened with it."""
+        memo = self.memos.get((reactor, stream))
+        if memo is None:
+            memo = self.memos[reactor, stream] = self.engine.memos.take(reactor, stream)
+            if memo.blank:
+                op = self.engine.store.snapshots(reactor.group, [stream])
+                memo.begin_with((yield Transact(op, reading=True)).get(stream))
+            if memo.elsewhere:
+                memo.loaded((yield Transact(_loaded(memo), reading=True)) if memo.loads else None)
+            head = memo.head.seq if isinstance(memo, ActorMemo) else 0
+            tail = yield from self.opened(stream, head)
+            if head > (tail.head or 0):  # somebody was here since the stream was looked at
+                memo = self.memos[reactor, stream] = reactor.memo(stream)
+        return memo
+
+    def opened(self, stream: str, after: int) -> Program[Tail]:
+        tail = self.tails.setdefault(stream, Tail(stream))
+        if tail.head is None:
+            (records,) = yield Transact(self.engine.store.histories([Range(stream, after)]), reading=True)
+            tail.open(after, records)
+        return tail
+
+    def decide(self, memo: ActorMemo, command: Planned) -> Program[None]:
+        """As in the foreground: a rejection reaches the caller, and then nothing at all is stored."""
+        tail, head, actor = self.tails[memo.stream], memo.head, memo.actor
+        head.feed((yield from self.records(tail, head.seq, None)), self.engine.codec)
+        if actor.reactions and (memo.trail is None or not tail.after <= memo.trail.seq <= head.seq):
+            memo.trail = Fold(actor, memo.stream)
+            memo.trail.resume(copy.deepcopy(head.state), head.seq)
+        events = head.follow(command.message, self.engine.clock.now())
+        memo.batch.commands.append(command.message)
+        memo.batch.events.extend(events)
+        tail.relied_on(actor.heeds)
+        command.settled[actor.group] = None
+        for event in events:
+            self.add(event, by=actor.group)
+
+    def react(self, reactor: Reactor, memo: Memo, planned: Planned) -> Program[None]:
+        delivery = Delivery(planned.message, False, self.engine.clock.now(), memo)
+        for want in list(memo.wants([delivery])):
+            tail = yield from self.opened(want.stream, want.after)
+            want.take((yield from self.records(tail, want.after, want.upto)), self.engine.codec)
+            tail.relied_on(reactor.heeds if isinstance(reactor, Actor) else None)
+        answer = Answer(reactor, delivery)
+        yield Invoke([answer.work()])
+        actions = answer.actions()
+        if any(isinstance(action, VERDICTS) for action in actions):
+            return  # not now: the workers will hear the same from it, and wait
+        planned.settled[reactor.group] = None
+        for action in actions:
+            yield from self.carry(action, planned.message, reactor.group)
+
+    def records(self, tail: Tail, after: int, upto: int | None) -> Program[list[Record]]:
+        """A piece of a stream as it will be: what is in the log, then what is planned."""
+        assert tail.head is not None
+        last = tail.end if upto is None else upto
+        stored = tail.read
+        if after < tail.after and after < last:
+            piece = Range(tail.stream, after, min(last, tail.head))
+            (stored,) = yield Transact(self.engine.store.histories([piece]), reading=True)
+        there = (*stored, *(each.record for each in tail.planned))
+        return [record for record in there if after < record.seq <= last]
+
+    def carry(self, action: Action, source: Message[Any], by: str) -> Program[None]:
+        if isinstance(action, Append):
+            if action.messages:
+                tail = yield from self.opened(action.messages[0].stream, 0)
+                if tail.end != action.expected_seq:
+                    raise Conflict(tail.stream, expected=action.expected_seq, actual=tail.end)
+                tail.relied_on(action.heeds)
+                self.send(action.messages, source, by)
+        elif isinstance(action, Send):
+            self.send(action.messages, source, by)
+        elif isinstance(action, Schedule):
+            messages = list(caused(source, action.messages))
+            self.later += messages
+            self.scheduled += [Scheduled(record, action.at) for record in self.engine.encode(messages)]
+        elif isinstance(action, Sync):
+            self.syncs.append(action)
+        elif isinstance(action, AfterCommit):
+            self.hooks.append(action)
+        elif not isinstance(action, Ack) or action.message.seq > source.seq:
+            raise TypeError(f"{by}: a unit cannot carry out {action!r}; it handles one message after the other")
+
+    def send(self, messages: Iterable[Message[Any]], source: Message[Any], by: str) -> None:
+        for message in caused(source, messages):
+            self.add(message, by)
+
+    # -- storing -----------------------------------------------------------------------------------------------------
+
+    def stored(self) -> Op[None]:
+        """Everything that was thought through, or nothing of it."""
+        store = self.engine.store
+        yield from store.reserve({planned.message.stream for planned in self.order})
+        for reactor, stream in self.memos:
+            if isinstance(reactor, Projector) and (yield from lags(self.engine, reactor, stream)):
+                raise Overtaken(stream, self.tails[stream].end)
+        yield from self.append()
+        for (reactor, _), memo in self.memos.items():
+            if memo.elsewhere:  # what it had loaded may have changed before the shards were ours
+                memo.restart()
+                memo.loaded((yield Call(memo.load)) if memo.loads else None)
+            yield from self.close(reactor.closing(memo))
+        for sync in self.syncs:
+            yield Call(sync.work)
+        if self.scheduled:
+            yield from store.schedule(self.scheduled)
+
+    def append(self) -> Op[None]:
+        runs = list(self.runs())
+        outcomes = (yield from self.engine.store.append([self.entry(run) for run in runs])) if runs else []
+        places: dict[str, Record] = {}
+        for run, outcome in zip(runs, outcomes, strict=True):
+            if isinstance(outcome, Conflict) or (isinstance(outcome, Duplicate) and not self.loose(run[0])):
+                raise outcome
+            records = outcome.records if isinstance(outcome, Duplicate) else outcome
+            places |= {record.id: record for record in records}
+        for planned in self.order:
+            record, tail = places[planned.record.id], self.tails[planned.message.stream]
+            tail.shift = record.seq - planned.record.seq
+            planned.message = planned.message.placed(record.seq, record.position)
+        for (_, stream), memo in self.memos.items():
+            tail = self.tails[stream]
+            memo.batch.placed([places[each.record.id] for each in tail.planned])
+            if isinstance(memo, ActorMemo):
+                memo.head.seq += tail.shift
+
+    def runs(self) -> Iterator[list[Planned]]:
+        """Stretches of messages of one stream, so that causes come before their effects in the whole log."""
+        run: list[Planned] = []
+        for planned in self.order:
+            if run and (run[0].message.stream != planned.message.stream or self.loose(run[0]) or self.loose(planned)):
+                yield run
+                run = []
+            run.append(planned)
+        if run:
+            yield run
+
+    def loose(self, planned: Planned) -> bool:
+        """It goes to the end of a stream that nothing here looks at; one that is there already stays as it is."""
+        return not planned.wanted and not self.tails[planned.message.stream].decisive
+
+    def entry(self, run: Sequence[Planned]) -> Entry:
+        """Only a stream's first stretch has to say what it follows: from then on the stream is ours."""
+        tail = self.tails[run[0].message.stream]
+        records = tuple(replace(each.record, settled_by=tuple(each.settled)) for each in run)
+        if tail.decisive and run[0] is tail.planned[0]:
+            return Entry(tail.stream, records, tail.head, tail.heeds)
+        return Entry(tail.stream, records)
+
+    def close(self, actions: Iterable[Action]) -> Op[None]:
+        for action in actions:
+            if isinstance(action, Sync):
+                yield Call(action.work)
+            elif isinstance(action, AfterCommit):
+                self.hooks.append(action)
+            else:
+                raise TypeError(f"closing: a unit carries out Sync and AfterCommit, found {action!r}")
+
+    # -- afterwards --------------------------------------------------------------------------------------------------
+
+    def worth_keeping(self) -> Iterator[tuple[Reactor, Memo]]:
+        for (reactor, stream), memo in self.memos.items():
+            if isinstance(memo, ActorMemo) or not self.tails[stream].shift:
+                yield reactor, memo
+
+    def cascade(self) -> Cascade:
+        by: dict[str, tuple[Message[Any], ...]] = {}
+        for planned in self.order:
+            if planned.by:
+                by[planned.by] = (*by.get(planned.by, ()), planned.message)
+        messages = tuple(planned.message for planned in self.order)
+        return Cascade(self.root.message, messages, tuple(self.later), by)
+
+
+class Answer:
+    """What a reactor says to one message."""
+
+    def __init__(self, reactor: Reactor, delivery: Delivery) -> None:
+        self.reactor = reactor
+        self.delivery = delivery
+        self._actions: list[Action] = []
+        self._error: Exception | None = None
+
+    def work(self) -> Work:
+        try:
+            reactor = self.reactor
+            batched = reactor.in_batches
+            actions: Any = reactor.handle_batch([self.delivery]) if batched else reactor.handle(self.delivery)
+            if inspect.isawaitable(actions):
+                actions = yield actions
+            self._actions = list(actions or ())
+        except Exception as error:
+            self._error = error
+
+    def actions(self) -> list[Action]:
+        if self._error is not None:
+            raise self._error
+        return self._actions
+
+
+def lags(engine: Engine, reactor: Reactor, stream: str) -> Op[bool]:
+    """Whether a group has anything of the stream still to do, so that its order wants that done first."""
+    store, group = engine.store, reactor.group
+    if not any(each.name == group and each.status == "active" for each in (yield from store.groups())):
+        return True
+    if any(each.stream == stream for each in (yield from store.stragglers(group))):
+        return True
+    shard = shard_of(stream, store.shards)
+    here = next((each for each in (yield from store.progress(group)) if each.shard == shard), None)
+    if here is None:
+        return False
+    come, reached = -1, here.checkpoint
+    while come < reached:
+        come = reached
+        pending = yield from store.pending(group, [Lease(shard, 0, come, here.high)], engine.types(reactor), LOOK)
+        if any(record.stream == stream for record in pending.records):
+            return True
+        reached = pending.scanned.get(shard, come)
+    return False
+
+
+def _loaded(memo: Memo) -> Op[Any]:
+    return (yield Call(memo.load))
