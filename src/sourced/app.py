@@ -129,6 +129,12 @@ class Sourced(Client):
             worker.stop()
             await working
 
+    @contextlib.asynccontextmanager
+    async def lifespan(self, web: object) -> AsyncIterator[None]:
+        """`running()` as web frameworks like to be given it: `Starlette(lifespan=app.lifespan)`."""
+        async with self.running():
+            yield
+
     def run(self, *, rounds: int = 2) -> None:
         """Works on everything, in this process, until SIGINT or SIGTERM; the rounds in hand are finished first."""
 
