@@ -3,10 +3,13 @@
 import copy
 import pickle
 from collections import UserDict
+from collections.abc import Mapping
 from typing import Annotated
 
 import msgspec
 import pytest
+from starlette.datastructures import FormData
+from werkzeug.datastructures import MultiDict
 
 from sourced import Command, Event, Invalid, Message, Meta, Sourced, parse
 from sourced.errors import DefinitionError
@@ -179,6 +182,15 @@ def test_input_is_read_laxly():
     """A15. A string becomes the number it spells, a default fills the gap, an undeclared key is dropped."""
     assert parse(AddItem, {"product_id": "p1", "price": "42", "colour": "red"}) == AddItem("p1", 42, 3)
     assert parse(AddItem, UserDict({"product_id": "p1", "price": "42"})) == AddItem("p1", 42)
+
+
+@pytest.mark.parametrize("form", [FormData, MultiDict], ids=["Starlette", "Flask"])
+def test_forms_are_taken_as_frameworks_give_them(form: type[Mapping[str, str]]):
+    """Some are dicts of lists inside: what they say to one who asks counts."""
+    assert parse(AddItem, form({"product_id": "p1", "price": "42"})) == AddItem("p1", 42)  # type: ignore[call-arg]
+    with pytest.raises(Invalid) as refused:
+        parse(AddItem, form())
+    assert refused.value.fields == {"product_id": "Required", "price": "Required"}
 
 
 def test_wrong_input_raises_with_every_field_at_once():

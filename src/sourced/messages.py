@@ -152,6 +152,8 @@ def parse(cls: type[P], data: Mapping[str, Any]) -> P:
 
     Keys the class does not declare are dropped.
     """
+    if type(data) is not dict and isinstance(data, Mapping):
+        data = {key: data[key] for key in data}  # a form of Flask's or Django's is a dict of lists inside
     try:
         return msgspec.convert(data, cls, strict=False)
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
