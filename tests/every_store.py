@@ -55,7 +55,7 @@ class EmptiedDatabases:
         self._empty: list[str] = []
 
     def __enter__(self) -> EmptiedDatabases:
-        self._databases = self._life.enter_context(Databases(self._server, _install))
+        self._databases = self._life.enter_context(Databases(self._server, install_all))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,7 +75,7 @@ def told_by_nobody_else(app: Sourced) -> None:
     app._engine.notifier = LocalNotifier()
 
 
-def _install(url: str) -> None:
+def install_all(url: str) -> None:
     with contextlib.closing(PostgresStore(url)) as store:
         store.migrate()
     with psycopg.connect(url) as connection:

@@ -7,7 +7,19 @@ from typing import Any
 import pytest
 
 from sourced.errors import NeedsAwait
-from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, Call, Op, Statement, finish, run, run_async, savepoint
+from sourced.ops import (
+    RELEASE,
+    ROLLBACK,
+    SAVEPOINT,
+    Call,
+    Op,
+    Statement,
+    finish,
+    finish_async,
+    run,
+    run_async,
+    savepoint,
+)
 from sourced.testing import Crash
 
 
@@ -27,11 +39,17 @@ class Ledger:
             raise self.error
         return len(self.asked)
 
+    def call(self, work: Callable[[Any], Any]) -> Any:
+        return finish(work(self.tx))
+
 
 class AsyncLedger(Ledger):
     async def execute(self, statement: Statement) -> int:  # type: ignore[override]
         await asyncio.sleep(0)
         return super().execute(statement)
+
+    async def call(self, work: Callable[[Any], Any]) -> Any:
+        return await finish_async(work(self.tx))
 
 
 def awaited(op: Op[Any], ledger: AsyncLedger) -> Any:

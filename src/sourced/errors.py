@@ -14,6 +14,7 @@ SourcedError
 │   └── SmallerSequence
 ├── Undecodable            a stored message and the code disagree: mend the class or add an upcaster
 ├── Unavailable            the store cannot be reached or written to: see to what it names, then try again
+│   └── ConnectionLost
 ├── SchemaMismatch         the database's tables are not what this version works with: migrate, or update the code
 ├── Fenced                 the lease was lost meanwhile: nothing was changed, its new owner goes on
 ├── Endless                the reactors of a unit set each other off for ever: nothing was stored; mend the loop
@@ -144,6 +145,10 @@ class Unavailable(SourcedError, ConnectionError):
         self.store, self.why, self.unsure = store, why, unsure
         rest = "whether the last commit was made is not known" if unsure else "nothing was changed"
         super().__init__(f"{store}: {why}; {rest}")
+
+
+class ConnectionLost(Unavailable):
+    """The connection is gone, and the transaction that was open on it: no message is to blame."""
 
 
 class SchemaMismatch(SourcedError):

@@ -46,11 +46,18 @@ class Connection(Protocol):
     def tx(self) -> Any: ...
     def execute(self, statement: Statement) -> Rows: ...
 
+    def call(self, work: Callable[[Any], Any]) -> Any:
+        """Hands the open transaction to user code; it has begun by then, whatever that is going to do with it."""
+        return finish(work(self.tx))
+
 
 class AsyncConnection(Protocol):
     @property
     def tx(self) -> Any: ...
     async def execute(self, statement: Statement) -> Rows: ...
+
+    async def call(self, work: Callable[[Any], Any]) -> Any:
+        return await finish_async(work(self.tx))
 
 
 def savepoint(op: Op[T]) -> Op[T]:
@@ -71,7 +78,7 @@ def run(op: Op[T], connection: Connection) -> T:
         step = next(op)
         while True:
             try:
-                rows = connection.execute(step) if type(step) is Statement else finish(step.work(connection.tx))  # type: ignore[union-attr]
+                rows = connection.execute(step) if type(step) is Statement else connection.call(step.work)  # type: ignore[union-attr]
             except BaseException as error:
                 step = op.throw(error)
             else:
@@ -89,8 +96,7 @@ async def run_async(op: Op[T], connection: AsyncConnection) -> T:
                 if type(step) is Statement:
                     rows = await connection.execute(step)
                 else:
-                    rows = step.work(connection.tx)  # type: ignore[union-attr]
-                    rows = await rows if inspect.isawaitable(rows) else rows
+                    rows = await connection.call(step.work)  # type: ignore[union-attr]
             except BaseException as error:
                 step = op.throw(error)
             else:
@@ -108,6 +114,10 @@ def finish(result: T | Awaitable[T]) -> T:
     if inspect.iscoroutine(result):
         result.close()
     raise NeedsAwait(result)
+
+
+async def finish_async(result: Any) -> Any:
+    return await result if inspect.isawaitable(result) else result
 
 
 def _loop_is_running() -> bool:

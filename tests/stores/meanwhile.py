@@ -71,3 +71,14 @@ def waiting_for_locks(database: str) -> int:
             "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
         ).fetchone()
     return found[0] if found else 0
+
+
+def terminate(database: str, which: str = "true") -> int:
+    """Ends the sessions of everybody else, or of some."""
+    with psycopg.connect(database, autocommit=True) as connection:
+        ended = connection.execute(
+            "select count(pg_terminate_backend(pid, 5000)) from pg_stat_activity "
+            f"where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend' "
+            f"and {which}".encode()
+        ).fetchone()
+    return ended[0] if ended else 0

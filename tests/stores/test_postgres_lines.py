@@ -20,7 +20,7 @@ from sourced.testing.conformance.bench import entry, kept, record
 from sourced.testing.postgres import TempPostgres
 from sourced.testing.shop import AddItem, Cart, Stock
 from tests.stores.lines import line_to
-from tests.stores.meanwhile import PATIENCE, OpenTransaction, eventually, thread, waiting_for_locks
+from tests.stores.meanwhile import PATIENCE, OpenTransaction, eventually, terminate, thread, waiting_for_locks
 
 Commit = Callable[[PostgresStore, Sequence[Entry]], list[Outcome]]
 
@@ -34,17 +34,6 @@ def awaiting(store: PostgresStore, entries: Sequence[Entry]) -> list[Outcome]:
 
 
 both_sides = pytest.mark.parametrize("commit", [blocking, awaiting])
-
-
-def terminate(database: str, which: str = "true") -> int:
-    """Ends the sessions of everybody else, or of some."""
-    with psycopg.connect(database, autocommit=True) as connection:
-        ended = connection.execute(
-            "select count(pg_terminate_backend(pid, 5000)) from pg_stat_activity "
-            f"where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend' "
-            f"and {which}".encode()
-        ).fetchone()
-    return ended[0] if ended else 0
 
 
 def sessions(database: str) -> int:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from sourced.actions import Failure, Park, RetryAt, Stop, Verdict
 from sourced.codec import Record
-from sourced.errors import Conflict, Fenced, NeedsAwait
+from sourced.errors import Conflict, ConnectionLost, Fenced, NeedsAwait
 from sourced.ops import Call, Op, savepoint
 from sourced.policy import judge
 from sourced.reactor import Delivery, Reactor
@@ -223,6 +223,8 @@ class Round:
             if one.memo.elsewhere:
                 try:
                     one.memo.loaded((yield Call(one.memo.load)) if one.memo.loads else None)
+                except ConnectionLost:
+                    raise
                 except Exception as error:
                     self.spoilt(one, error)
 
@@ -362,6 +364,8 @@ class Round:
                 continue
             try:
                 yield from savepoint(append_alone(self.store, one.effects))
+            except ConnectionLost:
+                raise
             except Exception as error:
                 self.unsettled(one, error)
         yield from send(self.store, [one.effects for one in slices if one.settled])

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from sourced.codec import Record
-from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, Op, Statement
+from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, AsyncConnection, Connection, Op, Statement
 from sourced.store import (
     Claim,
     Entry,
@@ -189,7 +189,7 @@ def promoted(scheduled: Scheduled, now: datetime) -> Record:
 # -- transactions ------------------------------------------------------------------------------------------------------
 
 
-class MemoryConnection:
+class MemoryConnection(Connection):
     """An open transaction."""
 
     def __init__(self, tables: Tables) -> None:
@@ -216,7 +216,7 @@ class MemoryConnection:
         return None
 
 
-class AsyncMemoryConnection:
+class AsyncMemoryConnection(AsyncConnection):
     """The same for callers that await."""
 
     def __init__(self, tables: Tables) -> None:

@@ -17,7 +17,7 @@ import msgspec
 
 from sourced.codec import Record
 from sourced.errors import Conflict, DefinitionError, Duplicate, SchemaMismatch, Unavailable
-from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, Op, Statement
+from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, Op, Statement, finish, finish_async
 from sourced.store import SHARDS, Capabilities, Entry, Outcome
 from sourced.stores._borrowed import driver_connection, driver_connection_async, refused
 from sourced.stores._committer import AsyncCommitter, Committer
@@ -466,6 +466,9 @@ class SqliteConnection:
         except sqlite3.Error as error:
             raise self._store.translated(error) from error
 
+    def call(self, work: Callable[[Any], Any]) -> Any:
+        return finish(work(self.tx))
+
     def _mark(self, statement: Statement) -> None:
         if statement == SAVEPOINT:
             self._depth += 1
@@ -500,6 +503,9 @@ class AsyncSqliteConnection(SqliteConnection):
 
     async def execute(self, statement: Statement) -> Any:
         return super().execute(statement)
+
+    async def call(self, work: Callable[[Any], Any]) -> Any:
+        return await finish_async(work(self.tx))
 
 
 def iso(time: datetime) -> str:

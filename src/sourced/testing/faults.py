@@ -50,20 +50,34 @@ class CrashingStore:
 
 class _Crashing:
     def __init__(self, store: CrashingStore, connection: Connection) -> None:
-        self._store, self._connection, self.tx = store, connection, connection.tx
+        self._store, self._connection = store, connection
+
+    @property
+    def tx(self) -> Any:
+        return self._connection.tx
 
     def execute(self, statement: Statement) -> Any:
         self._store.count(statement)
         return self._connection.execute(statement)
 
+    def call(self, work: Callable[[Any], Any]) -> Any:
+        return self._connection.call(work)
+
 
 class _AsyncCrashing:
     def __init__(self, store: CrashingStore, connection: AsyncConnection) -> None:
-        self._store, self._connection, self.tx = store, connection, connection.tx
+        self._store, self._connection = store, connection
+
+    @property
+    def tx(self) -> Any:
+        return self._connection.tx
 
     async def execute(self, statement: Statement) -> Any:
         self._store.count(statement)
         return await self._connection.execute(statement)
+
+    async def call(self, work: Callable[[Any], Any]) -> Any:
+        return await self._connection.call(work)
 
 
 def crash_everywhere(

@@ -9,8 +9,8 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
-from sourced.errors import SchemaMismatch, SourcedError, Unavailable
-from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, Statement
+from sourced.errors import ConnectionLost, SchemaMismatch, SourcedError, Unavailable
+from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, Statement, finish, finish_async
 from sourced.stores._sql.dialect import Query
 
 # These, and not what the owner of a connection has his cursors made of.
@@ -19,6 +19,7 @@ _async_cursor: Any = psycopg.AsyncCursor
 
 
 FEW = 100
+_BEGIN = "begin"
 
 
 class _Marks:
@@ -96,8 +97,8 @@ class PostgresConnection(_Marks):
             return self._begin_and_say(text, arguments)
 
     def _begin_and_say(self, text: str, arguments: Any) -> Any:
-        if not self._alone:
-            self._say("begin", None)
+        if not self._alone and text != _BEGIN:
+            self._say(_BEGIN, None)
         return self._say(text, arguments)
 
     def _say(self, text: str, arguments: Any) -> Any:
@@ -106,6 +107,17 @@ class PostgresConnection(_Marks):
         rows = cursor.fetchall() if cursor.rownumber is not None else []
         self._keep(cursor, len(rows))
         return rows
+
+    def call(self, work: Callable[[Any], Any]) -> Any:
+        try:
+            if not (self._used or self._alone):
+                self._first(_BEGIN, None)
+            self._used = True
+            return finish(work(self.tx))
+        except Exception as error:
+            if self.lost:  # whoever's statement it was that noticed
+                raise connection_lost(error, self._name) from error
+            raise
 
     def commit(self) -> None:
         if not self._used or self._alone:
@@ -154,8 +166,8 @@ class AsyncPostgresConnection(_Marks):
             return await self._begin_and_say(text, arguments)
 
     async def _begin_and_say(self, text: str, arguments: Any) -> Any:
-        if not self._alone:
-            await self._say("begin", None)
+        if not self._alone and text != _BEGIN:
+            await self._say(_BEGIN, None)
         return await self._say(text, arguments)
 
     async def _say(self, text: str, arguments: Any) -> Any:
@@ -164,6 +176,17 @@ class AsyncPostgresConnection(_Marks):
         rows = await cursor.fetchall() if cursor.rownumber is not None else []
         self._keep(cursor, len(rows))
         return rows
+
+    async def call(self, work: Callable[[Any], Any]) -> Any:
+        try:
+            if not (self._used or self._alone):
+                await self._first(_BEGIN, None)
+            self._used = True
+            return await finish_async(work(self.tx))
+        except Exception as error:
+            if self.lost:  # whoever's statement it was that noticed
+                raise connection_lost(error, self._name) from error
+            raise
 
     async def commit(self) -> None:
         if not self._used or self._alone:
@@ -195,6 +218,9 @@ def translated(error: psycopg.Error, name: str, *, lost: bool, unsure: bool = Fa
         return Unavailable(name, said)
     if isinstance(error, psycopg.errors.DeadlockDetected):
         return Unavailable(name, "two transactions waited for each other, and this one had to go; do it again")
-    if lost:
-        return Unavailable(name, f"the connection was lost ({said})", unsure=unsure)
-    return error
+    return connection_lost(error, name, unsure=unsure) if lost else error
+
+
+def connection_lost(error: Exception, name: str, *, unsure: bool = False) -> ConnectionLost:
+    said = str(error).strip().partition("\n")[0]
+    return ConnectionLost(name, f"the connection was lost ({said})", unsure=unsure)
