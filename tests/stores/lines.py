@@ -13,9 +13,14 @@ NAME = ".s.PGSQL.5432"
 
 
 class Line:
-    """Carries everything to and fro. After `cut_after(b"…")` the answer to what holds these bytes is swallowed."""
+    """Carries everything to and fro. After `cut_after(b"…")` the answer to what holds these bytes is swallowed.
 
-    def __init__(self, url: str, folder: str) -> None:
+    Where the server says the first of what is `heard`, the second is heard: as many bytes.
+    """
+
+    def __init__(self, url: str, folder: str, heard: tuple[bytes, bytes] = (b"", b"")) -> None:
+        assert len(heard[0]) == len(heard[1])
+        self._heard = heard
         parts = conninfo_to_dict(url)
         self.url = make_conninfo(url, host=folder)
         self.cuts = 0
@@ -44,7 +49,7 @@ class Line:
 
     def _carry(self, client: socket.socket, server: socket.socket) -> None:
         cut = threading.Event()
-        back = threading.Thread(target=_answer, args=(server, client, cut), daemon=True)
+        back = threading.Thread(target=self._answer, args=(server, client, cut), daemon=True)
         with contextlib.suppress(OSError), client, server:
             back.start()
             while said := client.recv(65536):
@@ -59,15 +64,14 @@ class Line:
             server.shutdown(socket.SHUT_WR)
             back.join()  # when the server hangs up it has done what it was told
 
-
-def _answer(server: socket.socket, client: socket.socket, cut: threading.Event) -> None:
-    with contextlib.suppress(OSError):
-        while said := server.recv(65536):
-            if not cut.is_set():
-                client.sendall(said)
+    def _answer(self, server: socket.socket, client: socket.socket, cut: threading.Event) -> None:
+        with contextlib.suppress(OSError):
+            while said := server.recv(65536):
+                if not cut.is_set():
+                    client.sendall(said.replace(*self._heard) if self._heard[0] else said)
 
 
 @contextlib.contextmanager
-def line_to(url: str) -> Iterator[Line]:
-    with tempfile.TemporaryDirectory() as folder, contextlib.closing(Line(url, folder)) as line:
+def line_to(url: str, *, heard: tuple[bytes, bytes] = (b"", b"")) -> Iterator[Line]:
+    with tempfile.TemporaryDirectory() as folder, contextlib.closing(Line(url, folder, heard)) as line:
         yield line

@@ -1,13 +1,21 @@
 """A process of its own that orders: `python -m tests.stores.shopper URL NAME COUNT` prints the id of each order it was
 told is stored."""
 
+import subprocess
 import sys
+from pathlib import Path
 
 from sourced import Sourced
 from sourced.errors import Conflict
 from sourced.testing.shop import AddItem, Cart, Stock
 
 CARTS = ("cart-1", "cart-2", "cart-3")
+
+
+def shopper(url: str, name: str, count: int) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "tests.stores.shopper", url, name, str(count)]
+    root = Path(__file__).parents[2]
+    return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def shop(url: str, name: str, count: int) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import gc
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +23,7 @@ from sourced.testing.postgres import TempPostgres
 from sourced.testing.shop import AddItem, Cart, Stock
 from tests.stores.lines import line_to
 from tests.stores.meanwhile import PATIENCE, OpenTransaction, eventually, terminate, thread, waiting_for_locks
+from tests.stores.shopper import CARTS, shopper
 
 Commit = Callable[[PostgresStore, Sequence[Entry]], list[Outcome]]
 
@@ -166,6 +169,56 @@ def test_a_transaction_whose_last_answer_is_lost_says_that_nobody_knows(database
             store.transact(store.append([entry("s")]))
         assert caught.value.unsure
         assert len(log(store)) == 1
+
+
+# -- processes that are killed
+
+
+def test_a_process_that_is_killed_loses_nothing_that_was_acknowledged(database: str):
+    told: list[str] = []
+    for _ in range(2):
+        with shopper(database, "pen", 1_000_000) as killed:
+            assert killed.stdout
+            told += [killed.stdout.readline().strip() for _ in range(60)]
+            killed.kill()
+            told += killed.stdout.read().split("\n")[:-1]  # what it had said before it knew
+    with contextlib.closing(PostgresStore(database)) as store:
+        assert eventually(lambda: sessions(database) <= 1)
+        stored = store.transact(store.read_all(), reading=True)
+        assert set(told) <= {each.id for each in stored}
+        assert len(told) >= 120
+        streams = [[each.seq for each in stored if each.stream == cart] for cart in CARTS]
+        assert streams == [list(range(1, len(each) + 1)) for each in streams]
+
+
+KILLED = """
+import sys
+from sourced.ops import run
+from sourced.stores.postgres import PostgresStore
+from sourced.testing.conformance.bench import entry
+store = PostgresStore(sys.argv[1])
+with store.transaction() as connection:
+    run(store.append([entry("s")]), connection)
+    print("appended", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_process_that_is_killed_in_its_transaction_holds_up_nobody(postgres: PostgresStore):
+    """Its place is free again, and what it had appended was never there."""
+    command = [sys.executable, "-c", KILLED, postgres.url]
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as killed,
+        thread() as start,
+    ):
+        assert killed.stdout
+        assert killed.stdout.readline() == "appended\n"
+        late = start(postgres.commit, [entry("s")])
+        eventually(lambda: waiting_for_locks(postgres.url))
+        killed.kill()
+        (outcome,) = late.result(PATIENCE)
+    assert [each.seq for each in kept(outcome)] == [1]
+    assert log(postgres) == [kept(outcome)[0].id]
 
 
 # -- servers that go down

@@ -4,8 +4,6 @@ import asyncio
 import contextlib
 import os
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,9 +16,7 @@ from sourced.stores.sqlite import SqliteStore
 from sourced.testing.conformance.bench import entry, kept
 from sourced.testing.shop import AddItem, Cart, Stock
 from tests.stores.meanwhile import PATIENCE, OpenTransaction, thread
-from tests.stores.shopper import CARTS, ordered
-
-ROOT = Path(__file__).parents[2]
+from tests.stores.shopper import CARTS, ordered, shopper
 
 
 @pytest.fixture
@@ -34,17 +30,12 @@ def sqlite(path: Path) -> Iterator[SqliteStore]:
         yield store
 
 
-def shopper(path: Path, name: str, count: int) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "tests.stores.shopper", f"sqlite:///{path}", name, str(count)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
 # -- processes
 
 
 def test_processes_that_read_and_then_write_one_file_get_every_order_through(path: Path):
     """Not one of them is told that the database is locked, and the sums are exact."""
-    shoppers = [shopper(path, name, 400) for name in ("pen", "ink")]
+    shoppers = [shopper(f"sqlite:///{path}", name, 400) for name in ("pen", "ink")]
     with contextlib.closing(SqliteStore(path)) as store:
         app = Sourced(store)
         app.register(Cart, Stock)
@@ -66,7 +57,7 @@ def test_processes_that_read_and_then_write_one_file_get_every_order_through(pat
 def test_files_that_several_processes_open_for_the_first_time_are_made_once(tmp_path: Path):
     for turn in range(3):
         path = tmp_path / f"{turn}.db"
-        shoppers = [shopper(path, "pen", 1) for _ in range(4)]
+        shoppers = [shopper(f"sqlite:///{path}", "pen", 1) for _ in range(4)]
         for each in shoppers:
             _, errors = each.communicate(timeout=60)
             assert (each.returncode, errors) == (0, "")
@@ -76,7 +67,7 @@ def test_files_that_several_processes_open_for_the_first_time_are_made_once(tmp_
 def test_a_process_that_is_killed_loses_nothing_that_was_acknowledged(path: Path, synchronous: str):
     told: list[str] = []
     for _ in range(2):
-        with shopper(path, "pen", 1_000_000) as killed:
+        with shopper(f"sqlite:///{path}", "pen", 1_000_000) as killed:
             assert killed.stdout
             told += [killed.stdout.readline().strip() for _ in range(60)]
             killed.kill()
