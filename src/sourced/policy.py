@@ -105,3 +105,11 @@ def judge(policy: Policy, failure: Failure) -> Verdict:
     if not isinstance(verdict, RetryAt | Park | Stop):
         return Park(f"the error policy answered {verdict!r}; expected RetryAt, Park or Stop")
     return verdict
+
+
+def in_words(verdict: Verdict) -> str:
+    """What becomes of the message, as the log tells it."""
+    if isinstance(verdict, RetryAt):
+        return f"it is tried again at {verdict.at.isoformat(' ', 'milliseconds')}"
+    what = "the stream is parked" if isinstance(verdict, Park) else "the group is stopped"
+    return f"{what}: {verdict.reason}" if verdict.reason else what

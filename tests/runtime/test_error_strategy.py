@@ -11,7 +11,7 @@ from sourced.errors import DefinitionError
 from sourced.store import Store
 from sourced.testing import VirtualClock
 from sourced.testing.clock import START
-from tests.runtime.listener import Listener, Noted, listening, refuse, streams, waiting
+from tests.runtime.listener import Listener, Noted, failing, listening, refuse, streams, waiting
 
 
 def test_retry_until_a_time_is_kept_without_anybody_stepping_in(store: Store):
@@ -168,3 +168,23 @@ def test_errors_of_streams_that_fail_at_once_are_all_kept(store: Store):
     assert {name: row.error for name, row in rows.items()} == {n: f"ValueError: cannot take {n}" for n in names}
     assert {row.attempts for row in rows.values()} == {2}
     assert {name: row.since for name, row in rows.items()} == since
+
+
+def test_the_log_says_what_failed_and_what_becomes_of_it(caplog: pytest.LogCaptureFixture):
+    """In words, a line for each attempt, with the traceback; a retry is a warning, the end of them an error."""
+    policies = {"park": Park("no use"), "stop": Stop()}
+    app, _ = listening(
+        failing("retry", "park", "stop"),
+        errors=lambda failure: policies.get(failure.message.payload.text, Retry(after=5)(failure)),
+    )
+    for text in ("retry", "park", "stop"):
+        app.append(text, Noted(text))
+    app.drain()
+    assert {(record.levelname, record.getMessage(), bool(record.exc_info)) for record in caplog.records} == {
+        (level, f"listener: {text} seq 1 (test.noted), attempt 1: ValueError('cannot take {text}'); {becomes}", True)
+        for level, text, becomes in [
+            ("WARNING", "retry", "it is tried again at 2026-01-01 12:00:05.000+00:00"),
+            ("ERROR", "park", "the stream is parked: no use"),
+            ("ERROR", "stop", "the group is stopped"),
+        ]
+    }

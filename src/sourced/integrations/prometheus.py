@@ -8,9 +8,15 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, start_http_server
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+try:
+    from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, start_http_server
+    from prometheus_client.core import GaugeMetricFamily
+    from prometheus_client.registry import Collector
+except ModuleNotFoundError as missing:
+    if missing.name is None or missing.name.partition(".")[0] != "prometheus_client":
+        raise
+    needed = "sourced.integrations.prometheus needs more than the core: pip install 'sourced-py[prometheus]'"
+    raise ModuleNotFoundError(needed, name=missing.name) from missing
 
 from sourced.app import Sourced
 from sourced.telemetry import (

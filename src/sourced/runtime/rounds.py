@@ -18,7 +18,7 @@ from sourced.actions import Failure, Park, RetryAt, Stop, Verdict
 from sourced.codec import Record
 from sourced.errors import Conflict, ConnectionLost, Fenced, NeedsAwait
 from sourced.ops import Call, Op, savepoint
-from sourced.policy import judge
+from sourced.policy import in_words, judge
 from sourced.reactor import Delivery, Reactor
 from sourced.runtime import seams
 from sourced.runtime.effects import append_alone, append_together, send
@@ -315,8 +315,8 @@ class Round:
         one.verdict = judge(self.reactor.errors or self.engine.errors, failure)
         level = logging.WARNING if isinstance(one.verdict, RetryAt) else logging.ERROR
         log.log(
-            level, "%s: %s seq %d (%s), attempt %d: %r → %s", self.reactor.group, one.stream, message.seq, message.type,
-            one.attempts, error, one.verdict, exc_info=error,
+            level, "%s: %s seq %d (%s), attempt %d: %r; %s", self.reactor.group, one.stream, message.seq, message.type,
+            one.attempts, error, in_words(one.verdict), exc_info=error,
         )  # fmt: skip
 
     # -- settle ------------------------------------------------------------------------------------------------------
