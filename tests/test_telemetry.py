@@ -5,7 +5,7 @@ import contextlib
 import contextvars
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from sourced.testing import VirtualClock, steal_leases
 from sourced.testing.shop import AddItem, Cart, CartClosed, Close, ItemAdded, Stock
 from tests.runtime.bells import Answer, Ring, Rung, bells, both_sides, drained
 from tests.runtime.listener import Ignored, Listener, Noted, answering, failing, listening
+from tests.runtime.test_batches import Bulk
 
 H = TypeVar("H", bound=Happening)
 
@@ -121,7 +122,7 @@ def handled() -> list[Any]:
     good, bad = app.append("s", [Noted("good"), Noted("bad")])
     app.drain()
     facts = only(telemetry.Handled, happenings)
-    assert [(f.group, f.message, str(f.error), f.attempts) for f in facts] == [
+    assert [(f.group, *f.messages, str(f.error), f.attempts) for f in facts] == [
         ("listener", good, "None", 1),
         ("listener", bad, "cannot take bad", 1),
     ]
@@ -454,6 +455,27 @@ def test_what_a_reactor_makes_from_scratch_carries_it_too():
     app.append("s", [Noted("go"), Noted("go")])
     app.drain()
     assert app.history("elsewhere")[0].metadata == {"tag": ">append test.noted>handle test.noted"}
+
+
+def test_a_batch_that_is_handled_at_once_is_one_thing_that_is_done():
+    """What it sends carries what was given; and a batch that fails is told as one."""
+
+    def answer(deliveries: Sequence[Delivery]) -> Actions:
+        (first, *_) = deliveries
+        if first.message.payload.text == "bad":
+            raise ValueError("bad")
+        return [Send((first.message.follow(Ignored(), stream="t", now=first.now),))]
+
+    app = Sourced(clock=VirtualClock(), errors=Park())
+    app.register(Bulk(answer))
+    happenings, tags = heard(app), tagged(app)
+    app.append("s", [Noted("good"), Noted("2")])
+    app.append("u", [Noted("bad"), Noted("2")])
+    app.drain()
+    assert app.history("t")[0].metadata == {"tag": ">append test.noted>handle test.noted"}
+    batches = only(telemetry.Handled, happenings)[:2]
+    assert sorted((len(fact.messages), str(fact.error)) for fact in batches) == [(2, "None"), (2, "bad")]
+    assert tags.errors[0] == ">append test.noted>handle test.noted: bad"
 
 
 def test_an_appended_batch_is_one_thing_that_is_done():

@@ -23,7 +23,7 @@ class Happening(msgspec.Struct, frozen=True):
 
 
 class Doing(msgspec.Struct, frozen=True):
-    """Something under way, for those who wrap it: messages on their way into the log, or one in hand of a group."""
+    """Something under way, for those who wrap it: messages on their way into the log, or in the hands of a group."""
 
     name: Literal["execute", "dispatch", "append", "handle"]
     messages: Sequence[Message[Any]]
@@ -78,10 +78,10 @@ class Claimed(Happening, frozen=True):
 
 
 class Handled(Happening, frozen=True):
-    """A reactor was handed a message and is through with it; with an `error` if it failed. Not yet settled."""
+    """A reactor was handed a message, or a batch, and is through with it, or failed (`error`). Not yet settled."""
 
     group: str
-    message: Message[Any]
+    messages: Sequence[Message[Any]]
     replaying: bool
     attempts: int
     error: Exception | None

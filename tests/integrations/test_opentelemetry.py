@@ -18,6 +18,7 @@ from sourced.testing.shop import AddItem, Cart, CartClosed, Close, ItemAdded, St
 from tests.integrations.traced import Seen, Tracing
 from tests.runtime.bells import both_sides, drained
 from tests.runtime.listener import Noted, failing, listening
+from tests.runtime.test_batches import Bulk
 
 ROOT = Path(__file__).parents[2]
 
@@ -135,6 +136,22 @@ def test_a_batch_is_one_span():
     assert span.name == "append messages"
     assert span.attributes["messaging.batch.message_count"] == 2
     assert len({m.metadata["traceparent"] for m in app.history("c1")}) == 1
+
+
+def test_a_batch_that_is_handled_at_once_points_at_whatever_it_comes_from():
+    app, tracing = Sourced(clock=VirtualClock()), Tracing()
+    app.register(Bulk())
+    trace(app, tracing.provider)
+    app.append("s", Noted("1"))
+    app.append("s", Noted("2"))
+    app.append("t", [Noted("1"), Noted("2")])
+    app.drain()
+    one, other, both, several, together = tracing.spans
+    if several.attributes["messaging.destination.name"] == "t":
+        several, together = together, several
+    assert (several.name, several.attributes["messaging.batch.message_count"]) == ("handle test.noted", 2)
+    assert (several.parent, several.links) == (None, (one.span_id, other.span_id))
+    assert (together.parent, together.links) == (both.span_id, (both.span_id,))
 
 
 def test_failures_are_on_their_spans_attempt_by_attempt():

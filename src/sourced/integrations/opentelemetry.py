@@ -15,6 +15,7 @@ try:
     from opentelemetry.trace import (
         Link,
         Span,
+        SpanContext,
         SpanKind,
         Status,
         StatusCode,
@@ -65,17 +66,23 @@ def _origin(doing: Doing) -> tuple[Context | None, list[Link]]:
     """What a span belongs to, and what it only points at.
 
     A message that is handled goes on with its own trace. What is stored belongs to whatever is under way here, and so
-    does a replay: the message's trace has long ended.
+    does a replay, as the message's trace has long ended, and a batch of messages from several places.
     """
-    metadata = doing.messages[0].metadata if doing.messages else {}
-    told = _propagator.extract({key: value for key, value in metadata.items() if isinstance(value, str)})
-    origin = get_current_span(told).get_span_context()
-    links = [Link(origin)] if origin.is_valid else []
-    if not links or doing.replaying:
+    told = {span.span_id: (context, span) for context, span in map(_told, doing.messages) if span.is_valid}
+    links = [Link(span) for _, span in told.values()]
+    if len(told) != 1 or doing.replaying:
         return None, links
+    ((context, _),) = told.values()
     if doing.name == "handle":
-        return told, links
-    return (None, links) if get_current_span().get_span_context().is_valid else (told, [])
+        return context, links
+    return (None, links) if get_current_span().get_span_context().is_valid else (context, [])
+
+
+def _told(message: Message[Any]) -> tuple[Context, SpanContext]:
+    """The trace that a message carries."""
+    texts = {key: value for key, value in message.metadata.items() if isinstance(value, str)}
+    context = _propagator.extract(texts, Context())
+    return context, get_current_span(context).get_span_context()
 
 
 def _types(doing: Doing) -> str:

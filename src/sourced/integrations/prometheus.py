@@ -87,7 +87,7 @@ class Done:
 
         self.stored = made(Histogram, "store_seconds", "What was stored in the foreground", "verb")
         self.refused = made(Counter, "refused", "What was refused in the foreground", "verb", "error")
-        self.handle = made(Histogram, "handle_seconds", "A reactor's time with one message", "group")
+        self.handle = made(Histogram, "handle_seconds", "A reactor's time with a message, or a batch", "group")
         self.failed = made(Counter, "failures", "Attempts that failed", "group", "error")
         self.rounds = made(Histogram, "round_seconds", "A round, from claim to commit", "group")
         self.handled = made(Counter, "handled", "Messages that a group is done with", "group")

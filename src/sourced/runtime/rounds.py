@@ -267,14 +267,12 @@ class Round:
             one.cut = True
             return
         self.begun = True
+        hand_over = seams.handing(self.engine, self.reactor.group, self.hand_over_batch)
         rest, before = one.rest(), one.memo.batch.mark()
         readable = rest[:-1] if one.unreadable else rest
         if readable:
             try:
-                actions: Any = self.reactor.handle_batch(readable)
-                if inspect.isawaitable(actions):
-                    actions = yield actions
-                asked = one.effects.add(actions, readable[-1].message, self.engine) if actions else None
+                asked = yield from hand_over(one, readable)
             except Exception as error:
                 one.drop(before)
                 if len(readable) == 1 or self.raise_errors:
@@ -293,6 +291,12 @@ class Round:
             one.done += len(readable)
         if one.unreadable:
             self.failed(one, one.unreadable)
+
+    def hand_over_batch(self, one: Slice, deliveries: Sequence[Delivery]) -> seams.Handing:
+        actions: Any = self.reactor.handle_batch(deliveries)
+        if inspect.isawaitable(actions):
+            actions = yield actions
+        return one.effects.add(actions, deliveries[-1].message, self.engine) if actions else None
 
     def not_now(self, asked: Verdict) -> Verdict:
         """Asking for "now" must not spin."""

@@ -43,9 +43,10 @@ from sourced.telemetry import (
 P = ParamSpec("P")
 T = TypeVar("T")
 W = TypeVar("W", bound="Message[Any] | Sequence[Message[Any]]")
+D = TypeVar("D", bound="Delivery | Sequence[Delivery]")
 
 Handing: TypeAlias = Generator[Awaitable[Any], Any, "Verdict | None"]
-HandOver: TypeAlias = Callable[[Slice, Delivery], Handing]
+HandOver: TypeAlias = Callable[[Slice, D], Handing]
 
 
 # -- the foreground --------------------------------------------------------------------------------------------------
@@ -129,34 +130,37 @@ def _what_became(group: str, one: Slice, verdict: Verdict) -> Happening:
     return kind(group, message, one.attempts, one.error, verdict.reason)
 
 
-def handing(engine: Engine, group: str, hand_over: HandOver) -> HandOver:
-    """What hands messages to a reactor, watched."""
+def handing(engine: Engine, group: str, hand_over: HandOver[D]) -> HandOver[D]:
+    """What hands messages to a reactor, one or a batch of them, watched."""
     return _watching(engine, group, hand_over) if engine.telemetry.heard else hand_over
 
 
-def _watching(engine: Engine, group: str, hand_over: HandOver) -> HandOver:
+def _watching(engine: Engine, group: str, hand_over: HandOver[D]) -> HandOver[D]:
     clock, telemetry = engine.clock, engine.telemetry
 
-    def watched(one: Slice, delivery: Delivery) -> Handing:
-        message, replaying, attempts, began = delivery.message, delivery.replaying, one.attempts, clock.elapsed()
+    def watched(one: Slice, handed: D) -> Handing:
+        deliveries: Sequence[Delivery] = [handed] if isinstance(handed, Delivery) else handed
+        messages, replaying = [each.message for each in deliveries], all(each.replaying for each in deliveries)
+        doing, began = Doing("handle", messages, group, replaying, one.attempts), clock.elapsed()
 
         def told(error: Exception | None) -> None:
-            telemetry.tell(Handled(group, message, replaying, attempts, error, clock.elapsed() - began))
+            telemetry.tell(Handled(group, messages, replaying, doing.attempts, error, clock.elapsed() - began))
 
         try:
-            with telemetry.around(Doing("handle", [message], group, replaying, attempts)) as carried:
-                verdict = yield from hand_over(one, replace(delivery, message=message.with_metadata(carried)))
+            with telemetry.around(doing) as carried:
+                carrying: Any = [replace(each, message=each.message.with_metadata(carried)) for each in deliveries]
+                verdict = yield from hand_over(one, carrying[0] if isinstance(handed, Delivery) else carrying)
         except Exception as error:
             told(error)
             raise
         told(None)
         return verdict
 
-    def handed(one: Slice, delivery: Delivery) -> Handing:
+    def handed_apart(one: Slice, handed: D) -> Handing:
         context = contextvars.copy_context()
-        return _apart(context, watched(one, delivery), functools.partial(_within, context))
+        return _apart(context, watched(one, handed), functools.partial(_within, context))
 
-    return handed
+    return handed_apart
 
 
 def _apart(
