@@ -442,6 +442,17 @@ def test_what_is_dispatched_is_handled_once_it_is_committed(place: Place):
     assert [m.payload.number for m in place.app.history("a") if isinstance(m.payload, Add)] == [1, 2]
 
 
+def test_what_is_dispatched_for_later_waits_from_the_commit_on(place: Place):
+    for finish, waiting in ((place.rollback, 0), (place.commit, 1)):
+        place.write("order")
+        client = place.app.using(place.connection)
+        message = client.dispatch(Add(1), to="later", after=60)
+        assert [each.record.id for each in client.scheduled.list()] == [message.id]
+        finish()
+        assert place.app.status().scheduled == len(place.rows()) == waiting
+    assert (place.app.drain(), place.app.history("later")) == (0, [])
+
+
 def test_the_connection_is_left_as_it_was(place: Place):
     before = settings_of(place.connection)
     client = place.app.using(place.connection)
