@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sourced import Actor, Command, Event, Park, Retry, Sourced, decide
+from sourced import Actor, Command, Event, Park, Retry, Sourced, Stop, decide
 from sourced.doctor import ago
 from sourced.ops import Op
 from sourced.store import Worker
@@ -105,10 +105,25 @@ def test_a_stream_that_will_be_tried_again(clock: VirtualClock):
     assert told(app)[0][2] == "seq 1 is due now, 1 attempt so far after ValueError: it hurts"
 
 
-def test_a_stopped_group_and_by_whom(app: Sourced):
+def test_a_stopped_group_and_by_whom(app: Sourced, clock: VirtualClock):
     app.dispatch(Do("well"), to="p1")
-    app.groups.stop(Patient, "vera: maintenance")
-    assert told(app) == [("trouble", "patient", "it was stopped (vera: maintenance), 1 message behind")]
+    app.groups.stop(Patient, "maintenance", by="vera")
+    clock.advance(90)
+    assert told(app) == [
+        ("trouble", "patient", "it was stopped 1 min 30 s ago by vera (maintenance); it is 2 messages behind")
+    ]
+    app.groups.start(Patient)
+    app.groups.stop(Patient)
+    assert told(app)[0][2] == "it was stopped 0 ms ago (no reason was given); it is 4 messages behind"
+
+
+def test_a_group_that_its_policy_has_stopped(clock: VirtualClock):
+    app = admitted(clock, errors=Retry(times=0, then=Stop("ask vera")))
+    app.dispatch(Do("fail"), to="p1")
+    app.drain()
+    clock.advance(5)
+    why = "it was stopped 5.0 s ago by the error policy (ask vera; ValueError: it hurts); it is 0 messages behind"
+    assert ("trouble", "patient", why) in told(app)
 
 
 def test_messages_that_are_due_and_not_moved_and_one_that_was_set_aside(app: Sourced, clock: VirtualClock):

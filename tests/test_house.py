@@ -13,7 +13,7 @@ import sourced
 ROOT = Path(__file__).parent.parent
 FLOORS = {
     "ground": "errors ids clock ops",
-    "domain": "messages envelope codec snapshots fold evolving actions handlers handling actor projector reactor "
+    "domain": "messages audit envelope codec snapshots fold evolving actions handlers handling actor projector reactor "
     "workflow policy",
     "ports": "store notifier telemetry",
     "adapters": "stores notifiers",

@@ -177,10 +177,11 @@ def test_everything_that_makes_work_sends_a_hint(notifier):
             lambda: app.groups.reset(Cart),
             lambda: app.parked.retry(),
             lambda: app.scheduled.promote(),
+            lambda: app.scheduled.cancel(later),
         ):
             work()
             assert listener.wait(0)
         for quiet in (app.read_all, app.status, app.groups.list, lambda: app.load(Cart, "c1"),
-                      lambda: app.scheduled.cancel(later.id)):  # fmt: skip
+                      lambda: app.groups.reset(Cart, dry_run=True)):  # fmt: skip
             quiet()
             assert not listener.wait(0)

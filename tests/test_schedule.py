@@ -158,11 +158,11 @@ def test_a_reset_schedules_nothing_again(app: Sourced, clock: VirtualClock):
 
 def test_what_is_cancelled_is_never_promoted(app: Sourced, clock: VirtualClock):
     first, second = (app.dispatch(Remind(name), to="p", after=1) for name in ("ada", "alan"))
-    assert app.scheduled.cancel(first.id, "nobody", first.id) == [first.id]
+    assert [each.id for each in app.scheduled.cancel(first.id, "nobody", first).messages] == [first.id]
     clock.advance(1)
     app.drain()
     assert app.load(Party, "p").state.reminded == ["alan"]
-    assert app.scheduled.cancel(second.id) == []
+    assert app.scheduled.cancel(second.id).messages == []
 
 
 def test_scheduling_and_promoting_wake_up_whoever_waits(app: Sourced, clock: VirtualClock):
@@ -193,7 +193,7 @@ def test_all_of_it_can_be_awaited(app: Sourced, clock: VirtualClock):
         later = await app.aio.dispatch(Remind("ada"), to="p", after=1)
         other = await app.aio.dispatch(Remind("alan"), to="p", at=START + timedelta(days=1))
         assert [each.record.id for each in await app.aio.scheduled.list()] == [later.id, other.id]
-        assert await app.aio.scheduled.cancel(other.id) == [other.id]
+        assert [each.id for each in (await app.aio.scheduled.cancel(other)).messages] == [other.id]
         clock.advance(1)
         assert await app.aio.scheduled.promote() == 1
         await app.aio.drain()

@@ -142,7 +142,7 @@ def test_one_row_that_cannot_be_read_is_set_aside_and_the_others_are_promoted(ap
     app.dispatch(Remind("3"), to="p", after=1)
     clock.advance(1)
     assert app.scheduled.promote() == 1
-    assert app.scheduled.cancel(bad) == [bad]
+    assert [each.id for each in app.scheduled.cancel(bad).messages] == [bad]
     assert app.scheduled.list() == []
 
 

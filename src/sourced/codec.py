@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from sourced.audit import Operation
 from sourced.envelope import Message
 from sourced.errors import DefinitionError, Invalid, Undecodable, UnknownMessage
 from sourced.messages import BROKEN_TEXT, Payload, Rejected, Spec, Unknown, check, is_family
@@ -41,7 +42,7 @@ class Codec:
         self._classes: dict[str, type[Payload]] = {}
         self._readers: dict[str, Callable[[Record], Any]] = {}
         self._decoders: dict[type, Callable[[str | bytes], Any]] = {}
-        self.learn(Rejected)
+        self.learn(Rejected, Operation)
 
     # -- which classes there are ---------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from sourced.store import Group, Progress, Scheduled, Straggler, Worker
+from sourced.store import Group, Progress, Scheduled, Status, Straggler, Worker
 
 Weight: TypeAlias = Literal["fine", "waiting", "trouble"]
 
@@ -27,7 +27,7 @@ class GroupInfo(msgspec.Struct, frozen=True):
         return self.group.name
 
     @property
-    def status(self) -> str:
+    def status(self) -> Status:
         return self.group.status
 
     @property
@@ -75,12 +75,21 @@ def findings(
 def of_group(info: GroupInfo, workers: Sequence[Worker], now: datetime) -> Iterator[Finding]:
     name = info.name
     if info.status == "stopped":
-        because = "; ".join(filter(None, (info.group.reason, info.group.error))) or "no reason was given"
-        yield Finding("trouble", name, f"it was stopped ({because}), {amount(info.lag)} behind", f"start it: {name}")
+        yield Finding(
+            "trouble", name, f"{_stopped(info.group, now)}; it is {amount(info.lag)} behind",
+            f"see to the reason, then start it: {name}",
+        )  # fmt: skip
     else:
         yield from _of_lag(info, workers, now)
     for each in info.stragglers:
         yield _of_straggler(each, now)
+
+
+def _stopped(group: Group, now: datetime) -> str:
+    when = f" {ago(group.stopped_at, now)} ago" if group.stopped_at else ""
+    who = f" by {group.stopped_by}" if group.stopped_by else " by the error policy" if group.error else ""
+    because = "; ".join(filter(None, (group.reason, group.error))) or "no reason was given"
+    return f"it was stopped{when}{who} ({because})"
 
 
 def _of_lag(info: GroupInfo, workers: Sequence[Worker], now: datetime) -> Iterator[Finding]:

@@ -17,9 +17,10 @@ import zlib
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime, timedelta
-from typing import Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from sourced.codec import Record
 from sourced.errors import Conflict, DefinitionError, Duplicate, Invalid
@@ -102,6 +103,8 @@ class Group(msgspec.Struct, frozen=True):
     reset_at: int = 0  # the log's last position at the last reset
     reason: str = ""
     error: str = ""
+    stopped_by: str = ""  # nobody: the error policy did
+    stopped_at: datetime | None = None
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -197,6 +200,12 @@ class Scheduled(msgspec.Struct, frozen=True):
     at: datetime
     error: str = ""
 
+    def promoted(self, now: datetime) -> Record:
+        """As it enters the log: made now, remembering what it was scheduled for."""
+        metadata = msgspec.json.decode(self.record.metadata, type=dict[str, Any])
+        metadata["scheduled_at"] = self.at.isoformat()
+        return replace(self.record, created_at=now, metadata=msgspec.json.encode(metadata).decode())
+
 
 class Store(Protocol):
     """One log, many implementations."""
@@ -254,8 +263,9 @@ class Store(Protocol):
     async def commit_async(self, entries: Sequence[Entry]) -> list[Outcome]:
         return await self.transact_async(self.append(entries))
 
-    def reserve(self, streams: Collection[str]) -> Op[None]:
-        """Takes the place for several appends at once, so that no two transactions ever wait for each other."""
+    def reserve(self, streams: Collection[str], group: str | None = None) -> Op[None]:
+        """Takes the place for several appends at once, so that no two transactions ever wait for each other; whoever
+        means to change a group as well names it: rounds of it that settle come to their end first."""
         yield from ()
 
     # -- the log
@@ -290,6 +300,10 @@ class Store(Protocol):
         """How many streams there are, and the log's last position."""
         ...
 
+    def count(self, *, after: int = 0, upto: int | None = None, types: Collection[str] | None = None) -> Op[int]:
+        """How many messages there are, after one position, up to and including another, of some types."""
+        ...
+
     # -- groups
 
     def register(self, group: str, start_from: Literal["beginning", "now"] | datetime) -> Op[Group]:
@@ -302,14 +316,20 @@ class Store(Protocol):
         """Only the shards that hold messages."""
         ...
 
-    def stop(self, group: str, reason: str, error: str = "") -> Op[None]: ...
-
-    def start(self, group: str, now: datetime) -> Op[None]:
-        """Active again: reason and error are cleared; streams that failed, but parked ones, are due at once."""
+    def stop(
+        self, group: str, reason: str, error: str = "", *, by: str = "", at: datetime | None = None
+    ) -> Op[Group]:  # fmt: skip
+        """Nothing more is handed out; one that is stopped already stays as it is. How the group stood before."""
         ...
 
-    def reset(self, group: str) -> Op[None]:
-        """Everything is delivered again, what was handled before as a replay; a stopped group stays stopped."""
+    def start(self, group: str, now: datetime) -> Op[Group]:
+        """Active again, with all that is said of the stop cleared; streams that failed, but parked ones, are due at
+        once. How the group stood before."""
+        ...
+
+    def reset(self, group: str) -> Op[Group]:
+        """Everything is delivered again, what was handled before as a replay; a stopped group stays stopped. How the
+        group stood before."""
         ...
 
     # -- rounds
@@ -364,6 +384,12 @@ class Store(Protocol):
         ...
 
     def stragglers(self, group: str | None = None) -> Op[list[Straggler]]: ...
+
+    def unpark(self, seen: Sequence[Straggler], *, skip: bool = False) -> Op[list[Straggler]]:
+        """Hands parked streams out again, counting anew, and with `skip` only what is behind the message they are
+        parked at. Those that are no longer parked as they were seen stay as they are; answers the others,
+        by group and stream."""
+        ...
 
     # -- workers
 

@@ -71,9 +71,9 @@ def test_an_actor_that_is_reset_neither_decides_nor_reacts_again(store: Store):
     app.dispatch(AddItem("p", 2), to="c1")
     app.drain()
     app.dispatch(AddItem("p", 4), to="c1")
-    before = len(app.read_all())
     app.groups.reset(Cart)
     app.groups.reset(Stock)
+    before = len(app.read_all())
     app.drain()
     assert app.load(Cart, "c1").state.items == {"p": 7}
     assert app.load(Stock, "stock-p").state.reserved == 7

@@ -182,7 +182,7 @@ class Stumbling(CrashingStore):
         super().__init__(store, at=0)
         self.fails: set[str] = set()
 
-    def count(self, statement: Statement) -> None:
+    def reached(self, statement: Statement) -> None:
         if statement.verb in self.fails:
             self.fails.discard(statement.verb)
             raise Unavailable("the store", f"it fails at {statement.verb!r}")

@@ -90,9 +90,7 @@ def replay(
 ) -> None:
     """Deliver everything to a group again, as a replay: its data is made anew, nothing is sent twice."""
     with app_at(target) as app:
-        info = app.groups.get(group)
-        position = app.status().position - info.group.start
-        show(f"{group} would be given {amount(position)} again")
+        show(f"{group} would be given {amount(app.groups.reset(group, dry_run=True).messages)} again")
         if dry_run:
             return
         if not yes:

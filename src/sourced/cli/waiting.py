@@ -32,7 +32,7 @@ def retry(target: App, group: Group = None, stream: Stream = None, dry_run: DryR
             found = [each for each in app.parked.list(group) if stream in (None, each.stream)]
             show(f"{len(found)} parked streams would be tried again")
             return
-        show(f"{app.parked.retry(group, stream)} parked streams are tried again")
+        show(f"{len(app.parked.retry(group, stream).streams)} parked streams are tried again")
 
 
 def skip(
@@ -60,7 +60,7 @@ def scheduled(target: Target, json: AsJson = False) -> None:
 def cancel(target: App, ids: Annotated[list[str], typer.Argument(help="Their ids.", show_default=False)]) -> None:
     """Take messages off the schedule."""
     with app_at(target) as app:
-        gone = app.scheduled.cancel(*ids)
+        gone = app.scheduled.cancel(*ids).messages
     show(f"{len(gone)} of {len(ids)} were still there and are cancelled")
     if len(gone) < len(ids):
         raise typer.Exit(1)

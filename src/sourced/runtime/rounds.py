@@ -352,7 +352,7 @@ class Round:
         yield from self.store.settle(group, self.moves(claim, slices), release=True)
         for one in slices:
             if isinstance(one.verdict, Stop):
-                yield from self.store.stop(group, one.verdict.reason, described(one.error))
+                yield from self.store.stop(group, one.verdict.reason, described(one.error), at=self.now)
 
     def carry_out(self, slices: list[Slice]) -> Op[None]:
         appends = [entry.stream for one in slices for entry in one.effects.entries]

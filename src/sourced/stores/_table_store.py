@@ -78,6 +78,9 @@ class TableStore(Store):
     def extent(self) -> Op[tuple[int, int]]:
         return (yield Statement("extent", Tables.extent))
 
+    def count(self, *, after: int = 0, upto: int | None = None, types: Collection[str] | None = None) -> Op[int]:
+        return (yield Statement("count", Tables.count, (after, upto, types)))
+
     # -- groups ------------------------------------------------------------------------------------------------------
 
     def register(self, group: str, start_from: Literal["beginning", "now"] | datetime) -> Op[Group]:
@@ -89,17 +92,21 @@ class TableStore(Store):
     def progress(self, group: str) -> Op[list[Progress]]:
         return (yield Statement("progress", Tables.progress_of, (group,)))
 
-    def stop(self, group: str, reason: str, error: str = "") -> Op[None]:
-        yield Statement("stop", Tables.change_group, (group, {"status": "stopped", "reason": reason, "error": error}))
+    def stop(
+        self, group: str, reason: str, error: str = "", *, by: str = "", at: datetime | None = None
+    ) -> Op[Group]:  # fmt: skip
+        return (yield Statement("stop", Tables.stop_group, (group, reason, error, by, at)))
 
-    def start(self, group: str, now: datetime) -> Op[None]:
-        yield Statement("start", Tables.change_group, (group, {"status": "active", "reason": "", "error": ""}))
+    def start(self, group: str, now: datetime) -> Op[Group]:
+        before: Group = yield Statement("start", Tables.start_group, (group,))
         yield Statement("retry failed streams", Tables.retry_all, (group,))
+        return before
 
-    def reset(self, group: str) -> Op[None]:
-        yield Statement("reset group", Tables.reset_group, (group,))
+    def reset(self, group: str) -> Op[Group]:
+        before: Group = yield Statement("reset group", Tables.reset_group, (group,))
         yield Statement("reset checkpoints", Tables.reset_checkpoints, (group,))
         yield Statement("reset stragglers", Tables.reset_stragglers, (group,))
+        return before
 
     # -- rounds ------------------------------------------------------------------------------------------------------
 
@@ -146,6 +153,9 @@ class TableStore(Store):
     def stragglers(self, group: str | None = None) -> Op[list[Straggler]]:
         return (yield Statement("stragglers", Tables.list_stragglers, (group,)))
 
+    def unpark(self, seen: Sequence[Straggler], *, skip: bool = False) -> Op[list[Straggler]]:
+        return (yield Statement("unpark", Tables.unpark, (seen, skip)))
+
     # -- the schedule and snapshots ------------------------------------------------------------------------------------
 
     def schedule(self, scheduled: Sequence[Scheduled]) -> Op[None]:
@@ -156,7 +166,7 @@ class TableStore(Store):
             entries: list[Entry] = []
             for each in due:
                 try:
-                    entries.append(Entry(each.record.stream, (promoted(each, now),)))
+                    entries.append(Entry(each.record.stream, (each.promoted(now),)))
                 except msgspec.MsgspecError as error:
                     yield Statement("set aside", Tables.set_aside, (_changed(each, error=str(error)),))
             outcomes: list[Outcome] = yield Statement("append", Tables.append, (entries,))
@@ -176,14 +186,6 @@ class TableStore(Store):
 
     def snapshots(self, group: str, streams: Sequence[str]) -> Op[dict[str, Snapshot]]:
         return (yield Statement("snapshots", Tables.latest_snapshots, (group, streams)))
-
-
-def promoted(scheduled: Scheduled, now: datetime) -> Record:
-    """A scheduled record as it enters the log: made now, remembering what it was scheduled for."""
-    metadata = msgspec.json.decode(scheduled.record.metadata, type=dict[str, Any])
-    metadata["scheduled_at"] = scheduled.at.isoformat()
-    record: Record = _changed(scheduled.record, created_at=now, metadata=msgspec.json.encode(metadata).decode())
-    return record
 
 
 # -- transactions ------------------------------------------------------------------------------------------------------

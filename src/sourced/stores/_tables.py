@@ -181,6 +181,10 @@ class Tables:
     def extent(self) -> tuple[int, int]:
         return len(self.streams), len(self.log)
 
+    def count(self, after: int, upto: int | None, types: Collection[str] | None) -> int:
+        found = self.log[after:upto]
+        return len(found) if types is None else sum(record.type in types for record in found)
+
     # -- groups
 
     def register(self, name: str, start_from: Literal["beginning", "now"] | datetime) -> Group:
@@ -197,8 +201,18 @@ class Tables:
             return next((r.position - 1 for r in self.log if r.created_at > start_from), len(self.log))
         return len(self.log)
 
-    def change_group(self, name: str, changes: dict[str, Any]) -> None:
-        self.put(self.groups, name, _changed(self.groups[name], **changes))
+    def stop_group(self, name: str, reason: str, error: str, by: str, at: datetime | None) -> Group:
+        group = self.groups[name]
+        if group.status == "active":
+            stop = {"reason": reason, "error": error, "stopped_by": by, "stopped_at": at}
+            self.put(self.groups, name, _changed(group, status="stopped", **stop))
+        return group
+
+    def start_group(self, name: str) -> Group:
+        group = self.groups[name]
+        nothing = {"reason": "", "error": "", "stopped_by": "", "stopped_at": None}
+        self.put(self.groups, name, _changed(group, status="active", **nothing))
+        return group
 
     def progress_of(self, name: str) -> list[Progress]:
         found: list[Progress] = []
@@ -220,8 +234,10 @@ class Tables:
             if not straggler.parked:
                 self._straggle(_changed(straggler, attempts=0, retry_at=None, running=False, error="", traceback=""))
 
-    def reset_group(self, name: str) -> None:
-        self.change_group(name, {"epoch": self.groups[name].epoch + 1, "reset_at": len(self.log)})
+    def reset_group(self, name: str) -> Group:
+        group = self.groups[name]
+        self.put(self.groups, name, _changed(group, epoch=group.epoch + 1, reset_at=len(self.log)))
+        return group
 
     def reset_checkpoints(self, name: str) -> None:
         """The tokens grow as well, which fences the rounds in flight and takes their leases."""
@@ -365,6 +381,16 @@ class Tables:
 
     def list_stragglers(self, name: str | None) -> list[Straggler]:
         return [row for group, rows in self.waiting.items() if name in (None, group) for row in rows.values()]
+
+    def unpark(self, seen: Sequence[Straggler], skip: bool) -> list[Straggler]:
+        found: list[Straggler] = []
+        for each in sorted(seen, key=attrgetter("group", "stream")):
+            row = self.waiting[each.group].get(each.stream)
+            if row and row.parked and (row.from_seq, row.attempts) == (each.from_seq, each.attempts):
+                found.append(row)
+                anew = Straggler(row.group, row.stream, row.from_seq + skip, row.live_after)
+                self._straggle(anew if skip else _changed(anew, message_id=row.message_id, since=row.since))
+        return found
 
     # -- the schedule and snapshots
 

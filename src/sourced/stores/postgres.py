@@ -358,7 +358,10 @@ class PostgresStore(SqlStore):
         known = (yield from self.known([r.id for entry in doubtful for r in entry.records])) if doubtful else {}
         return outcomes(entries, answer, known)
 
-    def reserve(self, streams: Collection[str]) -> Op[None]:
+    def reserve(self, streams: Collection[str], group: str | None = None) -> Op[None]:
+        """A group's shards first of all: rounds hold theirs before they append."""
+        if group is not None:
+            yield self.hold_shards(group)
         shards = sorted({self.shard(stream) for stream in streams})
         yield self.say("reserve", "select {lock_shards}(cast(:shards as integer[]))", shards=shards)
 

@@ -27,7 +27,7 @@ class CrashingStore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.store, name)
 
-    def count(self, statement: Statement) -> None:
+    def reached(self, statement: Statement) -> None:
         self.left -= 1
         if self.left <= 0:
             raise Crash(f"before {statement.verb!r}")
@@ -36,13 +36,13 @@ class CrashingStore:
     def transaction(self, *, reading: bool = False) -> Iterator[Connection]:
         with self.store.transaction(reading=reading) as connection:
             yield _Crashing(self, connection)
-            self.count(Statement("commit"))
+            self.reached(Statement("commit"))
 
     @contextlib.asynccontextmanager
     async def transaction_async(self, *, reading: bool = False) -> AsyncIterator[AsyncConnection]:
         async with self.store.transaction_async(reading=reading) as connection:
             yield _AsyncCrashing(self, connection)
-            self.count(Statement("commit"))
+            self.reached(Statement("commit"))
 
     transact, transact_async = Store.transact, Store.transact_async  # no short cuts past the count
     commit, commit_async = Store.commit, Store.commit_async
@@ -57,7 +57,7 @@ class _Crashing:
         return self._connection.tx
 
     def execute(self, statement: Statement) -> Any:
-        self._store.count(statement)
+        self._store.reached(statement)
         return self._connection.execute(statement)
 
     def call(self, work: Callable[[Any], Any]) -> Any:
@@ -73,7 +73,7 @@ class _AsyncCrashing:
         return self._connection.tx
 
     async def execute(self, statement: Statement) -> Any:
-        self._store.count(statement)
+        self._store.reached(statement)
         return await self._connection.execute(statement)
 
     async def call(self, work: Callable[[Any], Any]) -> Any:

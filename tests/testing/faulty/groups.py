@@ -37,8 +37,8 @@ class EveryShard(Faulty):
 class StopsWithoutAWord(Faulty):
     """forgets why a group was stopped."""
 
-    def stop(self, group, reason, error=""):
-        return super().stop(group, "", "")
+    def stop(self, group, reason, error="", **facts):
+        return super().stop(group, "", "", **facts)
 
 
 @breaks("stop")
@@ -96,3 +96,32 @@ class ResetIsAllLive(Faulty):
     def claim(self, group, owner, **options):
         claim = yield from super().claim(group, owner, **options)
         return replace(claim, leases=tuple(replace(lease, high=lease.checkpoint) for lease in claim.leases))
+
+
+@breaks("stop")
+class TheLastReasonCounts(Faulty):
+    """lets a second stop take the place of the first."""
+
+    def stop(self, group, reason, error="", **facts):
+        before = next(each for each in (yield from self.groups()) if each.name == group)
+        yield from super().start(group, START)
+        yield from super().stop(group, reason, error, **facts)
+        return before
+
+
+@breaks("start")
+class StartTellsHowItIsNow(Faulty):
+    """answers how the group stands after its start."""
+
+    def start(self, group, now):
+        yield from super().start(group, now)
+        return (yield from super().start(group, now))
+
+
+@breaks("reset")
+class ResetTellsHowItIsNow(Faulty):
+    """answers how the group stands after its reset."""
+
+    def reset(self, group):
+        yield from super().reset(group)
+        return next(each for each in (yield from self.groups()) if each.name == group)

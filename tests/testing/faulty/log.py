@@ -127,3 +127,19 @@ class CountsMessages(Faulty):
     def extent(self):
         _, last = yield from super().extent()
         return last, last
+
+
+@breaks("count")
+class CountsEverything(Faulty):
+    """counts what is not wanted."""
+
+    def count(self, *, after=0, upto=None, types=None):
+        return super().count(after=after, upto=upto)
+
+
+@breaks("count")
+class CountsFromTheBeginning(Faulty):
+    """counts from the beginning of the log wherever it is asked to begin."""
+
+    def count(self, *, after=0, upto=None, types=None):
+        return super().count(upto=upto, types=types)

@@ -268,3 +268,30 @@ class StragglersOfAll(Faulty):
 
     def stragglers(self, group=None):
         return super().stragglers(None)
+
+
+@breaks("unpark")
+class UnparksAnything(Faulty):
+    """hands out again what somebody else has seen to meanwhile."""
+
+    def unpark(self, seen, *, skip=False):
+        yield from self.straggle([replace(row, parked=True) for row in seen])
+        return (yield from super().unpark(seen, skip=skip))
+
+
+@breaks("unpark")
+class GoesOnCounting(Faulty):
+    """does not count anew."""
+
+    def unpark(self, seen, *, skip=False):
+        found = yield from super().unpark(seen, skip=skip)
+        yield from self.straggle([replace(row, parked=False, from_seq=row.from_seq + skip) for row in found])
+        return found
+
+
+@breaks("unpark")
+class NeverSkips(Faulty):
+    """hands out the message that was to be skipped."""
+
+    def unpark(self, seen, *, skip=False):
+        return super().unpark(seen)

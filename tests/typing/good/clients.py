@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, assert_type
 
 from sourced import AsyncClient, AsyncLoaded, Cascade, Client, Decision, Loaded, Message, Sourced
+from sourced.audit import ParkedRetried
 from tests.typing.good.cart import AddItem, Cart, CartState, ItemAdded, RemoveItem
 
 with Sourced() as app:
@@ -53,15 +54,16 @@ with Sourced() as app:
     assert_type([stream.stream for stream in app.streams()], list[str])
     assert_type(app.status().position, int)
 
-    assert_type([(group.name, group.lag, group.status) for group in app.groups.list()], list[tuple[str, int, str]])
+    assert_type([(group.name, group.lag) for group in app.groups.list()], list[tuple[str, int]])
     assert_type(app.groups.get(Cart).newest, int)
     app.groups.stop(Cart, reason="maintenance")
     app.groups.start("Cart")
-    app.groups.reset(Cart)
+    assert_type(app.groups.reset(Cart, "a new column", by="ada", dry_run=True).messages, int)
     assert_type([row.reason for row in app.parked.list(Cart)], list[str])
-    assert_type(app.parked.retry(Cart, "c1"), int)
+    assert_type(app.parked.retry(Cart, "c1", error="Boom", type=AddItem, dry_run=True), ParkedRetried)
     assert_type([waiting.at for waiting in app.scheduled.list()], list[datetime])
     app.scheduled.cancel(message.id)
+    app.scheduled.run_now(message, reason="it is urgent")
 
     with app.transaction() as tx:
         assert_type(tx, Client)

@@ -16,8 +16,11 @@ STRAGGLER = (
     "reason", "message_id", "since",
 )  # fmt: skip
 STRAGGLERS = f"select {', '.join(f's.{column}' for column in STRAGGLER)} from {{stragglers}} s "
-GROUPS = "select g.name, g.status, g.start, g.epoch, g.reset_at, g.reason, g.error from {groups} g "
+GROUPS = """
+select g.name, g.status, g.start, g.epoch, g.reset_at, g.reason, g.error, g.stopped_by, g.stopped_at from {groups} g
+"""
 
+_group: Any = Group
 _straggler: Any = Straggler
 
 
@@ -46,9 +49,12 @@ class Groups(Tables):
         assert found is not None
         return found
 
-    def _group(self, name: str) -> Op[Group | None]:
-        rows = yield self.say("group", GROUPS + "where g.name = :group", group=name)
-        return Group(*rows[0]) if rows else None
+    def _group(self, name: str, lock: str = "") -> Op[Group | None]:
+        rows = yield self.say("group", GROUPS + "where g.name = :group " + lock, group=name)
+        return self._read_groups(rows)[0] if rows else None
+
+    def _read_groups(self, rows: Sequence[Any]) -> list[Group]:
+        return [_group(*row[:8], self.maybe_time(row[8])) for row in rows]
 
     def _start(self, start_from: Literal["beginning", "now"] | datetime) -> Op[int]:
         if start_from == "beginning":
@@ -66,7 +72,7 @@ class Groups(Tables):
 
     def groups(self) -> Op[list[Group]]:
         rows = yield self.say("groups", GROUPS + "order by g.name")
-        return [Group(*row) for row in rows]
+        return self._read_groups(rows)
 
     def progress(self, group: str) -> Op[list[Progress]]:
         rows = yield self.say(
@@ -88,12 +94,35 @@ class Groups(Tables):
             for row in rows
         ]
 
-    def stop(self, group: str, reason: str, error: str = "") -> Op[None]:
-        yield self._status("stop", group, "stopped", reason, error)
+    def stop(
+        self, group: str, reason: str, error: str = "", *, by: str = "", at: datetime | None = None
+    ) -> Op[Group]:  # fmt: skip
+        before = yield from self._group(group, "{lock}")
+        assert before is not None, group
+        yield self.say(
+            "stop",
+            """
+            update {groups} set status = 'stopped', reason = :reason, error = :error, stopped_by = :by, stopped_at = :at
+            where name = :group and status = 'active'
+            """,
+            group=group,
+            reason=storable(reason),
+            error=storable(error),
+            by=storable(by),
+            at=at,
+        )
+        return before
 
-    def start(self, group: str, now: datetime) -> Op[None]:
-        yield self._hold_shards(group)
-        yield self._status("start", group, "active", "", "")
+    def start(self, group: str, now: datetime) -> Op[Group]:
+        before = yield from self._held(group)
+        yield self.say(
+            "start",
+            """
+            update {groups} set status = 'active', reason = '', error = '', stopped_by = '', stopped_at = null
+            where name = :group
+            """,
+            group=group,
+        )
         yield self.say(
             "retry failed streams",
             """
@@ -102,26 +131,24 @@ class Groups(Tables):
             """,
             group=group,
         )
+        return before
 
-    def _hold_shards(self, group: str) -> Any:
+    def _held(self, group: str) -> Op[Group]:
+        """How the group stands, and stays until the end of the transaction."""
+        yield self.hold_shards(group)
+        found = yield from self._group(group)
+        assert found is not None, group
+        return found
+
+    def hold_shards(self, group: str) -> Any:
         """First of all, as rounds do that settle: they come to their end before anything of theirs is touched."""
         return self.say(
             "hold shards", "select shard from {progress} where group_name = :group order by shard {lock}", group=group
         )
 
-    def _status(self, verb: str, group: str, status: str, reason: str, error: str) -> Any:
-        return self.say(
-            verb,
-            "update {groups} set status = :status, reason = :reason, error = :error where name = :group",
-            group=group,
-            status=status,
-            reason=reason,
-            error=error,
-        )
-
-    def reset(self, group: str) -> Op[None]:
+    def reset(self, group: str) -> Op[Group]:
         """The shards' tokens grow as well, which fences the rounds in flight and takes their leases."""
-        yield self._hold_shards(group)
+        before = yield from self._held(group)
         yield self.say(
             "reset group",
             """
@@ -153,6 +180,7 @@ class Groups(Tables):
             """,
             group=group,
         )
+        return before
 
     # -- streams that wait for themselves
 
@@ -197,6 +225,32 @@ class Groups(Tables):
             group=group,
             streams=streams,
         )
+
+    def unpark(self, seen: Sequence[Straggler], *, skip: bool = False) -> Op[list[Straggler]]:
+        """Held first, in one order for everybody: whoever waits for one looks again at what became of it."""
+        still = yield self.say(
+            "hold parked streams",
+            STRAGGLERS
+            + """
+            where s.parked and (s.group_name, s.stream, s.from_seq, s.attempts) in (
+              select r.whose, r.name, r.seq, r.tries
+              from each(r: whose text, name text, seq integer, tries integer)
+            ) order by s.group_name, s.stream {lock}
+            """,
+            r=[(each.group, each.stream, each.from_seq, each.attempts) for each in seen],
+        )
+        found = self.read_stragglers(still)
+        place = "from_seq = from_seq + 1, message_id = '', since = null," if skip else ""
+        yield self.say(
+            "unpark",
+            f"""
+            update {{stragglers}} set {place} parked = false, running = false, attempts = 0, retry_at = null,
+              error = '', traceback = '', reason = ''
+            from each(r: whose text, name text) where group_name = r.whose and stream = r.name
+            """,
+            r=[(each.group, each.stream) for each in found],
+        )
+        return found
 
     # -- snapshots
 

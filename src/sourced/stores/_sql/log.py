@@ -101,6 +101,20 @@ class Log(Tables):
         )
         return streams, position
 
+    def count(self, *, after: int = 0, upto: int | None = None, types: Collection[str] | None = None) -> Op[int]:
+        asked = {} if types is None else {"types": types}
+        ((found,),) = yield self.say(
+            "count",
+            f"""
+            select count(*) from {{messages}} m where m.position > :after and m.position <= :upto
+            {"and m.type in :types" if asked else ""}
+            """,
+            after=after,
+            upto=ALL if upto is None else upto,
+            **asked,
+        )
+        return found
+
 
 def _upto(one: Range) -> int:
     return 2**31 - 1 if one.upto is None else min(one.upto, 2**31 - 1)

@@ -11,7 +11,6 @@ import msgspec
 from sourced.codec import Record
 from sourced.ops import Op
 from sourced.store import Entry, Scheduled
-from sourced.stores._promotion import promoted
 from sourced.stores._sql.base import Tables
 from sourced.stores._sql.dialect import own_values, settled
 
@@ -45,7 +44,7 @@ class Schedule(Tables):
             entries: list[Entry] = []
             for each in due:
                 try:
-                    entries.append(Entry(each.record.stream, (promoted(each, now),)))
+                    entries.append(Entry(each.record.stream, (each.promoted(now),)))
                 except msgspec.MsgspecError as error:
                     yield self._set_aside(each, str(error))
             outcomes = yield from self.append(entries)

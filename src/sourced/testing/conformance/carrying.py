@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from sourced.errors import Conflict, Duplicate, InTransaction
+from sourced.errors import Conflict, Duplicate, Fenced, InTransaction
 from sourced.ops import Op, run, run_async
-from sourced.store import Entry, Outcome, Range
-from sourced.testing.conformance.bench import Bench, Broken, breaking, entry, kept, record, refused
+from sourced.store import Claim, Entry, Outcome, Range
+from sourced.testing.conformance.bench import Bench, Broken, at, breaking, entry, kept, record, refused
 
 
 class Carrying(Bench):
@@ -166,6 +167,41 @@ class Carrying(Bench):
 
         self.at_once([crossing(turn) for turn in range(12)])
         assert sum(len(self.history(stream)) for stream in streams) == 36
+
+    def test_reserve_for_a_group_lets_its_rounds_and_those_who_change_it_never_wait_for_each_other_for_ever(
+        self,
+    ) -> None:
+        """A round holds its shards, then appends, then stops its group; the others stop, start and reset it, and say
+        so in the same stream."""
+        self.register()
+        streams = self.apart(4)
+        for stream in streams:
+            self.put(stream, 1)
+
+        def settling(claim: Claim) -> Op[None]:
+            with contextlib.suppress(Fenced):
+                yield from self.store.fence(claim)
+                yield from self.store.append([entry(streams[0], 1)])
+                yield from self.store.stop("g", "enough")
+                yield from self.store.settle("g", [self.move(each, 0) for each in claim.leases], release=True)
+
+        def changing(turn: int) -> Op[None]:
+            yield from self.store.reserve([streams[0]], "g")
+            if turn % 3 == 0:
+                yield from self.store.reset("g")
+            elif turn % 3 == 1:
+                yield from self.store.start("g", at(0))
+            else:
+                yield from self.store.stop("g", "a reason")
+            yield from self.store.append([entry(streams[0], 1)])
+
+        for turn in range(6):
+            self.do(self.store.start("g", at(0)))
+            claims = [self.claim(f"w{number}", now=100 * turn, limit=2) for number in range(2)]
+            works: list[Callable[[], Op[None]]] = [lambda claim=claim: settling(claim) for claim in claims]  # type: ignore[misc]
+            works += [lambda turn=turn: changing(turn), lambda turn=turn: changing(turn + 1)]  # type: ignore[misc]
+            self.at_once(works)
+        assert len(self.history(streams[0])) >= 13
 
     # -- between processes
 

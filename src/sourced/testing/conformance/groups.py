@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from msgspec.structs import replace
+
 from sourced.errors import Fenced
 from sourced.store import Group
 from sourced.testing.conformance.bench import Bench, at, refused
@@ -134,13 +136,35 @@ class Groups(Bench):
         assert self.group("b") == Group("b")
         assert len(self.work_off("b")) == 1
 
+    def test_stop_notes_who_did_it_and_when_and_start_forgets_it(self) -> None:
+        self.register()
+        stopped = Group("g", "stopped", reason="for the night", stopped_by="vera@here", stopped_at=at(1.000001))
+        assert self.do(self.store.stop("g", "for the night", by="vera@here", at=at(1.000001))) == Group("g")
+        assert self.group() == stopped
+        assert self.do(self.store.start("g", at(2))) == stopped
+        assert self.group() == Group("g")
+
+    def test_stop_of_a_group_that_is_stopped_leaves_it_as_it_is(self) -> None:
+        """Two who stop it at once, or a person and its error policy: the first reason stays."""
+        self.register()
+        self.do(self.store.stop("g", "first", "Boom: no", by="vera", at=at(1)))
+        stopped = self.group()
+        assert self.do(self.store.stop("g", "second", by="mallory", at=at(2))) == stopped
+        assert self.group() == stopped
+
+    def test_start_of_a_group_that_runs_tells_so(self) -> None:
+        self.register()
+        assert self.do(self.store.start("g", at(0))) == Group("g")
+        assert self.group() == Group("g")
+
     def test_start_goes_on_where_it_was(self) -> None:
         """G120. Reason and error are cleared."""
         self.register()
         self.put("s", 3)
         self.work_off(limit=2)
         self.do(self.store.stop("g", "for the night", "Boom: no"))
-        self.do(self.store.start("g", at(0)))
+        stood = self.group()
+        assert self.do(self.store.start("g", at(0))) == stood
         assert self.group() == Group("g")
         assert [r.seq for r in self.work_off()] == [3]
 
@@ -190,6 +214,13 @@ class Groups(Bench):
         assert self.group() == Group("g", epoch=1, reset_at=last.position)
         self.do(self.store.reset("g"))
         assert self.group().epoch == 2
+
+    def test_reset_tells_how_the_group_stood(self) -> None:
+        self.register()
+        self.do(self.store.stop("g", "for the night", by="vera", at=at(1)))
+        stood = self.group()
+        assert self.do(self.store.reset("g")) == stood
+        assert self.group() == replace(stood, epoch=1)
 
     def test_reset_fences_off_a_round_in_flight(self) -> None:
         """F116. Otherwise what it settles would be left out of the replay."""

@@ -246,7 +246,8 @@ class StoreMachine(RuleBasedStateMachine):
                 after=place, limit=limit, types=some, since=since, until=until, backwards=backwards
             )
             newest = yield from store.streams(limit)
-            return [*pieces], log, newest, (yield from store.trace(f"m-{known}"))
+            count = yield from store.count(after=place, types=some)
+            return [*pieces], log, newest, count, (yield from store.trace(f"m-{known}"))
 
         self.both(step, reading=True, awaited=awaited)
 
@@ -279,7 +280,7 @@ class StoreMachine(RuleBasedStateMachine):
     def changing(self, group: str, what: str) -> Step:
         now = at(self.now)
         return lambda side: {
-            "stop": lambda: side.store.stop(group, "a reason", "an error"),
+            "stop": lambda: side.store.stop(group, "a reason", "an error", by=f"at {now}", at=now),
             "start": lambda: side.store.start(group, now),
             "reset": lambda: side.store.reset(group),
         }[what]()
@@ -389,6 +390,19 @@ class StoreMachine(RuleBasedStateMachine):
     def catch_up(self, group: str, names: list[str]) -> None:
         if self.known(group):
             self.both(lambda side: side.store.catch_up(group, names))
+
+    @rule(seen=st.lists(st.integers(0, 20), max_size=3, unique=True), stale=st.booleans(), skip=st.booleans())
+    def unpark(self, seen: list[int], stale: bool, skip: bool) -> None:
+        """What was seen a while ago may not be there like that any more."""
+
+        def step(side: Side) -> Op[Any]:
+            rows = sorted((yield from side.store.stragglers()), key=lambda each: (each.group, each.stream))
+            known = [rows[number % len(rows)] for number in seen] if rows else []
+            if stale:
+                known = [replace(row, attempts=row.attempts + number % 2) for number, row in enumerate(known)]
+            return (yield from side.store.unpark([*{row.stream: row for row in known}.values()], skip=skip))
+
+        self.both(step)
 
     # -- workers
 

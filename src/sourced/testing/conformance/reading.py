@@ -140,3 +140,16 @@ class Reading(Bench):
         self.put("a", 2)
         (*_, last) = self.put("b", 1, created_at=at(0) - timedelta(days=1))
         assert self.do(self.store.extent()) == (2, last.position)
+
+    def test_count_is_how_many_messages_there_are(self) -> None:
+        """Between two positions, of some types; positions that nobody has make no difference."""
+        assert self.do(self.store.count()) == 0
+        stored = [self.put("s", 1, type=name)[0] for name in ("a", "b", "a", "c", "A")]
+        last = stored[-1].position
+        assert self.do(self.store.count()) == 5
+        for after, upto, expected in ((0, None, 5), (1, None, 4), (0, 3, 3), (1, 3, 2), (2, 2, 0), (5, None, 0)):
+            low, high = after and stored[after - 1].position, upto and stored[upto - 1].position
+            assert self.do(self.store.count(after=low, upto=high)) == expected, (after, upto)
+        assert self.do(self.store.count(types={"a"})) == 2
+        assert self.do(self.store.count(types=("a", "c"), after=stored[0].position, upto=last + 100)) == 2
+        assert self.do(self.store.count(types=())) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -63,6 +64,69 @@ class Stragglers(Bench):
         assert self.do(self.store.stragglers("g")) == [mine]
         assert self.do(self.store.stragglers("other")) == [theirs]
         assert sorted(row.group for row in self.do(self.store.stragglers())) == ["g", "other"]
+
+    # -- what people do with those that are parked
+
+    def test_unpark_hands_streams_out_again_counting_anew(self) -> None:
+        self.register()
+        for stream in ("s", "t"):
+            self.put(stream, 3)
+        row = self.straggle(
+            "s", 2, live_after=1, attempts=4, retry_at=at(9), parked=True, running=True, error="Boom: no",
+            traceback="line 1", reason="gave up", message_id="m", since=at(1),
+        )  # fmt: skip
+        other = self.straggle("t", 1, attempts=1, parked=True)
+        assert self.do(self.store.unpark([row])) == [row]
+        anew = Straggler("g", "s", 2, live_after=1, message_id="m", since=at(1))
+        assert {each.stream: each for each in self.do(self.store.stragglers())} == {"s": anew, "t": other}
+        (due,) = self.claim().due
+        assert due == replace(anew, attempts=1)
+        assert self.behind(due) == [2, 3]
+
+    def test_unpark_with_skip_goes_on_behind_the_message(self) -> None:
+        self.register()
+        self.put("s", 3)
+        row = self.straggle(
+            "s", 2, live_after=1, attempts=4, parked=True, error="Boom: no", message_id="m", since=at(1)
+        )  # fmt: skip
+        assert self.do(self.store.unpark([row], skip=True)) == [row]
+        assert self.do(self.store.stragglers()) == [Straggler("g", "s", 3, live_after=1)]
+        (due,) = self.claim().due
+        assert self.behind(due) == [3]
+
+    def test_unpark_leaves_what_is_no_longer_parked_as_it_was_seen(self) -> None:
+        """Somebody else was first: it is tried again already, it is parked at another message, it is through."""
+        self.register()
+        self.register("other")
+        streams: dict[str, Any] = {
+            "same": {"parked": True}, "retried": {"parked": False}, "skipped": {"parked": True, "from_seq": 3},
+            "parked anew": {"parked": True, "attempts": 1},
+        }  # fmt: skip
+        seen = [Straggler("g", name, 2, attempts=4, parked=True, error="Boom: no") for name in (*streams, "gone")]
+        now = [replace(row, **facts) for row, facts in zip(seen, streams.values(), strict=False)]
+        self.do(self.store.straggle(now))
+        elsewhere = self.straggle("same", 2, "other", attempts=4, parked=True)
+        for skip in (False, True):
+            found = self.do(self.store.unpark(seen[not skip :], skip=skip))
+            assert found == ([seen[0]] if skip else [])
+        left = {(row.group, row.stream): row for row in self.do(self.store.stragglers())}
+        assert left.pop(("g", "same")) == Straggler("g", "same", 3)
+        assert left == {(row.group, row.stream): row for row in (*now[1:], elsewhere)}
+
+    def test_unpark_answers_by_group_and_stream(self) -> None:
+        for name in ("g", "h"):
+            self.register(name)
+        rows = [self.straggle(stream, 1, group, parked=True) for group, stream in (("h", "a"), ("g", "b"), ("g", "a"))]
+        assert self.do(self.store.unpark(rows)) == rows[::-1]
+        assert self.do(self.store.unpark([])) == []
+
+    def test_unpark_by_two_at_once_is_done_by_one_of_them(self) -> None:
+        """Neither is skipped twice."""
+        self.register()
+        rows = [self.straggle(f"s-{number}", 1, attempts=4, parked=True) for number in range(20)]
+        done = self.at_once([lambda: self.store.unpark(rows, skip=True) for _ in range(4)])
+        assert sorted(row.stream for found in done for row in found) == sorted(row.stream for row in rows)
+        assert {row.from_seq for row in self.do(self.store.stragglers())} == {2}
 
     # -- when they are due
 

@@ -30,7 +30,9 @@ create table {groups} (
   epoch integer not null default 0,
   reset_at bigint not null default 0,
   reason text not null default '',
-  error text not null default ''
+  error text not null default '',
+  stopped_by text not null default '',
+  stopped_at timestamptz
 );
 
 create table {progress} (

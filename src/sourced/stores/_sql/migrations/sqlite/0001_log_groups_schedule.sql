@@ -28,7 +28,9 @@ create table {groups} (
   epoch integer not null default 0,
   reset_at integer not null default 0,
   reason text not null default '',
-  error text not null default ''
+  error text not null default '',
+  stopped_by text not null default '',
+  stopped_at text
 ) without rowid;
 
 create table {progress} (

@@ -1,0 +1,84 @@
+"""What people who run an app did to it: every action of theirs is an event in the log, with who, why and the facts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from sourced.messages import Event
+
+Standing: TypeAlias = Literal["active", "stopped"]
+
+OPERATIONS = "sourced.operations"  # the stream they are in
+
+
+class Operation(Event, namespace="sourced", kw_only=True):
+    """The family of them. A reactor hears of those that it names, as of any other event."""
+
+    by: str = ""
+    reason: str = ""
+
+
+class GroupStopped(Operation, kw_only=True):
+    group: str
+    was: Standing
+    behind: int  # messages it had not looked at
+
+
+class GroupStarted(Operation, kw_only=True):
+    group: str
+    was: Standing
+    behind: int
+    due: int  # streams that had failed, and are tried again at once
+
+
+class GroupReset(Operation, kw_only=True):
+    group: str
+    was: Standing
+    messages: int  # are delivered again, as far as they had been before
+    waiting: int  # streams that had failed, parked or not, and start over
+
+
+class ParkedStream(msgspec.Struct, frozen=True):
+    """A stream that waited for a person, and the message it waited at."""
+
+    group: str
+    stream: str
+    seq: int
+    message_id: str
+    error: str
+
+
+class ParkedRetried(Operation, kw_only=True):
+    streams: list[ParkedStream]
+
+
+class ParkedSkipped(Operation, kw_only=True):
+    """One message of one stream will not be handled; what is behind it goes on."""
+
+    group: str
+    stream: str
+    seq: int
+    message_id: str
+    error: str
+
+
+class DueMessage(msgspec.Struct, frozen=True):
+    """A message that waited for its time."""
+
+    id: str
+    type: str
+    stream: str
+    due_at: datetime
+
+
+class ScheduleCancelled(Operation, kw_only=True):
+    messages: list[DueMessage]
+
+
+class ScheduleHastened(Operation, kw_only=True):
+    """They did not wait any longer."""
+
+    messages: list[DueMessage]
