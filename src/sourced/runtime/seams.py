@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import functools
-import inspect
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
@@ -16,6 +15,7 @@ from sourced.envelope import Message
 from sourced.errors import Fenced
 from sourced.messages import Rejected
 from sourced.reactor import Delivery
+from sourced.runtime.apart import apart, awaited_within
 from sourced.runtime.engine import Engine
 from sourced.runtime.programs import Afterwards, Program, Work
 from sourced.runtime.slice import Slice
@@ -46,40 +46,49 @@ W = TypeVar("W", bound="Message[Any] | Sequence[Message[Any]]")
 D = TypeVar("D", bound="Delivery | Sequence[Delivery]")
 
 Handing: TypeAlias = Generator[Awaitable[Any], Any, "Verdict | None"]
+Storing: TypeAlias = Callable[Concatenate[Engine, W, P], Program[T]]
 HandOver: TypeAlias = Callable[[Slice, D], Handing]
 
 
 # -- the foreground --------------------------------------------------------------------------------------------------
 
 
-def stores(
-    name: Any, told: Callable[..., Happening]
-) -> Callable[[Callable[Concatenate[Engine, W, P], Program[T]]], Callable[Concatenate[Engine, W, P], Program[T]]]:
+def stores(name: Any, told: Callable[..., Happening]) -> Callable[[Storing[W, P, T]], Storing[W, P, T]]:
     """Wraps a program that stores what it is given first; `told` makes the fact of its result, its time and more."""
 
-    def seam(verb: Callable[Concatenate[Engine, W, P], Program[T]]) -> Callable[Concatenate[Engine, W, P], Program[T]]:
+    def seam(verb: Storing[W, P, T]) -> Storing[W, P, T]:
         @functools.wraps(verb)
         def wrapped(engine: Engine, what: W, /, *args: P.args, **kwargs: P.kwargs) -> Program[T]:
             if not engine.telemetry.heard:
                 return verb(engine, what, *args, **kwargs)
-            return _watched(engine, what, args, lambda carrying: verb(engine, carrying, *args, **kwargs))
-
-        def _watched(engine: Engine, what: Any, args: Any, program: Callable[[Any], Program[T]]) -> Program[T]:
-            began, telemetry = engine.clock.elapsed(), engine.telemetry
             doing = Doing(name, [what] if isinstance(what, Message) else what)
-            try:
-                with telemetry.around(doing) as carried:
-                    several = [message.with_metadata(carried) for message in doing.messages]
-                    result = yield from program(several[0] if isinstance(what, Message) else several)
-            except Exception as error:
-                telemetry.tell(Refused(doing, error, engine.clock.elapsed() - began))
-                raise
-            yield Afterwards([_telling(engine, [told(result, engine.clock.elapsed() - began, *args)])])
-            return result
+            return _storing(
+                engine,
+                doing,
+                lambda carrying: verb(engine, carrying[0] if isinstance(what, Message) else carrying, *args, **kwargs),
+                lambda result, seconds: told(result, seconds, *args),
+            )
 
         return wrapped
 
     return seam
+
+
+def _storing(
+    engine: Engine,
+    doing: Doing,
+    program: Callable[[Any], Program[T]],
+    told: Callable[[T, float], Happening],
+) -> Program[T]:
+    began, telemetry = engine.clock.elapsed(), engine.telemetry
+    try:
+        with telemetry.around(doing) as carried:
+            result = yield from program([message.with_metadata(carried) for message in doing.messages])
+    except Exception as error:
+        telemetry.tell(Refused(doing, error, engine.clock.elapsed() - began))
+        raise
+    yield Afterwards([_telling(engine, [told(result, engine.clock.elapsed() - began)])])
+    return result
 
 
 executing = stores("execute", lambda decision, seconds, *_: Executed(decision.command, tuple(decision.events), seconds))
@@ -158,46 +167,9 @@ def _watching(engine: Engine, group: str, hand_over: HandOver[D]) -> HandOver[D]
 
     def handed_apart(one: Slice, handed: D) -> Handing:
         context = contextvars.copy_context()
-        return _apart(context, watched(one, handed), functools.partial(_within, context))
+        return apart(context, watched(one, handed), functools.partial(awaited_within, context))
 
     return handed_apart
-
-
-def _apart(
-    context: contextvars.Context, work: Generator[Any, Any, T], hand: Callable[[Any], Any] = lambda step: step
-) -> Generator[Any, Any, T]:
-    """Work in a context of its own: what it sets is seen by what it calls and awaits, and by nobody beside it."""
-    try:
-        step = context.run(next, work)
-        while True:
-            try:
-                answer = yield hand(step)
-            except BaseException as error:
-                if inspect.iscoroutine(step):
-                    step.close()  # it may never have been begun
-                step = context.run(work.throw, error)
-            else:
-                step = context.run(work.send, answer)
-    except StopIteration as end:
-        return end.value
-
-
-async def _within(context: contextvars.Context, awaitable: Awaitable[T]) -> T:
-    return await _Apart(context, awaitable)
-
-
-class _Apart(Awaitable[T]):
-    """An awaitable whose steps are taken in a context."""
-
-    def __init__(self, context: contextvars.Context, awaitable: Awaitable[T]) -> None:
-        self.context, self.awaitable = context, awaitable
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        return _apart(self.context, _steps(self.awaitable))
-
-
-def _steps(awaitable: Awaitable[T]) -> Generator[Any, Any, T]:
-    return (yield from awaitable.__await__())
 
 
 # -- the worker ------------------------------------------------------------------------------------------------------
