@@ -325,5 +325,7 @@ def test_finish_inside_a_loop_works_in_a_thread_of_its_own():
 
 
 def test_a_statement_reads_as_its_verb():
-    assert Statement("append", print, (1,)) == ("append", print, (1,))
+    verb, body, arguments, *for_those_who_save_trips = Statement("append", print, (1,))
+    assert (verb, body, arguments) == ("append", print, (1,))
+    assert not any(for_those_who_save_trips)
     assert (SAVEPOINT.body, RELEASE.body, ROLLBACK.body) == (None, None, None)

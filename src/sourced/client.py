@@ -37,6 +37,7 @@ from sourced.runtime.engine import Engine, committed
 from sourced.runtime.programs import (
     Afterwards,
     Borrowed,
+    InTurn,
     Program,
     Transact,
     Work,
@@ -387,6 +388,13 @@ class AsyncClient(Verbs, Awaiting):
 
 def prepared(engine: Engine, program: Program[T]) -> Program[T]:
     """Every registered group is made known to the store before anything else, so that where it starts is pinned."""
+    if engine.unknown_groups():
+        yield InTurn(engine.introducing, _introduction(engine))
+    return (yield from program)
+
+
+def _introduction(engine: Engine) -> Program[None]:
+    """Of many who come at once the first one does it; for the others there is nothing left to do."""
     if unknown := engine.unknown_groups():
         groups = yield Transact(engine.store.groups(), reading=True)  # most are there, and nobody waits for who reads
         there = {group.name for group in groups}
@@ -394,7 +402,6 @@ def prepared(engine: Engine, program: Program[T]) -> Program[T]:
             if name not in there:
                 yield Transact(engine.store.register(name, start_from))
             yield Afterwards([_started(engine, name)])
-    return (yield from program)
 
 
 def introduced(engine: Engine) -> Program[None]:

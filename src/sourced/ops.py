@@ -19,11 +19,16 @@ Rows: TypeAlias = Any
 
 
 class Statement(NamedTuple):
-    """One thing asked of a store: a verb people can read, a body its connection understands, and arguments."""
+    """One thing asked of a store: a verb people can read, a body its connection understands, and arguments.
+
+    The rest is for connections that save round trips, and for others to ignore.
+    """
 
     verb: str
     body: Any = None
     args: tuple[Any, ...] = ()
+    whole: bool = False  # where it is the first of a transaction, it may as well be one by itself
+    silent: bool = False  # nobody looks at its rows: it may go out with the next statement, or with the commit
 
 
 class Call(NamedTuple):

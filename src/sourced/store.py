@@ -360,7 +360,10 @@ class Store(Protocol):
         ...
 
     def fence(self, claim: Claim) -> Op[None]:
-        """Raises `Fenced` unless every lease of the claim is still the newest and the group has not been reset."""
+        """Raises `Fenced` unless every lease of the claim is still the newest and the group has not been reset.
+
+        At once, or at the latest at the end of its savepoint or transaction, which then comes to nothing.
+        """
         ...
 
     def renew(self, claim: Claim, until: datetime) -> Op[None]:

@@ -24,6 +24,7 @@ class Line:
         parts = conninfo_to_dict(url)
         self.url = make_conninfo(url, host=folder)
         self.cuts = 0
+        self.turns = 0  # how often the client said something: as long as that is short, its round trips
         self._server = str(Path(str(parts["host"]), NAME))
         self._marks: list[bytes] = []
         self._listening = socket.socket(socket.AF_UNIX)
@@ -53,6 +54,7 @@ class Line:
         with contextlib.suppress(OSError), client, server:
             back.start()
             while said := client.recv(65536):
+                self.turns += 1
                 mark = next((mark for mark in self._marks if mark in said), None)
                 if mark is not None:
                     self._marks.remove(mark)

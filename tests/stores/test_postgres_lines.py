@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,13 +15,14 @@ import psycopg
 import pytest
 
 from sourced import Sourced
-from sourced.errors import Duplicate, Unavailable
-from sourced.ops import Op, run, run_async
-from sourced.store import Entry, Outcome, Range, Store
+from sourced.errors import Duplicate, Fenced, Unavailable
+from sourced.ops import Op, Statement, run, run_async
+from sourced.store import Entry, Move, Outcome, Range, Store
 from sourced.stores.postgres import PostgresStore
-from sourced.testing.conformance.bench import entry, kept, record
+from sourced.testing import CrashingStore
+from sourced.testing.conformance.bench import at, entry, kept, record
 from sourced.testing.postgres import TempPostgres
-from sourced.testing.shop import AddItem, Cart, Stock
+from sourced.testing.shop import AddItem, Cart, Reserve, Stock
 from tests.stores.lines import line_to
 from tests.stores.meanwhile import PATIENCE, OpenTransaction, eventually, terminate, thread, waiting_for_locks
 from tests.stores.shopper import CARTS, shopper
@@ -219,6 +221,136 @@ def test_a_process_that_is_killed_in_its_transaction_holds_up_nobody(postgres: P
         (outcome,) = late.result(PATIENCE)
     assert [each.seq for each in kept(outcome)] == [1]
     assert log(postgres) == [kept(outcome)[0].id]
+
+
+# -- statements, and the round trips they take
+
+
+class Alone(PostgresStore):
+    """Nobody else is to be told of anything."""
+
+    def relay(self) -> None:  # type: ignore[override]
+        return None
+
+
+def test_a_round_is_seven_round_trips_however_many_messages_it_handles(database: str):
+    """What is due in the schedule and its commit, claim, pending, histories; fence and append, settle and commit."""
+    with line_to(database) as line, contextlib.closing(Alone(line.url)) as store:
+        app = Sourced(store)
+        app.register(Stock)
+        before = 0
+        for _ in range(2):
+            commands = [Reserve("pen", 1) for _ in range(20)]
+            for number, command in enumerate(commands):
+                app.dispatch(command, to=f"stock-{number}")
+            before = line.turns
+            assert app.drain(limit=1) == len(commands)
+        assert line.turns - before == 7
+
+
+def test_a_look_for_work_where_there_is_none_is_one_round_trip(database: str):
+    with line_to(database) as line, contextlib.closing(PostgresStore(line.url)) as store:
+        before = 0
+        for _ in range(2):
+            store.transact(store.register("g", "beginning"))
+            before = line.turns
+            assert not store.transact(store.claim("g", "w", now=at(0), until=at(9), limit=100)).leases
+        assert line.turns - before == 1
+
+
+class Watched(CrashingStore):
+    """Writes down what is asked of a store."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store, at=0)
+        self.said: list[str] = []
+
+    def count(self, statement: Statement) -> None:
+        self.said.append(statement.verb)
+
+
+@pytest.mark.parametrize("awaited", [True, False])
+def test_many_who_come_first_at_the_same_time_make_the_groups_known_once(postgres: PostgresStore, awaited: bool):
+    store: Any = Watched(postgres)
+    app = Sourced(store)
+    app.register(Cart, Stock)
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(app.aio.dispatch(AddItem("pen"), to=f"cart-{number}") for number in range(20)))
+
+    if awaited:
+        asyncio.run(all_of_them())
+    else:
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda number: app.dispatch(AddItem("pen"), to=f"cart-{number}"), range(20)))
+    assert app.groups.get(Cart).lag == 20
+    assert (store.said.count("register"), store.said.count("groups")) == (2, 2)  # and one look by `get`
+
+
+def test_prepared_statements_that_somebody_took_away_are_prepared_anew(database: str):
+    """psycopg does so after a rollback, when code that was handed the connection had it prepare some of its own."""
+    with contextlib.closing(PostgresStore(database, connections=1)) as store:
+        for seq in range(1, 4):
+            with store.transaction() as connection:
+                assert kept(run(store.append([entry("s")]), connection)[0])[0].seq == seq
+                connection.tx.execute("deallocate all")
+                run(store.append([entry("t")]), connection)
+            assert kept(store.commit([entry("u")])[0])[0].seq == seq
+            with store.transaction() as connection:
+                connection.tx.execute("deallocate all")
+        assert len(log(store)) == 9
+
+
+def test_prepared_statements_that_a_task_took_away_are_prepared_anew(database: str):
+    async def main() -> None:
+        for seq in range(1, 4):
+            async with store.transaction_async() as connection:
+                assert kept((await run_async(store.append([entry("s")]), connection))[0])[0].seq == seq
+                await connection.tx.execute("deallocate all")
+                await run_async(store.append([entry("t")]), connection)
+            assert kept((await store.commit_async([entry("u")]))[0])[0].seq == seq
+
+    with contextlib.closing(PostgresStore(database, connections=1)) as store:
+        asyncio.run(main())
+        assert len(log(store)) == 9
+
+
+def test_what_is_said_together_fails_together(database: str):
+    """Nothing of a transaction is stored when what was held back turns out not to hold."""
+    with contextlib.closing(PostgresStore(database)) as store:
+        store.transact(store.register("g", "beginning"))
+        store.commit([entry("s")])
+        claim = store.transact(store.claim("g", "w", now=at(0), until=at(9), limit=100))
+        store.transact(store.reset("g"))
+
+        def op() -> Op[None]:
+            yield from store.fence(claim)
+            yield from store.append([entry("s", 5)])
+            yield from store.settle("g", [Move(each.shard, 9, 9) for each in claim.leases], release=True)
+
+        for _ in range(2):
+            with pytest.raises(Fenced, match="it was reset meanwhile"):
+                store.transact(op())
+            with pytest.raises(Fenced, match="it was reset meanwhile"):
+                asyncio.run(store.transact_async(op()))
+        assert len(log(store)) == 1
+
+
+def test_an_interrupted_statement_is_cancelled_and_its_connection_goes(postgres: PostgresStore):
+    """Ctrl-C while somebody else holds the shard: nobody goes on waiting for it, on either end."""
+    first = OpenTransaction(postgres)
+    first.do(postgres.append([entry("s")]))
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            postgres.transact(postgres.append([entry("s")]))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    eventually(lambda: not waiting_for_locks(postgres.url))
+    first.commit()
+    assert kept(postgres.commit([entry("s")])[0])[0].seq == 2
 
 
 # -- servers that go down

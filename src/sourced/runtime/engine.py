@@ -22,7 +22,7 @@ from sourced.notifier import Notifier
 from sourced.ops import Op
 from sourced.policy import check_policy
 from sourced.reactor import Memo, Reactor
-from sourced.runtime.programs import Program, Transact, Work
+from sourced.runtime.programs import Program, Transact, Turn, Work
 from sourced.snapshots import Snapshot
 from sourced.store import Store
 from sourced.telemetry import Telemetry
@@ -150,6 +150,7 @@ class Engine:
     lease: timedelta = timedelta(seconds=30)
     started: set[str] = field(default_factory=set)  # groups the store knows of
     telemetry: Telemetry = field(default_factory=Telemetry)
+    introducing: Turn = field(default_factory=Turn)  # of those it does not know
 
     def unknown_groups(self) -> list[tuple[str, Any]]:
         """Registered here, and not yet known to the store."""

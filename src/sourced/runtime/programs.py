@@ -6,7 +6,9 @@ All an app does, from `execute` to a round, is written once as a program; one dr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from sourced.errors import NeedsAwait
@@ -16,6 +18,7 @@ from sourced.store import Entry, Store
 
 T = TypeVar("T")
 
+SOON = 0.005  # seconds
 CANCELLED = "the handler awaited something that was cancelled"
 
 Work: TypeAlias = Generator[Awaitable[Any], Any, None]
@@ -54,13 +57,55 @@ class Await(NamedTuple):
     seconds: float
 
 
+class Turn:
+    """One after the other, for threads and for tasks; whoever holds it goes on where he would wait for himself."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._thread = 0
+
+    @contextlib.contextmanager
+    def blocking(self) -> Iterator[None]:
+        """Another task of this very thread cannot come to its end while we wait for it."""
+        if self._thread == threading.get_ident():
+            yield
+            return
+        with self._lock, self._taken():
+            yield
+
+    @contextlib.asynccontextmanager
+    async def awaiting(self) -> AsyncIterator[None]:
+        while not self._lock.acquire(blocking=False):  # noqa: ASYNC110  (a thread may hold it)
+            await asyncio.sleep(SOON)
+        try:
+            with self._taken():
+                yield
+        finally:
+            self._lock.release()
+
+    @contextlib.contextmanager
+    def _taken(self) -> Iterator[None]:
+        self._thread = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._thread = 0
+
+
+class InTurn(NamedTuple):
+    """Carry the program out when nobody else does so; one that is part of the caller's transaction waits for nobody."""
+
+    turn: Turn
+    program: Program[Any]
+
+
 class Borrowed(NamedTuple):
     """A connection that the caller owns, and whose transaction he ends."""
 
     connection: object
 
 
-Step: TypeAlias = Transact | Commit | Invoke | Afterwards | Await
+Step: TypeAlias = "Transact | Commit | Invoke | Afterwards | Await | InTurn"
 Program: TypeAlias = Generator[Step, Any, T]
 Transacting: TypeAlias = Callable[[Transact | Commit], Any]
 TransactingAsync: TypeAlias = Callable[[Transact | Commit], Awaitable[Any]]
@@ -80,6 +125,9 @@ def perform(
             return transact(step)
         if type(step) is Await:
             return step.listener.wait(step.seconds)
+        if type(step) is InTurn:
+            with contextlib.nullcontext() if later is not None else step.turn.blocking():
+                return perform(step.program, transact, later, drive)
         if type(step) is Afterwards and later is not None:
             return later.extend(step.works)
         return drive(step.works)  # type: ignore[union-attr]
@@ -111,6 +159,9 @@ async def perform_async(
             return await transact(step)
         if type(step) is Await:
             return await step.listener.wait_async(step.seconds)
+        if type(step) is InTurn:
+            async with contextlib.nullcontext() if later is not None else step.turn.awaiting():
+                return await perform_async(step.program, transact, later, drive)
         if type(step) is Afterwards and later is not None:
             return later.extend(step.works)
         return await drive(step.works)  # type: ignore[union-attr]

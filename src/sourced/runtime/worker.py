@@ -95,8 +95,8 @@ class Worker:
             while not self._stopping.is_set():
                 await self._guarded(lambda: self._receive(tasks))
                 self.call()
+                await self._pause(BREATH)  # after the call and not before it: who comes alone waits for nothing
                 await self._unless_stopped(listener)
-                await self._pause(BREATH)
         finally:
             await in_thread(self._house, lambda: hearing.__exit__(None, None, None))
 

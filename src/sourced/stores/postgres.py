@@ -6,22 +6,29 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from datetime import datetime
 from time import monotonic
 from typing import Any, TypeAlias
 
+import msgspec
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
 from sourced.errors import DefinitionError, Duplicate, InTransaction, NeedsAwait, SchemaMismatch, Unavailable
 from sourced.ops import Op, Statement, run, run_async
-from sourced.store import SHARDS, Capabilities, Entry, Outcome
+from sourced.store import SHARDS, Capabilities, Claim, Entry, Group, Lease, Outcome, Straggler
 from sourced.stores._borrowed import driver_connection, driver_connection_async, refused
 from sourced.stores._committer import AsyncCommitter, Committer
 from sourced.stores._pool import AsyncPool, Pool
 from sourced.stores._postgres.append import APPEND, DUPLICATE, arguments, outcomes, simple, simple_outcome
-from sourced.stores._postgres.arrays import teach
-from sourced.stores._postgres.connections import AsyncPostgresConnection, PostgresConnection
+from sourced.stores._postgres.arrays import Bigints, Integers, teach
+from sourced.stores._postgres.connections import (
+    AsyncBorrowedConnection,
+    AsyncPostgresConnection,
+    BorrowedConnection,
+    PostgresConnection,
+)
 from sourced.stores._postgres.dialect import PostgresDialect
 from sourced.stores._postgres.relay import PostgresRelay
 from sourced.stores._sql import SqlStore
@@ -39,10 +46,28 @@ select r.shard, r.upto, {{record}} from (
   select m.* from {{messages}} m
   where m.shard = r.shard and m.position > r.checkpoint and m.position <= r.upto
     and {WANTED.replace(":reset_at", "(select g.reset_at from {groups} g where g.name = :group)")}
-    and not exists (select 1 from {{stragglers}} s where s.group_name = :group and s.stream = m.stream)
+    and not exists (select 1 from {{stragglers}} s where s.group_name = :group and s.stream = m.stream offset 0)
   order by m.position limit r.share
 ) m on true order by r.shard, m.position
 """
+# Each piece by itself, along the index: the planner would rather read and sort the log than look things up 500 times.
+_STRAGGLING = f"""
+select {{record}}, r.n
+from each(r: group_name text, settled text, stream text, from_seq integer, upto bigint)
+join {{groups}} g on g.name = r.group_name cross join lateral (
+  select m.* from {{messages}} m
+  where m.stream = r.stream and m.seq >= r.from_seq and m.position > g.start and m.position <= r.upto
+    and {WANTED.replace(":settled", "r.settled").replace(":reset_at", "g.reset_at")}
+  order by m.seq limit :limit
+) m order by r.n, m.seq
+"""
+_CLAIM = """
+select c.status, c.start, c.epoch, c.reset_at, c.reason, c.error, c.shards, c.tokens, c.checkpoints, c.highs,
+  c.carefuls, c.due
+from {claim}(cast(:group as text), cast(:owner as text), cast(:now as timestamptz), cast(:until as timestamptz),
+  cast(:limit as integer), cast(:room as integer)) c
+"""
+_read_due = msgspec.json.Decoder(tuple[Straggler, ...]).decode
 
 
 class PostgresStore(SqlStore):
@@ -121,7 +146,6 @@ class PostgresStore(SqlStore):
             raise SchemaMismatch(
                 self._name, expected=f"PostgreSQL {OLDEST} or newer", found=f"{version}", hint="update the server"
             )
-        teach(raw)
         self._met, self._database = True, raw.info.dbname
         return raw
 
@@ -183,8 +207,8 @@ class PostgresStore(SqlStore):
                 connection.roll_back()
             raise
         finally:
-            fit = not (self._closed or connection.lost or connection.begun)
-            (self._pool.release if fit else self._pool.discard)(connection.tx)
+            fit = connection.fit and not self._closed
+            (self._pool.release if fit else self._pool.discard)(connection.raw)
 
     @contextlib.asynccontextmanager
     async def _connection_async(self, *, alone: bool, once: bool = False) -> AsyncIterator[AsyncPostgresConnection]:
@@ -199,10 +223,10 @@ class PostgresStore(SqlStore):
                 await connection.roll_back()
             raise
         finally:
-            fit = not (self._closed or connection.lost or connection.begun)
-            (self._async_pool.release if fit else self._async_pool.discard)(connection.tx)
+            fit = connection.fit and not self._closed
+            (self._async_pool.release if fit else self._async_pool.discard)(connection.raw)
 
-    def joined(self, connection: object, *, reading: bool) -> PostgresConnection:
+    def joined(self, connection: object, *, reading: bool) -> BorrowedConnection:
         self._inside.refuse(blocking=True)
         self._check()
         raw = driver_connection(connection)
@@ -211,16 +235,16 @@ class PostgresStore(SqlStore):
         if not isinstance(raw, psycopg.Connection):
             raise refused(connection, raw, _JOINABLE)
         self._refuse_unfit(raw)
-        return PostgresConnection(raw, self._name, alone=True, borrowed=True)
+        return BorrowedConnection(raw, self._name)
 
-    async def joined_async(self, connection: object, *, reading: bool) -> AsyncPostgresConnection:
+    async def joined_async(self, connection: object, *, reading: bool) -> AsyncBorrowedConnection:
         self._inside.refuse(blocking=False)
         await self._check_async()
         raw = await driver_connection_async(connection)
         if not isinstance(raw, psycopg.AsyncConnection):
             raise refused(connection, raw, _JOINABLE_ASYNC)
         self._refuse_unfit(raw)
-        return AsyncPostgresConnection(raw, self._name, alone=True, borrowed=True)
+        return AsyncBorrowedConnection(raw, self._name)
 
     def _refuse_unfit(self, raw: Any) -> None:
         if raw.closed:
@@ -358,15 +382,53 @@ class PostgresStore(SqlStore):
         known = (yield from self.known([r.id for entry in doubtful for r in entry.records])) if doubtful else {}
         return outcomes(entries, answer, known)
 
+    HISTORIES = """
+    select {record}, r.n from each(r: stream text, after bigint, upto bigint) cross join lateral (
+      select m.* from {messages} m where m.stream = r.stream and m.seq > r.after and m.seq <= r.upto order by m.seq
+    ) m order by r.n, m.seq
+    """
+
+    def claim(
+        self, group: str, owner: str, *, now: datetime, until: datetime, limit: int, most: int | None = None
+    ) -> Op[Claim]:
+        """One statement, and so a transaction by itself."""
+        room = limit if most is None else min(limit, most)
+        said = self.say("claim", _CLAIM, group=group, owner=owner, now=now, until=until, limit=limit, room=room)
+        ((status, start, epoch, reset_at, reason, error, *leases, due),) = yield said._replace(whole=True)
+        if status is None:
+            return Claim(Group(group))
+        found = Group(group, status, start, epoch, reset_at, reason, error)
+        if leases[0] is None:
+            return Claim(found)
+        return Claim(found, tuple(map(Lease, *leases)), _read_due(due) if due else ())
+
+    def fence(self, claim: Claim) -> Op[None]:
+        """Nobody waits for the answer: where it does not hold, everything that follows fails."""
+        yield self.tell(
+            "fence",
+            """
+            select {fence}(cast(:group as text), cast(:epoch as integer), cast(:shards as integer[]),
+              cast(:tokens as bigint[]))
+            """,
+            group=claim.group.name,
+            epoch=claim.group.epoch,
+            shards=Integers(lease.shard for lease in claim.leases),
+            tokens=Bigints(lease.token for lease in claim.leases),
+        )
+
     def reserve(self, streams: Collection[str], group: str | None = None) -> Op[None]:
         """A group's shards first of all: rounds hold theirs before they append."""
         if group is not None:
-            yield self.hold_shards(group)
-        shards = sorted({self.shard(stream) for stream in streams})
-        yield self.say("reserve", "select {lock_shards}(cast(:shards as integer[]))", shards=shards)
+            yield self.hold_shards(group)._replace(silent=True)
+        shards = Integers(sorted({self.shard(stream) for stream in streams}))
+        yield self.tell("reserve", "select {lock_shards}(cast(:shards as integer[]))", shards=shards)
 
     def pending_rows(self, group: str, shares: Sequence[tuple[int, int, int]], types: Collection[str]) -> Statement:
         return self.say("pending", _PENDING, group=group, e=shares, types=types, settled=quoted(group))
+
+    def straggling_rows(self, asked: Sequence[tuple[Straggler, int]], types: Collection[str], limit: int) -> Statement:
+        rows = [(each.group, quoted(each.group), each.stream, each.from_seq, upto) for each, upto in asked]
+        return self.say("straggling", _STRAGGLING, r=rows, types=types, limit=limit)
 
 
 _Who: TypeAlias = "tuple[int, asyncio.Task[Any] | None]"  # a thread, and the task that runs in it

@@ -18,7 +18,7 @@ import msgspec
 from sourced.codec import Record
 from sourced.errors import Conflict, DefinitionError, Duplicate, SchemaMismatch, Unavailable
 from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, Op, Statement, finish, finish_async
-from sourced.store import SHARDS, Capabilities, Entry, Outcome
+from sourced.store import SHARDS, Capabilities, Entry, Outcome, Straggler
 from sourced.stores._borrowed import driver_connection, driver_connection_async, refused
 from sourced.stores._committer import AsyncCommitter, Committer
 from sourced.stores._gate import Gate
@@ -281,6 +281,11 @@ class SqliteStore(SqlStore):
 
     # -- what only SQLite says like this
 
+    HISTORIES = """
+    select {record}, r.n from each(r: stream text, after bigint, upto bigint) cross join {messages} m
+    where m.stream = r.stream and m.seq > r.after and m.seq <= r.upto order by r.n, m.seq
+    """
+
     def append(self, entries: Sequence[Entry]) -> Op[list[Outcome]]:
         return (yield Statement("append", self._append, (entries,)))
 
@@ -352,6 +357,20 @@ class SqliteStore(SqlStore):
     def pending_rows(self, group: str, shares: Sequence[tuple[int, int, int]], types: Collection[str]) -> Statement:
         return Statement("pending", self._pending, (group, shares, types))
 
+    def straggling_rows(self, asked: Sequence[tuple[Straggler, int]], types: Collection[str], limit: int) -> Statement:
+        return Statement("straggling", self._straggling, (asked, types, limit))
+
+    def _straggling(
+        self, raw: Raw, asked: Sequence[tuple[Straggler, int]], types: Collection[str], limit: int
+    ) -> list[tuple[Any, ...]]:
+        text, bind = self.query(_STRAGGLING)
+        rows: list[tuple[Any, ...]] = []
+        for number, (each, upto) in enumerate(asked, 1):
+            place = {"stream": each.stream, "from_seq": each.from_seq, "upto": upto, "limit": limit}
+            group = {"group": each.group, "settled": quoted(each.group), "types": types}
+            rows += [(*row, number) for row in raw.execute(text, bind({**place, **group}))]
+        return rows
+
     def _pending(
         self, raw: Raw, group: str, shares: Sequence[tuple[int, int, int]], types: Collection[str]
     ) -> Iterator[tuple[Any, ...]]:
@@ -384,6 +403,11 @@ select {{record}} from {{messages}} m
 where m.shard = :shard and m.position > :checkpoint and m.position <= :upto and {WANTED}
   and not exists (select 1 from {{stragglers}} s where s.group_name = :group and s.stream = m.stream)
 order by m.position limit :limit
+"""
+_STRAGGLING = f"""
+select {{record}} from {{groups}} g join {{messages}} m
+where g.name = :group and m.stream = :stream and m.seq >= :from_seq and m.position > g.start and m.position <= :upto
+  and {WANTED.replace(":reset_at", "g.reset_at")} order by m.seq limit :limit
 """
 
 

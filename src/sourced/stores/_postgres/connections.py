@@ -2,205 +2,301 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
-from sourced.errors import ConnectionLost, SchemaMismatch, SourcedError, Unavailable
+from sourced.errors import ConnectionLost, Fenced, SchemaMismatch, SourcedError, Unavailable
 from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, Statement, finish, finish_async
+from sourced.stores._postgres.line import FORGOTTEN, Line, Saying
 from sourced.stores._sql.dialect import Query
 
-# These, and not what the owner of a connection has his cursors made of.
-_cursor: Any = psycopg.Cursor
-_async_cursor: Any = psycopg.AsyncCursor
-
-
-FEW = 100
-_BEGIN = "begin"
+_BEGIN, _COMMIT = Saying("begin"), Saying("commit", passing=True)
+_ROLLBACK = Saying("rollback", passing=True)
+_NOTHING = Saying("", passing=True)
 
 
 class _Marks:
-    """Savepoints, and what was said on a connection so far."""
+    """Savepoints, and how statements are worded."""
 
-    def __init__(self, raw: Any, name: str, *, alone: bool, borrowed: bool) -> None:
-        self.tx = raw
-        self._borrowed = borrowed
+    def __init__(self, raw: Any, name: str) -> None:
+        self.raw = raw
         self._name = name
-        self._alone = alone  # every statement by itself: there is nothing to begin and to commit
-        self._used = False
         self._depth = 0
 
-    def _spoken(self, statement: Statement) -> tuple[list[str], str, Any]:
-        """What is to be said before it, the statement itself, and its arguments."""
+    def _worded(self, statement: Statement) -> list[Saying]:
         if isinstance(statement.body, Query):
-            return [], statement.body.text, statement.body.bind(statement.args[0])
+            return [Saying(statement.body.text, statement.body.bind(statement.args[0]))]
         if statement == SAVEPOINT:
             self._depth += 1
-            return [], f"savepoint sourced_{self._depth}", None
+            return [Saying(f"savepoint sourced_{self._depth}", passing=True)]
         name = f"sourced_{self._depth}"
         self._depth -= 1
+        released = Saying(f"release savepoint {name}", passing=True)
         if statement == ROLLBACK:
-            return [f"rollback to savepoint {name}"], f"release savepoint {name}", None
+            return [Saying(f"rollback to savepoint {name}", passing=True), released]
         assert statement == RELEASE, statement
-        return [], f"release savepoint {name}", None
-
-    def _kept(self) -> Any:
-        """The cursor of the statement before, if all went well: it need not look up again how values are written."""
-        return self.tx.__dict__.pop("_sourced_cursor", None)
-
-    def _keep(self, cursor: Any, rows: int) -> None:
-        if not self._borrowed and rows <= FEW:  # it holds on to them
-            self.tx._sourced_cursor = cursor
+        return [released]
 
     @property
     def begun(self) -> bool:
-        return bool(self.tx.pgconn.transaction_status != TransactionStatus.IDLE)
+        """Whether a transaction is open on it, or anything else is under way."""
+        return bool(self.raw.pgconn.transaction_status != TransactionStatus.IDLE)
 
     @property
     def lost(self) -> bool:
-        return bool(self.tx.closed)
+        return bool(self.raw.closed)
 
 
-class PostgresConnection(_Marks):
-    """`tx` is the psycopg connection; the transaction begins with the first statement."""
+class _Owned(_Marks):
+    """A connection of our own.
+
+    The transaction begins with the first statement. One that nobody waits for an answer to is held back and goes out
+    with the next one, or with the commit: in one round trip.
+    """
+
+    def __init__(self, raw: Any, name: str, *, alone: bool) -> None:
+        super().__init__(raw, name)
+        self._alone = alone  # every statement by itself: there is nothing to begin and to commit
+        self._open = False  # begun, as far as we know
+        self._held: list[Saying] = []
+        self._handed = False  # to code that may do anything with it
+        self._line = _line(raw)
+
+    @property
+    def tx(self) -> Any:
+        assert not self._held, "a statement that was held back comes too late for code that is handed the connection"
+        self._handed = True
+        return self.raw
+
+    @property
+    def fit(self) -> bool:
+        """Whether somebody else can use it."""
+        return not (self.lost or self._line.busy or self.begun)
+
+    def _holds_back(self, statement: Statement) -> bool:
+        return statement.silent and not self._alone and self._depth == 0
+
+    def _opening(self, statement: Statement | None) -> list[Saying]:
+        """What has to be said before a statement, or before the commit."""
+        before, self._held = self._held, []
+        if self._open or self._alone or (statement is not None and statement.whole and not before):
+            return before
+        return [_BEGIN, *before]
+
+    def _redoable(self, error: psycopg.Error, sayings: Sequence[Saying]) -> bool:
+        """Nothing was done yet in this transaction, so it may be on a new line, or with statements prepared anew."""
+        if self._open:
+            return False
+        return error.sqlstate == FORGOTTEN or (self.lost and sayings[-1] is not _COMMIT)
+
+    def _to_be_committed(self) -> bool:
+        if self._open and not self.begun:
+            raise ended_by_others(self._name)
+        return self._open or bool(self._held)
+
+    def _take(self, raw: Any) -> None:
+        """Another line, as the one before was lost."""
+        self.raw, self._line = raw, _line(raw)
+
+    def _translated(self, error: psycopg.Error, *, unsure: bool = False) -> Exception:
+        return translated(error, self._name, lost=self.lost, unsure=unsure)
+
+
+def _is_script(sayings: Sequence[Saying]) -> bool:
+    """Several statements in one text: only without arguments, and by themselves."""
+    return sayings[0].values is None
+
+
+def _line(raw: Any) -> Line:
+    line: Line | None = getattr(raw, "_sourced_line", None)
+    if line is None:
+        line = raw._sourced_line = Line(raw)
+    return line
+
+
+class PostgresConnection(_Owned):
+    """`tx` is the psycopg connection."""
 
     def __init__(
-        self, raw: Any, name: str, *, alone: bool = False, borrowed: bool = False,
-        replace: Callable[[Any], Any] | None = None,
-    ) -> None:  # fmt: skip
-        super().__init__(raw, name, alone=alone, borrowed=borrowed)
+        self, raw: Any, name: str, *, alone: bool = False, replace: Callable[[Any], Any] | None = None
+    ) -> None:
+        super().__init__(raw, name, alone=alone)
         self._replace = replace
 
     def execute(self, statement: Statement) -> Any:
-        before, text, arguments = self._spoken(statement)
+        sayings = self._worded(statement)
+        if self._holds_back(statement):
+            self._held += sayings
+            return []
         try:
-            if not self._used:
-                return self._first(text, arguments)
-            for each in before:
-                self._say(each, None)
-            return self._say(text, arguments)
+            if _is_script(sayings):
+                self._say([*self._opening(None), _NOTHING])
+                return self.raw.execute(sayings[0].text.encode())
+            return self._say([*self._opening(statement), *sayings])
         except psycopg.Error as error:
-            raise translated(error, self._name, lost=self.lost) from error
-
-    def _first(self, text: str, arguments: Any) -> Any:
-        """A connection may have been lost while it lay idle: nothing was done on it yet, so a new one does as well."""
-        self._used = True
-        try:
-            return self._begin_and_say(text, arguments)
-        except psycopg.OperationalError:
-            if not self.lost or self._replace is None:
-                raise
-            self.tx = self._replace(self.tx)
-            return self._begin_and_say(text, arguments)
-
-    def _begin_and_say(self, text: str, arguments: Any) -> Any:
-        if not self._alone and text != _BEGIN:
-            self._say(_BEGIN, None)
-        return self._say(text, arguments)
-
-    def _say(self, text: str, arguments: Any) -> Any:
-        cursor = self._kept() or _cursor(self.tx, row_factory=tuple_row)
-        cursor.execute(text, arguments, binary=arguments is not None)
-        rows = cursor.fetchall() if cursor.rownumber is not None else []
-        self._keep(cursor, len(rows))
-        return rows
+            raise self._translated(error) from error
 
     def call(self, work: Callable[[Any], Any]) -> Any:
         try:
-            if not (self._used or self._alone):
-                self._first(_BEGIN, None)
-            self._used = True
+            if before := self._opening(None):
+                self._say(before)
+        except psycopg.Error as error:
+            raise self._translated(error) from error
+        try:
             return finish(work(self.tx))
         except Exception as error:
             if self.lost:  # whoever's statement it was that noticed
                 raise connection_lost(error, self._name) from error
             raise
 
-    def commit(self) -> None:
-        if not self._used or self._alone:
-            return
-        if not self.begun:
-            raise ended_by_others(self._name)
+    def _say(self, sayings: Sequence[Saying]) -> Any:
         try:
-            self._say("commit", None)
+            rows = self._exchange(sayings)
         except psycopg.Error as error:
-            raise translated(error, self._name, lost=self.lost, unsure=True) from error
+            if not self._redoable(error, sayings):
+                raise
+            self._line.forget()
+            if self.lost:
+                if self._replace is None:
+                    raise
+                self._take(self._replace(self.raw))
+            rows = self._exchange([_ROLLBACK, *sayings] if self.begun else sayings)
+        self._open = self._open or sayings[0] is _BEGIN
+        return rows
+
+    def _exchange(self, sayings: Sequence[Saying]) -> Any:
+        return self._line.wait(self._line.exchange(sayings, prepared=not self._handed))
+
+    def commit(self) -> None:
+        if not self._to_be_committed():
+            return
+        try:
+            self._say([*self._opening(None), _COMMIT])
+        except psycopg.Error as error:
+            raise self._translated(error, unsure=True) from error
 
     def roll_back(self) -> None:
         if not self.lost and self.begun:
-            self.tx.rollback()
+            self.raw.rollback()
 
 
-class AsyncPostgresConnection(_Marks):
+class AsyncPostgresConnection(_Owned):
     """The same for callers that await; `tx` is psycopg's asynchronous connection."""
 
     def __init__(
-        self, raw: Any, name: str, *, alone: bool = False, borrowed: bool = False,
-        replace: Callable[[Any], Awaitable[Any]] | None = None,
-    ) -> None:  # fmt: skip
-        super().__init__(raw, name, alone=alone, borrowed=borrowed)
+        self, raw: Any, name: str, *, alone: bool = False, replace: Callable[[Any], Awaitable[Any]] | None = None
+    ) -> None:
+        super().__init__(raw, name, alone=alone)
         self._replace = replace
 
     async def execute(self, statement: Statement) -> Any:
-        before, text, arguments = self._spoken(statement)
+        sayings = self._worded(statement)
+        if self._holds_back(statement):
+            self._held += sayings
+            return []
         try:
-            if not self._used:
-                return await self._first(text, arguments)
-            for each in before:
-                await self._say(each, None)
-            return await self._say(text, arguments)
+            if _is_script(sayings):
+                await self._say([*self._opening(None), _NOTHING])
+                return await self.raw.execute(sayings[0].text.encode())
+            return await self._say([*self._opening(statement), *sayings])
         except psycopg.Error as error:
-            raise translated(error, self._name, lost=self.lost) from error
-
-    async def _first(self, text: str, arguments: Any) -> Any:
-        self._used = True
-        try:
-            return await self._begin_and_say(text, arguments)
-        except psycopg.OperationalError:
-            if not self.lost or self._replace is None:
-                raise
-            self.tx = await self._replace(self.tx)
-            return await self._begin_and_say(text, arguments)
-
-    async def _begin_and_say(self, text: str, arguments: Any) -> Any:
-        if not self._alone and text != _BEGIN:
-            await self._say(_BEGIN, None)
-        return await self._say(text, arguments)
-
-    async def _say(self, text: str, arguments: Any) -> Any:
-        cursor = self._kept() or _async_cursor(self.tx, row_factory=tuple_row)
-        await cursor.execute(text, arguments, binary=arguments is not None)
-        rows = await cursor.fetchall() if cursor.rownumber is not None else []
-        self._keep(cursor, len(rows))
-        return rows
+            raise self._translated(error) from error
 
     async def call(self, work: Callable[[Any], Any]) -> Any:
         try:
-            if not (self._used or self._alone):
-                await self._first(_BEGIN, None)
-            self._used = True
+            if before := self._opening(None):
+                await self._say(before)
+        except psycopg.Error as error:
+            raise self._translated(error) from error
+        try:
             return await finish_async(work(self.tx))
         except Exception as error:
             if self.lost:  # whoever's statement it was that noticed
                 raise connection_lost(error, self._name) from error
             raise
 
-    async def commit(self) -> None:
-        if not self._used or self._alone:
-            return
-        if not self.begun:
-            raise ended_by_others(self._name)
+    async def _say(self, sayings: Sequence[Saying]) -> Any:
         try:
-            await self._say("commit", None)
+            rows = await self._exchange(sayings)
         except psycopg.Error as error:
-            raise translated(error, self._name, lost=self.lost, unsure=True) from error
+            if not self._redoable(error, sayings):
+                raise
+            self._line.forget()
+            if self.lost:
+                if self._replace is None:
+                    raise
+                self._take(await self._replace(self.raw))
+            rows = await self._exchange([_ROLLBACK, *sayings] if self.begun else sayings)
+        self._open = self._open or sayings[0] is _BEGIN
+        return rows
+
+    async def _exchange(self, sayings: Sequence[Saying]) -> Any:
+        return await self.raw.wait(self._line.exchange(sayings, prepared=not self._handed))
+
+    async def commit(self) -> None:
+        if not self._to_be_committed():
+            return
+        try:
+            await self._say([*self._opening(None), _COMMIT])
+        except psycopg.Error as error:
+            raise self._translated(error, unsure=True) from error
 
     async def roll_back(self) -> None:
         if not self.lost and self.begun:
-            await self.tx.rollback()
+            await self.raw.rollback()
+
+
+class BorrowedConnection(_Marks):
+    """A connection of the caller's, in his transaction: through psycopg's cursors, and nothing of ours stays on it."""
+
+    @property
+    def tx(self) -> Any:
+        return self.raw
+
+    def execute(self, statement: Statement) -> Any:
+        rows: list[Any] = []
+        try:
+            for each in self._worded(statement):
+                cursor = _cursor(self.raw, row_factory=tuple_row)
+                cursor.execute(each.text.encode(), each.values or None, binary=bool(each.values))
+                rows = cursor.fetchall() if cursor.rownumber is not None else []
+        except psycopg.Error as error:
+            raise translated(error, self._name, lost=self.lost) from error
+        return rows
+
+    def call(self, work: Callable[[Any], Any]) -> Any:
+        return finish(work(self.raw))
+
+
+class AsyncBorrowedConnection(_Marks):
+    """The same for callers that await."""
+
+    @property
+    def tx(self) -> Any:
+        return self.raw
+
+    async def execute(self, statement: Statement) -> Any:
+        rows: list[Any] = []
+        try:
+            for each in self._worded(statement):
+                cursor = _async_cursor(self.raw, row_factory=tuple_row)
+                await cursor.execute(each.text.encode(), each.values or None, binary=bool(each.values))
+                rows = await cursor.fetchall() if cursor.rownumber is not None else []
+        except psycopg.Error as error:
+            raise translated(error, self._name, lost=self.lost) from error
+        return rows
+
+    async def call(self, work: Callable[[Any], Any]) -> Any:
+        return await finish_async(work(self.raw))
+
+
+# These, and not what the owner of a connection has his cursors made of.
+_cursor: Any = psycopg.RawCursor
+_async_cursor: Any = psycopg.AsyncRawCursor
 
 
 def ended_by_others(name: str) -> SourcedError:
@@ -210,6 +306,8 @@ def ended_by_others(name: str) -> SourcedError:
 def translated(error: psycopg.Error, name: str, *, lost: bool, unsure: bool = False) -> Exception:
     """What psycopg says, as one of our own errors where somebody has to see to something."""
     said = str(error).strip().partition("\n")[0]
+    if error.sqlstate == FENCED:
+        return Fenced(error.diag.message_detail or "", error.diag.message_primary or "")
     if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedFunction):
         return SchemaMismatch(name, expected="the tables of Sourced", found=said, hint="run app.migrate() first")
     if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
@@ -224,3 +322,6 @@ def translated(error: psycopg.Error, name: str, *, lost: bool, unsure: bool = Fa
 def connection_lost(error: Exception, name: str, *, unsure: bool = False) -> ConnectionLost:
     said = str(error).strip().partition("\n")[0]
     return ConnectionLost(name, f"the connection was lost ({said})", unsure=unsure)
+
+
+FENCED = "SRC01"  # raised by the `fence` function

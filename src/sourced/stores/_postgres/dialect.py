@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sourced.stores._postgres.arrays import ARRAYS
+from sourced.stores._postgres.arrays import ARRAYS, Bigints, Texts
 from sourced.stores._sql.dialect import Arguments, Query, Rows, lists_as, rows_as
 
 _ARGUMENT = re.compile(r"(?<!:):(\w+)")
@@ -19,14 +19,20 @@ class PostgresDialect:
     }  # fmt: skip
 
     def query(self, text: str, lists: Collection[str], rows: Rows) -> Query:
+        """Arguments are numbered, in the order in which the text mentions them first."""
+        numbers: dict[str, int] = {}
+
         def table(name: str) -> str:
-            arrays = [f"%({name}_{at})b::{kind}[]" for at, (_, kind) in enumerate(rows[name])]
+            arrays = [f":{name}_{at}::{kind}[]" for at, (_, kind) in enumerate(rows[name])]
             columns = [f"unnest({array}) as {column}" for array, (column, _) in zip(arrays, rows[name], strict=True)]
             return f"(select {', '.join(columns)}, generate_subscripts({arrays[0]}, 1)::bigint as n) as {name}"
 
-        def bind(arguments: Arguments) -> Arguments:
+        def number(argument: re.Match[str]) -> str:
+            return f"${numbers.setdefault(argument[1], len(numbers) + 1)}"
+
+        def bind(arguments: Arguments) -> list[Any]:
             if not rows and not lists:
-                return arguments
+                return [arguments[name] for name in numbers]
             bound: dict[str, Any] = {}
             for name, value in arguments.items():
                 if name in rows:
@@ -34,12 +40,20 @@ class PostgresDialect:
                     kinds = [ARRAYS.get(kind, list) for _, kind in rows[name]]
                     bound.update((f"{name}_{at}", kinds[at](column)) for at, column in enumerate(columns))
                 else:
-                    bound[name] = list(value) if name in lists else value
-            return bound
+                    bound[name] = _listed(value) if name in lists else value
+            return [bound[name] for name in numbers]
 
-        whole = lists_as(text, lambda name: f"= any (:{name})")
-        return Query(_ARGUMENT.sub(r"%(\1)b", rows_as(whole, table)), bind)
+        whole = rows_as(lists_as(text, lambda name: f"= any (:{name})"), table)
+        return Query(_ARGUMENT.sub(number, whole), bind)
 
     def time(self, value: Any) -> datetime:
         time: datetime = value
         return time if time.tzinfo is UTC else time.astimezone(UTC)
+
+
+def _listed(values: Collection[Any]) -> Collection[Any]:
+    """The values of a list are all of one kind."""
+    first = next(iter(values), None)
+    if isinstance(first, str):
+        return Texts(values)
+    return Bigints(values) if isinstance(first, int) else list(values)

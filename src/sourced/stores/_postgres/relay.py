@@ -29,7 +29,7 @@ class PostgresRelay:
         self._me = new_id()
 
     def tell(self) -> None:
-        self._ask("select pg_notify(%s, %s)", (self._channel, self._me))
+        self._ask("select pg_notify($1, $2)", (self._channel, self._me))
 
     def rouse(self) -> None:
         """Nobody who ends has to wait for the next look."""

@@ -32,6 +32,10 @@ class Tables(Store):
     def say(self, verb: str, text: str, **arguments: Any) -> Statement:
         return Statement(verb, self.query(text), (arguments,))
 
+    def tell(self, verb: str, text: str, **arguments: Any) -> Statement:
+        """A statement whose rows nobody looks at."""
+        return Statement(verb, self.query(text), (arguments,), silent=True)
+
     def query(self, text: str) -> Query:
         query = self._queries.get(text)
         if query is None:
@@ -45,6 +49,13 @@ class Tables(Store):
         """Rows of `{record}` columns."""
         time = self.dialect.time
         return [_record(*row[:10], time(row[10]), settled(row[11])) for row in rows]
+
+    def pieces(self, rows: Sequence[Any], count: int) -> list[Sequence[Record]]:
+        """Rows of several pieces, each row ended by the number of its piece."""
+        pieces: list[list[Record]] = [[] for _ in range(count)]
+        for row, record in zip(rows, self.records(rows), strict=True):
+            pieces[row[12] - 1].append(record)
+        return [*pieces]
 
     def maybe_time(self, value: Any) -> datetime | None:
         return None if value is None else self.dialect.time(value)

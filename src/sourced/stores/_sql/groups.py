@@ -205,7 +205,7 @@ class Groups(Tables):
         rows = sorted(stragglers, key=lambda each: (each.group, each.stream))
         columns = ", ".join(STRAGGLER)
         known = ", ".join(f"{column} = excluded.{column}" for column in STRAGGLER[2:])
-        yield self.say(
+        yield self.tell(
             "straggle",
             f"""
             insert into {{stragglers}} (shard, {columns})
@@ -219,7 +219,7 @@ class Groups(Tables):
         )
 
     def catch_up(self, group: str, streams: Sequence[str]) -> Op[None]:
-        yield self.say(
+        yield self.tell(
             "catch up",
             "delete from {stragglers} where group_name = :group and stream in :streams",
             group=group,

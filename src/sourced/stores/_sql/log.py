@@ -14,6 +14,8 @@ _FILTERS = {"types": "m.type in :types", "since": "m.created_at >= :since", "unt
 
 
 class Log(Tables):
+    HISTORIES: str  # the pieces of streams that `each(r: stream text, after bigint, upto bigint)` asks for, led by `n`
+
     def histories(self, ranges: Sequence[Range]) -> Op[list[Sequence[Record]]]:
         if len(ranges) == 1:
             (one,) = ranges
@@ -29,17 +31,9 @@ class Log(Tables):
             )
             return [self.records(rows)]
         rows = yield self.say(
-            "histories",
-            """
-            select {record}, r.n from each(r: stream text, after bigint, upto bigint) cross join {messages} m
-            where m.stream = r.stream and m.seq > r.after and m.seq <= r.upto order by r.n, m.seq
-            """,
-            r=[(each.stream, each.after, _upto(each)) for each in ranges],
+            "histories", self.HISTORIES, r=[(each.stream, each.after, _upto(each)) for each in ranges]
         )
-        pieces: dict[int, list[Record]] = {}
-        for row, record in zip(rows, self.records(rows), strict=True):
-            pieces.setdefault(row[12], []).append(record)
-        return [pieces.get(n, []) for n in range(1, len(ranges) + 1)]
+        return self.pieces(rows, len(ranges))
 
     def read_all(
         self, *, after: int = 0, limit: int | None = None, types: Collection[str] | None = None,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
 from sourced.codec import Record
 from sourced.errors import Fenced
-from sourced.ops import Op
+from sourced.ops import Op, Statement
 from sourced.store import SILENT, Claim, Group, Lease, Move, Pending, Straggler, Worker
 from sourced.stores._sql.groups import STRAGGLERS, Groups
 
@@ -44,7 +43,7 @@ class Rounds(Groups):
             with free as (
               select p.shard from {{progress}} p
               where p.group_name = :group and (p.owner = '' or p.owner = :owner or p.until <= :now) and (
-                exists (select 1 from {{messages}} m where m.shard = p.shard and m.position > p.checkpoint)
+                (select max(m.position) from {{messages}} m where m.shard = p.shard) > p.checkpoint
                 or exists (select 1 from {{stragglers}} s where s.shard = p.shard and {DUE}))
               order by p.checkpoint, p.shard limit :room {{skip_locked}}
             )
@@ -114,36 +113,20 @@ class Rounds(Groups):
         }
         return Pending(tuple(record for each in leases for record in found[each.shard]), scanned)
 
-    def pending_rows(self, group: str, shares: Sequence[tuple[int, int, int]], types: Collection[str]) -> Any:
-        """A statement: for each (shard, checkpoint, share) its next messages in order, every row led by the shard and
+    def pending_rows(self, group: str, shares: Sequence[tuple[int, int, int]], types: Collection[str]) -> Statement:
+        """For each (shard, checkpoint, share) its next messages in order, every row led by the shard and
         by how far it was looked through; where there are none, one row of nothing but these two."""
         raise NotImplementedError
 
     def straggling(
         self, stragglers: Sequence[Straggler], types: Collection[str], upto: Mapping[int, int], limit: int
     ) -> Op[list[Sequence[Record]]]:
-        pieces: list[Sequence[Record]] = []
-        groups = {each.name: each for each in (yield from self.groups())} if stragglers else {}
-        for each in stragglers:
-            group = groups[each.group]
-            rows = yield self.say(
-                "straggling",
-                f"""
-                select {{record}} from {{messages}} m
-                where m.stream = :stream and m.seq >= :from_seq and m.position > :start and m.position <= :upto
-                  and {WANTED} order by m.seq limit :limit
-                """,
-                stream=each.stream,
-                from_seq=each.from_seq,
-                start=group.start,
-                upto=upto[self.shard(each.stream)],
-                types=types,
-                settled=quoted(group.name),
-                reset_at=group.reset_at,
-                limit=limit,
-            )
-            pieces.append(self.records(rows))
-        return pieces
+        asked = [(each, upto[self.shard(each.stream)]) for each in stragglers]
+        return self.pieces((yield self.straggling_rows(asked, types, limit)), len(asked)) if asked else []
+
+    def straggling_rows(self, asked: Sequence[tuple[Straggler, int]], types: Collection[str], limit: int) -> Statement:
+        """For each straggler its next messages up to a position; every row ends with the straggler's number, from 1."""
+        raise NotImplementedError
 
     def fence(self, claim: Claim) -> Op[None]:
         """Holds the shards' rows until the end of the transaction; a reset has raised their tokens."""
@@ -169,7 +152,7 @@ class Rounds(Groups):
                 raise Fenced(name, f"the lease of shard {shard} went to somebody else")
 
     def renew(self, claim: Claim, until: datetime) -> Op[None]:
-        yield self.say(
+        yield self.tell(
             "renew",
             f"update {{progress}} set until = :until where owner <> '' and {HELD}",
             group=claim.group.name,
@@ -180,7 +163,7 @@ class Rounds(Groups):
     # -- workers
 
     def beat(self, worker: Worker) -> Op[None]:
-        yield self.say(
+        yield self.tell(
             "beat",
             """
             insert into {workers} (id, host, pid, rounds, started_at, beat_at)
@@ -196,10 +179,10 @@ class Rounds(Groups):
         )
 
         silent = worker.beat_at - SILENT
-        yield self.say("forget workers", "delete from {workers} where beat_at < :silent", silent=silent)
+        yield self.tell("forget workers", "delete from {workers} where beat_at < :silent", silent=silent)
 
     def leave(self, worker_id: str) -> Op[None]:
-        yield self.say("leave", "delete from {workers} where id = :id", id=worker_id)
+        yield self.tell("leave", "delete from {workers} where id = :id", id=worker_id)
 
     def workers(self, since: datetime) -> Op[list[Worker]]:
         rows = yield self.say(
@@ -217,7 +200,7 @@ class Rounds(Groups):
 
     def settle(self, group: str, moves: Sequence[Move], *, release: bool) -> Op[None]:
         freed = "owner = '', until = null," if release else ""
-        yield self.say(
+        yield self.tell(
             "settle",
             f"""
             update {{progress}} set {freed} open = 0, careful = r.careful,
@@ -231,14 +214,14 @@ class Rounds(Groups):
 
     def release(self, claim: Claim) -> Op[None]:
         group = claim.group.name
-        yield self.say(
+        yield self.tell(
             "release",
             f"update {{progress}} set owner = '', until = null, open = 0 where {HELD}",
             group=group,
             r=[(each.shard, each.token) for each in claim.leases],
         )
         if claim.due:
-            yield self.say(
+            yield self.tell(
                 "uncount attempts",
                 """
                 update {stragglers} set attempts = r.counted - 1, running = r.before

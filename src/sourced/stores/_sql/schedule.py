@@ -24,7 +24,7 @@ _record: Any = Record
 
 class Schedule(Tables):
     def schedule(self, scheduled: Sequence[Scheduled]) -> Op[None]:
-        yield self.say(
+        yield self.tell(
             "schedule",
             """
             insert into {scheduled} (due_at, stream, id, type, version, payload, metadata, causation_id, correlation_id,

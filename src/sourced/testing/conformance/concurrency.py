@@ -7,7 +7,7 @@ from typing import Any
 
 from sourced.codec import Record
 from sourced.errors import Conflict, Duplicate, Fenced
-from sourced.ops import Op
+from sourced.ops import Op, savepoint
 from sourced.store import Claim, Entry, Move
 from sourced.testing.conformance.bench import TYPES, Bench, at, entry, kept, record, scheduled
 
@@ -88,7 +88,7 @@ class Concurrency(Bench):
     def settling(self, claim: Claim, upto: Record) -> Callable[[], Op[bool]]:
         def op() -> Op[bool]:
             try:
-                yield from self.store.fence(claim)
+                yield from savepoint(self.store.fence(claim))
             except Fenced:
                 return False
             moves = [Move(lease.shard, upto.position, upto.position) for lease in claim.leases]

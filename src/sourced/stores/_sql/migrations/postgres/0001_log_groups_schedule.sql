@@ -66,6 +66,8 @@ create table {stragglers} (
   primary key (group_name, stream)
 );
 
+create index {.stragglers_by_time} on {stragglers} (group_name, shard, retry_at) where not parked;
+
 -- Who works on them, and when they last said so.
 create table {workers} (
   id text collate "C" primary key,
@@ -277,5 +279,87 @@ begin
     end if;
     lo := hi + 1;
   end loop;
+end
+$body$;
+
+-- The claim of a round, in one round trip: the group, the leases, and as JSON what is due of the streams that wait.
+create function {claim}(
+  the_group text, the_owner text, at timestamptz, till timestamptz, wanted integer, room integer,
+  out status text, out start bigint, out epoch integer, out reset_at bigint, out reason text, out error text,
+  out shards integer[], out tokens bigint[], out checkpoints bigint[], out highs bigint[], out carefuls integer[],
+  out due text
+) language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $body$
+begin
+  select g.status, g.start, g.epoch, g.reset_at, g.reason, g.error
+    into status, start, epoch, reset_at, reason, error
+    from {groups} g where g.name = the_group;
+  if status is distinct from 'active' then
+    return;
+  end if;
+
+  -- Whether there is anything is asked of each shard by itself: a join could read the whole log for it.
+  with free as (
+    select p.shard from {progress} p
+    where p.group_name = the_group and (p.owner = '' or p.owner = the_owner or p.until <= at) and (
+      (select max(m.position) from {messages} m where m.shard = p.shard) > p.checkpoint
+      or exists (
+        select 1 from {stragglers} s
+        where s.group_name = the_group and s.shard = p.shard and not s.parked
+          and (s.retry_at is null or s.retry_at <= at)
+        offset 0))
+    order by p.checkpoint, p.shard limit room for update skip locked
+  ), taken as (
+    update {progress} p set owner = the_owner, until = till, token = p.token + 1, careful = greatest(p.careful, p.open),
+      open = greatest(1, wanted / greatest(1, (select count(*) from free)))
+    where p.group_name = the_group and p.shard in (select f.shard from free f)
+    returning p.shard, p.token, p.checkpoint, p.high, p.careful
+  )
+  select array_agg(t.shard order by t.shard), array_agg(t.token order by t.shard),
+      array_agg(t.checkpoint order by t.shard), array_agg(t.high order by t.shard),
+      array_agg(t.careful order by t.shard)
+    into shards, tokens, checkpoints, highs, carefuls from taken t;
+  if shards is null then
+    return;
+  end if;
+
+  -- Each attempt is counted before it is made; what is said of `running` is how the one before ended.
+  with found as (
+    select s.* from {stragglers} s
+    where s.group_name = the_group and s.shard = any (shards) and not s.parked
+      and (s.retry_at is null or s.retry_at <= at)
+    order by s.stream for update
+  ), chosen as (
+    select n.* from (
+      select f.*, row_number() over (partition by f.shard order by f.stream) as nth from found f
+    ) n where n.nth <= case when carefuls[array_position(shards, n.shard)] > 0 then 1 else wanted end
+  ), counted as (
+    update {stragglers} s set attempts = s.attempts + 1, running = true
+    from chosen c where s.group_name = the_group and s.stream = c.stream
+  )
+  select json_agg(json_build_object(
+      'group', c.group_name, 'stream', c.stream, 'from_seq', c.from_seq, 'live_after', c.live_after,
+      'attempts', c.attempts + 1, 'retry_at', c.retry_at, 'parked', c.parked, 'running', c.running, 'error', c.error,
+      'traceback', c.traceback, 'reason', c.reason, 'message_id', c.message_id, 'since', c.since) order by c.stream)
+    into due from chosen c;
+end
+$body$;
+
+-- Holds the shards' rows until the end of the transaction, or puts an end to it: a reset has raised their tokens.
+create function {fence}(the_group text, the_epoch integer, shards integer[], tokens bigint[]) returns void
+language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $body$
+declare
+  lost integer;
+begin
+  perform 1 from {progress} p where p.group_name = the_group and p.shard = any (shards) order by p.shard for update;
+  if the_epoch <> (select g.epoch from {groups} g where g.name = the_group) then
+    raise exception using errcode = 'SRC01', message = 'it was reset meanwhile', detail = the_group;
+  end if;
+  select p.shard into lost from {progress} p
+    where p.group_name = the_group and p.shard = any (shards) and p.token <> tokens[array_position(shards, p.shard)]
+    order by p.shard limit 1;
+  if found then
+    raise exception using errcode = 'SRC01', detail = the_group,
+      message = format('the lease of shard %s went to somebody else', lost);
+  end if;
 end
 $body$;

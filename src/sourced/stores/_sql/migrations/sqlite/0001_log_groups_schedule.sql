@@ -64,6 +64,8 @@ create table {stragglers} (
   primary key (group_name, stream)
 );
 
+create index {.stragglers_by_time} on {stragglers} (group_name, shard, retry_at) where not parked;
+
 -- Who works on them, and when they last said so.
 create table {workers} (
   id text primary key,
