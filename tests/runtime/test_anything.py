@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import inspect
 import os
 import tempfile
 from collections import Counter
+from collections.abc import Awaitable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -132,8 +134,12 @@ class TroubledSales(Troubled, Sales, group="shop.sales"):
     def save(self, row: dict[str, int], batch: Batch, tx: Any) -> Any:
         saved = super().save(row, batch, tx)
         if self.world.troubles and self.world.troubles[-1].startswith(("fail", "die")):
-            self.world.strike(self.group, "sync")
+            return self.struck(saved) if inspect.isawaitable(saved) else self.world.strike(self.group, "sync")
         return saved
+
+    async def struck(self, saved: Awaitable[None]) -> None:
+        await saved
+        self.world.strike(self.group, "sync")
 
 
 def check(app: Sourced) -> None:

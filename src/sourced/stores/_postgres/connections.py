@@ -154,6 +154,8 @@ class PostgresConnection(_Owned):
             raise
 
     def _say(self, sayings: Sequence[Saying]) -> Any:
+        if not self._open and self._replace is not None and self._line.lost():
+            self._take(self._replace(self.raw))
         try:
             rows = self._exchange(sayings)
         except psycopg.Error as error:
@@ -220,6 +222,8 @@ class AsyncPostgresConnection(_Owned):
             raise
 
     async def _say(self, sayings: Sequence[Saying]) -> Any:
+        if not self._open and self._replace is not None and self._line.lost():
+            self._take(await self._replace(self.raw))
         try:
             rows = await self._exchange(sayings)
         except psycopg.Error as error:

@@ -11,7 +11,7 @@ import select
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from psycopg import errors, pq
+from psycopg import OperationalError, errors, pq
 from psycopg.adapt import AdaptersMap, PyFormat, Transformer
 from psycopg.types.numeric import Int8BinaryDumper
 from psycopg.waiting import Ready, Wait
@@ -48,7 +48,17 @@ class Line:
         self._encoding = raw.info.encoding
         self.busy = False  # in the middle of an exchange, and good for nothing else
         self._values: Any = Transformer(_OurOwn(raw))
+        self._news = _news_on(raw.pgconn.socket)
         self.wait = _blocking(raw)
+
+    def lost(self) -> bool:
+        """Whether it ended while it lay idle: what this end knows of that, which takes no time to ask."""
+        try:
+            while self._news():
+                self._pg.consume_input()
+        except OperationalError:
+            return True
+        return False
 
     def forget(self) -> None:
         """The server no longer knows the statements that were prepared."""
@@ -64,7 +74,7 @@ class Line:
         if several:
             self._pg.enter_pipeline_mode()
         awaited: list[_Known | None] = []  # for each answer, what was prepared by it
-        names = self._known | {key: self._name() for key in new}
+        names = self._known | {key: self._name() for key in new} if new else self._known
         for keep, (key, values, formats) in zip(kept, written, strict=True):
             if keep and key in new:
                 del new[key]
@@ -141,6 +151,15 @@ class _OurOwn:
         self.adapters = AdaptersMap(raw.adapters)
         self.adapters.register_dumper(int, Int8BinaryDumper)
         teach(self)
+
+
+def _news_on(socket: int) -> Callable[[], bool]:
+    """Asks whether there is anything to read, the end of it included."""
+    if not hasattr(select, "poll"):
+        return lambda: bool(select.select([socket], [], [], 0)[0])
+    reading = select.poll()
+    reading.register(socket, select.POLLIN)
+    return lambda: bool(reading.poll(0))
 
 
 def _blocking(raw: Any) -> Callable[[Waiting[Any]], Any]:
