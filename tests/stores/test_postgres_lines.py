@@ -265,7 +265,7 @@ class Watched(CrashingStore):
         super().__init__(store, at=0)
         self.said: list[str] = []
 
-    def count(self, statement: Statement) -> None:
+    def reached(self, statement: Statement) -> None:
         self.said.append(statement.verb)
 
 
