@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from importlib import import_module
 from typing import Any, ParamSpec, TypeVar
 from urllib.request import url2pathname
 
@@ -78,6 +79,18 @@ class Sourced(Client):
     def aio(self) -> AsyncClient:
         """The awaitable twin of everything here: `await app.aio.execute(…)`."""
         return AsyncClient(self._engine)
+
+    @functools.cached_property
+    def dashboard(self) -> Callable[..., Awaitable[None]]:
+        """The dashboard as an ASGI application, to be mounted; open to this machine alone.
+
+        `sourced.dashboard.dashboard(app, access=…)` makes one that lets others in.
+        """
+        try:
+            edge: Any = import_module("sourced.dashboard")  # by name: it is made with apps, and not the other way round
+        except ModuleNotFoundError as missing:
+            raise DefinitionError(f"app.dashboard needs {missing.name}: pip install 'sourced-py[ui]'") from missing
+        return edge.dashboard(self)
 
     def register(self, *things: type[Reactor] | Reactor | type[Payload]) -> None:
         """Makes reactors part of this app; a message class, or a family, is only made known so that it can be read."""

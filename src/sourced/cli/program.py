@@ -7,6 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from sourced.cli.dashboard import ui
 from sourced.cli.groups import doctor, groups, replay, start, stop, workers
 from sourced.cli.looking import show_stream, streams, tail, trace
 from sourced.cli.migrate import migrate
@@ -29,6 +30,7 @@ class Commands(TyperGroup):
 
 program = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 program.command()(migrate)
+program.command()(ui)
 for command in (streams, tail, trace, groups, workers, doctor, parked, scheduled):
     program.command(rich_help_panel="Look")(command)
 program.command("show", rich_help_panel="Look")(show_stream)

@@ -1,0 +1,92 @@
+"""What waits, and what people do about it: every act can be tried first, and is told in the log with who and why."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from sourced.dashboard.desk import Desk
+from sourced.errors import NotKnown, SourcedError
+from sourced.web.guard import form_of, is_htmx
+
+Said: TypeAlias = dict[str, str]
+Act: TypeAlias = Callable[..., Awaitable[Any]]
+
+
+def whoever(request: Request) -> str:
+    return f"dashboard@{request.client.host if request.client else 'unknown'}"
+
+
+class Acting:
+    def __init__(self, desk: Desk, who: Callable[[Request], str]) -> None:
+        self.desk = desk
+        self._who = who
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/parked", self.parked),
+            Route("/scheduled", self.scheduled),
+            Route("/act", self.act, methods=["POST"]),
+        ]
+
+    async def parked(self, request: Request) -> Response:
+        """By what went wrong: one cause often stops many."""
+        found = await self.desk.app.aio.parked.list()
+        errors: dict[tuple[str, str], list[Any]] = {}
+        for each in found:
+            errors.setdefault((each.group, each.error), []).append(each)
+        behind = {(each.group, each.stream): await self._behind(each) for each in found[:200]}
+        return self.desk.page(request, "parked.html", errors=errors, behind=behind)
+
+    async def _behind(self, straggler: Any) -> int:
+        """Messages that queue behind the one that is parked."""
+        history = await self.desk.app.aio.history(straggler.stream, after=straggler.from_seq)
+        return len(history)
+
+    async def scheduled(self, request: Request) -> Response:
+        return self.desk.page(request, "scheduled.html", found=await self.desk.app.aio.scheduled.list())
+
+    async def act(self, request: Request) -> Response:
+        """First what would be done, to be confirmed; then it is done."""
+        said = await form_of(request)
+        name, confirmed, reason = said.pop("act", ""), said.pop("confirmed", ""), said.pop("reason", "").strip()
+        back = said.pop("back", "") or urlsplit(request.headers.get("referer", "")).path
+        trying = not confirmed or (name == "skip" and not reason)
+        try:
+            act = self._does(name, said)
+            if act is None:
+                raise NotKnown(f"expected an act such as retry, found {name!r}")
+            told = await act(reason=reason, by=self._who(request), dry_run=trying)
+        except (SourcedError, KeyError, ValueError) as error:
+            return self._answer(request, "refused.html", status=422, complaint=str(error))
+        if trying:
+            missing = bool(confirmed)
+            return self._answer(request, "confirm.html", name=name, said=said, told=told, missing=missing, back=back)
+        if is_htmx(request):
+            return Response(status_code=204, headers={"hx-refresh": "true"})
+        ours = back.startswith("/") and not back.startswith("//")
+        return RedirectResponse(back if ours else f"{request.scope.get('root_path', '')}/", 303)
+
+    def _answer(self, request: Request, template: str, **context: Any) -> Response:
+        """Into the modal, or a page of its own where there are no scripts."""
+        return self.desk.page(request, f"_{template}" if is_htmx(request) else template, **context)
+
+    def _does(self, name: str, said: Said) -> Act | None:
+        """What an act does: everything but who, why and whether it is only tried is in the form."""
+        groups, parked, scheduled = self.desk.app.aio.groups, self.desk.app.aio.parked, self.desk.app.aio.scheduled
+        match name:
+            case "stop" | "start" | "reset":
+                return partial(getattr(groups, name), said["group"])
+            case "retry":
+                return partial(parked.retry, said.get("group"), said.get("stream"), error=said.get("error"))
+            case "skip":
+                return partial(parked.skip, said["group"], said["stream"], seq=int(said["seq"]))
+            case "cancel" | "run_now":
+                return partial(getattr(scheduled, name), said["message"])
+        return None

@@ -1,0 +1,85 @@
+"""Forms made from messages: a field for each of theirs; and what was tried, written down as a test."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from sourced.messages import Payload
+
+
+class Field(NamedTuple):
+    name: str
+    kind: str  # text, number, choice or json
+    required: bool
+    default: str
+    choices: tuple[str, ...] = ()
+
+
+def fields_of(message: type[Payload]) -> tuple[Field, ...]:
+    return tuple(map(_field, msgspec.inspect.type_info(message).fields))  # type: ignore[attr-defined]
+
+
+def _field(field: msgspec.inspect.Field) -> Field:
+    kind, choices = _kind(field.type)
+    default = "" if field.default is msgspec.NODEFAULT else _said(field.default)
+    if field.default_factory is not msgspec.NODEFAULT:
+        default = _said(field.default_factory())
+    return Field(field.name, kind, field.required, default, choices)
+
+
+def _kind(type: msgspec.inspect.Type) -> tuple[str, tuple[str, ...]]:
+    inspect = msgspec.inspect
+    if isinstance(type, inspect.UnionType):
+        rest = [each for each in type.types if not isinstance(each, inspect.NoneType)]
+        return _kind(rest[0]) if len(rest) == 1 else ("json", ())
+    if isinstance(type, inspect.EnumType):
+        return "choice", tuple(str(each.value) for each in type.cls)
+    if isinstance(type, inspect.LiteralType):
+        return "choice", tuple(map(str, type.values))
+    if isinstance(type, inspect.BoolType):
+        return "choice", ("true", "false")
+    if isinstance(type, inspect.IntType | inspect.FloatType | inspect.DecimalType):
+        return "number", ()
+    plain = inspect.StrType | inspect.DateTimeType | inspect.DateType | inspect.TimeType | inspect.UUIDType
+    return ("text" if isinstance(type, plain) else "json"), ()
+
+
+def _said(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str).decode()
+
+
+def given_fields(fields: Sequence[Field], said: Mapping[str, str]) -> dict[str, Any]:
+    """What a form says, ready to be parsed: what was left empty is left out, what is JSON is read."""
+    given: dict[str, Any] = {}
+    for field in fields:
+        value = said.get(field.name, "")
+        if field.kind == "json" and value:
+            try:
+                given[field.name] = msgspec.json.decode(value)
+            except msgspec.DecodeError:
+                given[field.name] = value  # which `parse` will complain about in its own words
+        elif value or (field.kind == "text" and field.required):
+            given[field.name] = value
+    return given
+
+
+def scenario(
+    actor: type, stream: str, history: Sequence[Payload], command: Payload, events: Sequence[Payload],
+    refusal: Exception | None,
+) -> str:  # fmt: skip
+    """A given/when/then test of it, to be put into a test file."""
+    used = sorted({type(each).__name__ for each in (*history, command, *events)} | {actor.__name__})
+    happened = "".join(f"\n        {each!r}," for each in history)
+    given = f"given(\n        {actor.__name__}, {stream!r},{happened}\n    )"
+    then = f"then_raises({type(refusal).__name__})" if refusal else f"then({', '.join(map(repr, events))})"
+    if refusal:
+        used.append(type(refusal).__name__)
+    return (
+        f"from {actor.__module__} import {', '.join(used)}  # or wherever they live\n"
+        f"from sourced.testing import given\n\n\n"
+        f"def test_{command.__sourced__.name.rpartition('.')[2]}():\n"
+        f"    {given}.when({command!r}).{then}\n"
+    )

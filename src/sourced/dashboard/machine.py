@@ -1,0 +1,125 @@
+"""The time machine: what an actor's state was at any point of a stream, what changed it, and what it would decide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from sourced.actor import Actor
+from sourced.dashboard.desk import Desk
+from sourced.dashboard.difference import changes
+from sourced.dashboard.fields import fields_of, given_fields, scenario
+from sourced.envelope import Message
+from sourced.errors import Invalid, Rejection
+from sourced.messages import Command, parse
+from sourced.runtime.programs import Program, Transact
+from sourced.web.guard import form_of
+
+AROUND = 40  # messages of the stream shown around the one looked at
+
+
+class Seen(msgspec.Struct):
+    """One actor's view of a stream."""
+
+    actor: str
+    state: str
+    changes: Sequence[Any]
+    commands: Sequence[str]
+    snapshot: int | None
+
+
+class TimeMachine:
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/streams/{stream:path}", self.stream),
+            Route("/would/{stream:path}", self.form),
+            Route("/would/{stream:path}", self.would, methods=["POST"]),
+        ]
+
+    async def stream(self, request: Request) -> Response:
+        stream, asked = request.path_params["stream"], request.query_params.get("at", "")
+        history = await self.desk.app.aio.history(stream)
+        last = history[-1].seq if history else 0
+        at = min(int(asked), last) if asked.isdigit() else last
+        if asked and str(at) != asked:
+            return RedirectResponse(f"{request.url.path}?at={at}", 303)
+        around = history[max(0, at - AROUND) : at + AROUND // 4]
+        return self.desk.page(
+            request, "stream.html", stream=stream, at=at, last=last, around=around,
+            chosen=history[at - 1] if at else None,
+            seen=[await self._seen(actor, stream, at) for actor in self._actors_of(history)],
+        )  # fmt: skip
+
+    async def form(self, request: Request) -> Response:
+        """The fields of a command, to try it."""
+        name = request.query_params.get("command", "")
+        command = self._command(name)
+        return self.desk.page(
+            request, "_would.html", stream=request.path_params["stream"], at=request.query_params.get("at", "0"),
+            command=name, fields=fields_of(command) if command else (), tried=None, values={}, complaints={},
+        )  # fmt: skip
+
+    async def would(self, request: Request) -> Response:
+        """What the actor would decide as of then. Nothing is stored."""
+        said = await form_of(request)
+        stream, at, name = request.path_params["stream"], int(said.pop("at", "0")), said.pop("command", "")
+        command = self._command(name)
+        fields = fields_of(command) if command else ()
+        tried, complaints = None, {}
+        if command:
+            try:
+                tried = await self._try(stream, at, parse(command, given_fields(fields, said)))
+            except Invalid as invalid:
+                complaints = invalid.fields
+        return self.desk.page(
+            request, "_would.html", stream=stream, at=at, command=name, fields=fields, values=said, tried=tried,
+            complaints=complaints, status=422 if complaints else 200,
+        )  # fmt: skip
+
+    async def _try(self, stream: str, at: int, command: Command) -> Mapping[str, Any]:
+        actor = self.desk.app._engine.router.decider(type(command))
+        loaded = await self.desk.app.aio.load(type(actor), stream, upto=at)
+        history = await self.desk.app.aio.history(stream, upto=at)
+        try:
+            events, refusal = list(loaded.decide(command).events), None
+        except Rejection as rejection:
+            events, refusal = [], rejection
+        mine = [each.payload for each in history if type(each.payload) in actor.tables.evolve]
+        payloads = [each.payload for each in events]
+        return {
+            "events": events,
+            "refusal": refusal and f"{type(refusal).__name__}: {refusal}",
+            "test": None if self.desk.mask else scenario(type(actor), stream, mine, command, payloads, refusal),
+        }
+
+    def _command(self, name: str) -> type[Command] | None:
+        known = {each.__sourced__.name: each for actor in self.desk.actors() for each in actor.decides()}
+        found = known.get(name)
+        return found if found is not None and issubclass(found, Command) else None
+
+    def _actors_of(self, history: Sequence[Message[Any]]) -> list[Actor[Any]]:
+        types = {type(each.payload) for each in history}
+        return [actor for actor in self.desk.actors() if not types.isdisjoint(actor.tables.evolve)]
+
+    async def _seen(self, actor: Actor[Any], stream: str, at: int) -> Seen:
+        """Its state, and how that differs from the one before."""
+        before = self.desk.state(actor, (await self.desk.app.aio.load(type(actor), stream, upto=max(0, at - 1))).state)
+        after = self.desk.state(actor, (await self.desk.app.aio.load(type(actor), stream, upto=at)).state)
+        commands = sorted(each.__sourced__.name for each in actor.decides())
+        state = msgspec.json.format(msgspec.json.encode(after), indent=2).decode()
+        return Seen(actor.group, state, changes(before, after), commands, await self._snapshot(actor, stream))
+
+    async def _snapshot(self, actor: Actor[Any], stream: str) -> int | None:
+        found = await self.desk.read(self._snapshots(actor.group, stream))
+        return found[stream].seq if stream in found else None
+
+    def _snapshots(self, group: str, stream: str) -> Program[Mapping[str, Any]]:
+        return (yield Transact(self.desk.app._engine.store.snapshots(group, [stream]), reading=True))

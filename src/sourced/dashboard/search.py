@@ -1,0 +1,129 @@
+"""Messages: by stream, type, time and metadata, page by page from any place in the log; and live at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from sourced.dashboard.desk import Desk
+from sourced.envelope import Message
+from sourced.web.live import Fragments, live
+
+PAGE = 50
+SCAN = 2_000  # messages looked through for metadata at a time
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What a person looks for; all of it is in the address."""
+
+    stream: str = ""
+    type: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+    metadata: tuple[str, str] | None = None
+    before: int | None = None  # the page begins below this position
+
+    @property
+    def filters(self) -> dict[str, str]:
+        said = {
+            "stream": self.stream, "type": self.type, "since": _said(self.since), "until": _said(self.until),
+            "metadata": "=".join(self.metadata or ()),
+        }  # fmt: skip
+        return {name: value for name, value in said.items() if value}
+
+    def address(self, **changed: Any) -> str:
+        return urlencode({**self.filters, **{name: value for name, value in changed.items() if value}})
+
+    def fits(self, message: Message[Any]) -> bool:
+        if self.stream and message.stream != self.stream:
+            return False
+        return self.metadata is None or str(message.metadata.get(self.metadata[0])) == self.metadata[1]
+
+
+class Search:
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/messages", self.messages),
+            Route("/messages/updates", self.updates),
+            Route("/streams", self.streams),
+        ]
+
+    async def messages(self, request: Request) -> Response:
+        wanted, complaints = asked(request.query_params)
+        if wanted.filters.keys() == {"stream"}:
+            return RedirectResponse(
+                f"{request.scope.get('root_path', '')}/streams/{quote(wanted.stream, safe='')}", 303
+            )
+        found, further = await self._page(wanted)
+        return self.desk.page(
+            request, "messages.html", wanted=wanted, found=found, further=further, complaints=complaints
+        )
+
+    async def updates(self, request: Request) -> Response:
+        """The first page, as it grows."""
+        page, (wanted, _) = self.desk.about(request), asked(request.query_params)
+
+        async def look() -> Fragments:
+            found, further = await self._page(wanted)
+            html = self.desk.pages.render("_messages.html", page=page, wanted=wanted, found=found, further=further)
+            return {"live": html}
+
+        return live(self.desk.app, look)
+
+    async def streams(self, request: Request) -> Response:
+        name = request.query_params.get("stream", "")
+        recent = await self.desk.app.aio.streams(limit=100)
+        return self.desk.page(request, "streams.html", recent=recent, name=name)
+
+    async def _page(self, wanted: Wanted) -> tuple[list[Message[Any]], int | None]:
+        """The newest that fit, and below which position to go on looking; never more than one scan's worth of work."""
+        limit = SCAN if wanted.metadata or wanted.stream else PAGE
+        scanned = await self.desk.log(
+            types=[wanted.type] if wanted.type else (), since=wanted.since, until=wanted.until,
+            after=wanted.before or 0, limit=limit, backwards=True,
+        )  # fmt: skip
+        found = [message for message in scanned if wanted.fits(message)][:PAGE]
+        if len(found) == PAGE:
+            return found, found[-1].position
+        return found, scanned[-1].position if len(scanned) == limit else None
+
+
+def asked(query: Mapping[str, str]) -> tuple[Wanted, list[str]]:
+    """What was asked for, and what of it nobody understands."""
+    complaints: list[str] = []
+
+    def time(name: str) -> datetime | None:
+        try:
+            moment = datetime.fromisoformat(query[name]) if query.get(name) else None
+        except ValueError:
+            complaints.append(f"{name}: expected a time such as 2026-01-31 12:00, found {query[name]!r}")
+            return None
+        return moment.replace(tzinfo=moment.tzinfo or UTC) if moment else None
+
+    key, equals, value = query.get("metadata", "").partition("=")
+    if key and not equals:
+        complaints.append(f"metadata: expected key=value, found {key!r}")
+    before = query.get("before", "")
+    wanted = Wanted(
+        stream=query.get("stream", "").strip(),
+        type=query.get("type", "").strip(),
+        since=time("since"),
+        until=time("until"),
+        metadata=(key, value) if equals else None,
+        before=int(before) if before.isdigit() else None,
+    )
+    return wanted, complaints
+
+
+def _said(moment: datetime | None) -> str:
+    return moment.isoformat() if moment else ""

@@ -1,0 +1,62 @@
+"""All pages of the dashboard as one ASGI application, to be served alone or mounted in another."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount
+
+from sourced.app import Sourced
+from sourced.dashboard.access import Access, Doorkeeper, loopback
+from sourced.dashboard.acting import Acting, whoever
+from sourced.dashboard.desk import Desk, Mask
+from sourced.dashboard.machine import TimeMachine
+from sourced.dashboard.overview import Overview
+from sourced.dashboard.schemas import Schemas
+from sourced.dashboard.search import Search
+from sourced.dashboard.stories import Stories
+from sourced.errors import SourcedError
+from sourced.web.guard import Forged, guards
+from sourced.web.pages import Assets
+
+
+def dashboard(
+    app: Sourced,
+    *,
+    access: Access = loopback,
+    who: Callable[[Request], str] = whoever,
+    mask: Mask | None = None,
+    title: str = "Sourced",
+    secret: str | None = None,
+) -> Starlette:
+    """Closed by default: `access(request)` answers "none", "read" or "act", and without it only this machine may act.
+
+    `who` names whoever acts, for the log; `mask(message, payload)` keeps what nobody may see; the same `secret` in all
+    processes lets them accept each other's forms.
+    """
+    desk = Desk(app, title=title, mask=mask)
+    rooms = (Overview(desk), Search(desk), Stories(desk), TimeMachine(desk), Acting(desk, who), Schemas(desk))
+
+    async def forged(request: Request, _: Exception) -> Response:
+        complaint = "This form is too old, or it was not ours. Load the page anew and try again."
+        return desk.page(request, "refused.html", status=403, complaint=complaint)
+
+    async def failed(request: Request, error: Exception) -> Response:
+        return desk.page(request, "sorry.html", status=422, complaint=f"{type(error).__name__}: {error}")
+
+    return Starlette(
+        routes=[
+            *(route for room in rooms for route in room.routes()),
+            Mount("/static", Assets(desk.pages.static), name="static"),
+        ],
+        middleware=[
+            Middleware(Doorkeeper, access=access),
+            *guards(secret or secrets.token_hex(), cookie="sourced_dashboard"),
+        ],
+        exception_handlers={Forged: forged, SourcedError: failed},
+    )

@@ -1,0 +1,56 @@
+"""Live fragments: a browser keeps one stream of events open, and gets what has changed as it changes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
+
+from starlette.responses import StreamingResponse
+
+from sourced.app import Sourced
+
+SIGN_OF_LIFE = 15.0  # seconds: proxies drop what is silent for long
+BREATH = 0.03  # seconds: changes that come closer together are shown as one
+
+Fragments = Mapping[str, str]  # HTML by the name its element waits for
+
+
+async def news(app: Sourced, *, every: float = 1.0) -> AsyncIterator[None]:
+    """At once, then whenever something was committed anywhere, and now and then in case a hint was lost."""
+    with app._engine.notifier.listen() as listener:
+        yield
+        while True:
+            await listener.wait_async(every)
+            yield
+            await asyncio.sleep(BREATH)
+
+
+def live(app: Sourced, look: Callable[[], Awaitable[Fragments]], *, every: float = 1.0) -> StreamingResponse:
+    """Looks whenever there is news, and sends the fragments that are not what they were.
+
+    Whoever connects gets all of them: who was away for a while is up to date again.
+    """
+    headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+    return StreamingResponse(_events(app, look, every), media_type="text/event-stream", headers=headers)
+
+
+async def _events(app: Sourced, look: Callable[[], Awaitable[Fragments]], every: float) -> AsyncIterator[str]:
+    shown: dict[str, str] = {}
+    silent_since = asyncio.get_running_loop().time()
+    with suppress(asyncio.CancelledError):
+        async for _ in news(app, every=every):
+            changed = {name: html for name, html in (await look()).items() if shown.get(name) != html}
+            for name, html in changed.items():
+                yield event(name, html)
+            shown |= changed
+            now = asyncio.get_running_loop().time()
+            if changed or now - silent_since > SIGN_OF_LIFE:
+                silent_since = now
+                if not changed:
+                    yield ": still here\n\n"
+
+
+def event(name: str, html: str) -> str:
+    lines = "".join(f"data: {line}\n" for line in html.splitlines() or [""])
+    return f"event: {name}\n{lines}\n"
