@@ -105,7 +105,7 @@ def test_a_batch_is_one_load_and_one_sync_and_reactions_in_order(store: Store):
 
 
 def test_one_document_stays_one_however_often_it_is_added(store: Store):
-    """O148. An index projection that gets `priced` three times has one row, with the new price."""
+    """H148. An index projection that gets `priced` three times has one row, with the new price."""
 
     class Index(Projector[dict[str, Any]], group="index"):
         def initial(self, stream: str) -> dict[str, Any]:

@@ -137,7 +137,7 @@ def test_rounds_take_them_for_all_their_streams(store: Store):
 
 
 def test_reactions_see_the_state_as_of_their_event_whatever_was_written_down(store: Store):
-    """E87. A snapshot may be newer than the event that is reacted to."""
+    """H142. A snapshot may be newer than the event that is reacted to."""
     app = started(store, Watchful)
     app.execute(Add(1, times=4), to="t")
     app.execute(Add(1, times=4), to="t")
@@ -212,7 +212,7 @@ def test_as_many_stay_as_are_wanted():
 
 
 def test_a_failed_decision_leaves_none(store: Store):
-    """B37. What is written down is what was stored."""
+    """B46. What is written down is what was stored."""
 
     class Careless(Tallies, group="careless"):
         @decide

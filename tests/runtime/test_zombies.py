@@ -75,7 +75,7 @@ def test_what_a_round_sends_is_in_nobody_s_way_who_decides_in_it(store: Store):
 
 
 def test_a_handler_that_awaits_something_cancelled_has_failed(new_store: Maker):
-    """G97. It is neither handled for ever nor taken for the end of the program."""
+    """E97. It is neither handled for ever nor taken for the end of the program."""
     calls: list[int] = []
 
     async def awaiting_the_cancelled(delivery: Any) -> Any:
