@@ -2,13 +2,37 @@
 
 from msgspec import Meta
 
-from sourced.actions import Ack, AfterCommit, Append, Batch, Failure, Park, RetryAt, Schedule, Send, Stop, Sync
+from sourced.actions import (
+    Ack,
+    AfterCommit,
+    Append,
+    Batch,
+    Failure,
+    Park,
+    RetryAt,
+    Schedule,
+    Send,
+    Stop,
+    Sync,
+    Unschedule,
+)
 from sourced.actor import Actor, Aggregate, Decision
 from sourced.app import Sourced
 from sourced.client import AsyncClient, Client
 from sourced.context import CommandContext
 from sourced.envelope import Message, dispatch
-from sourced.errors import Conflict, DefinitionError, Duplicate, Invalid, Rejection, SourcedError
+from sourced.errors import (
+    Conflict,
+    DefinitionError,
+    Diverged,
+    Duplicate,
+    Invalid,
+    Rejection,
+    RunCancelled,
+    RunFailed,
+    SourcedError,
+    StepFailed,
+)
 from sourced.handlers import AsyncCommands, Commands, Events, after_commit, decide, evolve, react, sync
 from sourced.handling import Handlers, History, on
 from sourced.loaded import AsyncLoaded, Loaded
@@ -18,6 +42,9 @@ from sourced.projector import EventSourced, Projector
 from sourced.reactor import Delivery, Reactor
 from sourced.runtime.cascade import Cascade
 from sourced.unit import AsyncUnit, Unit
+from sourced.workflow.step import step
+from sourced.workflow.workflow import Workflow
+from sourced.workflows import AsyncRun, Run
 
 __all__ = [
     "Ack",
@@ -28,6 +55,7 @@ __all__ = [
     "AsyncClient",
     "AsyncCommands",
     "AsyncLoaded",
+    "AsyncRun",
     "AsyncUnit",
     "Batch",
     "Cascade",
@@ -39,6 +67,7 @@ __all__ = [
     "Decision",
     "DefinitionError",
     "Delivery",
+    "Diverged",
     "Duplicate",
     "Event",
     "EventSourced",
@@ -59,14 +88,20 @@ __all__ = [
     "Rejection",
     "Retry",
     "RetryAt",
+    "Run",
+    "RunCancelled",
+    "RunFailed",
     "Schedule",
     "Send",
     "Sourced",
     "SourcedError",
+    "StepFailed",
     "Stop",
     "Sync",
     "Unit",
     "Unknown",
+    "Unschedule",
+    "Workflow",
     "after_commit",
     "decide",
     "dispatch",
@@ -74,6 +109,7 @@ __all__ = [
     "on",
     "parse",
     "react",
+    "step",
     "sync",
     "upcast",
 ]

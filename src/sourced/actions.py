@@ -49,6 +49,13 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
+class Unschedule:
+    """Take messages off the schedule, by their ids; those that have gone from it already are past it."""
+
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Sync:
     """Run work inside the settling transaction, after what its stream appends; it is handed the transaction."""
 
@@ -112,7 +119,7 @@ class Failure:
 
 Verdict: TypeAlias = RetryAt | Park | Stop
 Policy: TypeAlias = Callable[[Failure], Verdict]
-Action: TypeAlias = Append | Send | Schedule | Sync | AfterCommit | Ack | Verdict
+Action: TypeAlias = Append | Send | Schedule | Unschedule | Sync | AfterCommit | Ack | Verdict
 Actions: TypeAlias = Iterable[Action] | Awaitable[Iterable[Action] | None] | None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any, TypedDict, TypeVar
+from typing import Any, ParamSpec, TypedDict, TypeVar
 
 from typing_extensions import Unpack
 
@@ -56,9 +56,13 @@ from sourced.runtime.rounds import drain
 from sourced.store import StreamState, Worker
 from sourced.unit import AsyncUnit, Unit
 from sourced.verbs import Awaiting, Blocking, Side, verb
+from sourced.workflow.workflow import Named, Runs
+from sourced.workflows import AsyncRun, AsyncWorkflows, BlockingWorkflows, Run, RunOrId, signalled, started
 
 T = TypeVar("T")
 S = TypeVar("S")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Filters(TypedDict, total=False):
@@ -123,6 +127,11 @@ class Verbs(Side):
         several = [messages] if isinstance(messages, Payload | Message) else list(messages)
         enveloped = [self._message(each, name, metadata) for each in several]
         return (yield from foreground.append(self._engine, enveloped, name, expected_seq))
+
+    @verb
+    def signal(self, run: RunOrId, message: Payload | Message[Any]) -> Program[Message[Any]]:
+        """Sends a run of a workflow a message that it waits for, now or later."""
+        return (yield from signalled(self._engine, address(run), self._message(message, address(run), None)))
 
     def _message(
         self, message: Payload | Message[Any], to: To | None, metadata: Mapping[str, Any] | None
@@ -237,6 +246,7 @@ class Client(Verbs, Blocking):
         self.groups = BlockingGroups(self)
         self.parked = BlockingParked(self)
         self.scheduled = BlockingScheduled(self)
+        self.workflows = BlockingWorkflows(self)
 
     def _perform(self, program: Program[T]) -> T:
         if self._over:
@@ -259,6 +269,10 @@ class Client(Verbs, Blocking):
         commands that they handle are not stored, only what follows from them.
         """
         return Unit(self, reactors, most, keep_commands)
+
+    def start(self, workflow: type[Runs[P, R]] | Named[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
+        """Starts a run of a workflow, for the workers to carry out. Under an id that was given it is started once."""
+        return Run(self, *self._perform(started(self._engine, workflow, args, kwargs)))
 
     def pages(self, *, size: int = 1_000, after: int = 0, **filters: Unpack[Filters]) -> Iterator[list[Message[Any]]]:
         """The log as `read_all` gives it, `size` messages at a time, each page read when it is asked for."""
@@ -319,6 +333,7 @@ class AsyncClient(Verbs, Awaiting):
         self.groups = AsyncGroups(self)
         self.parked = AsyncParked(self)
         self.scheduled = AsyncScheduled(self)
+        self.workflows = AsyncWorkflows(self)
 
     async def _perform(self, program: Program[T]) -> T:
         if self._over:
@@ -341,6 +356,12 @@ class AsyncClient(Verbs, Awaiting):
         commands that they handle are not stored, only what follows from them.
         """
         return AsyncUnit(self, reactors, most, keep_commands)
+
+    async def start(
+        self, workflow: type[Runs[P, R]] | Named[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> AsyncRun[R]:
+        """Starts a run of a workflow, for the workers to carry out. Under an id that was given it is started once."""
+        return AsyncRun(self, *(await self._perform(started(self._engine, workflow, args, kwargs))))
 
     async def pages(
         self, *, size: int = 1_000, after: int = 0, **filters: Unpack[Filters]

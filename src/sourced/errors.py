@@ -19,8 +19,13 @@ SourcedError
 ├── Fenced                 the lease was lost meanwhile: nothing was changed, its new owner goes on
 ├── Endless                the reactors of a unit set each other off for ever: nothing was stored; mend the loop
 ├── StillWaiting           not handled in time: `app.status()` tells what it waits for
+├── StillRunning           a run has no result yet: `run.info()` tells what it waits for
 ├── InTransaction          a transaction is open here already: use the one you were handed
 ├── TransactionEnded       this client belonged to a transaction that is over: ask the app
+├── StepFailed             in a workflow's `run`: a step gave up; it is what the step raised, too, so catch that
+├── RunFailed              in whoever asks for the result of a run: `trouble` says what went wrong
+├── RunCancelled           … and: it was cancelled, so there will be no result
+├── Diverged               a run's history and its workflow's code disagree: bring the code back, or branch on `version`
 └── NeedsAwait             async code was met on the blocking side: `await app.aio.…` instead
 """
 
@@ -183,6 +188,13 @@ class StillWaiting(SourcedError, TimeoutError):
         super().__init__(f"message {message_id} was not handled within {seconds:g} s ({reasons})")
 
 
+class StillRunning(SourcedError, TimeoutError):
+    def __init__(self, run: str, why: str, seconds: float) -> None:
+        self.run, self.why = run, why
+        waits = f"it waits for: {why}" if why else "nobody has come to it yet; is a worker running?"
+        super().__init__(f"{run!r} has no result after {seconds:g} s; {waits}")
+
+
 class InTransaction(SourcedError):
     def __init__(self, why: str = "") -> None:
         super().__init__(
@@ -195,6 +207,45 @@ class InTransaction(SourcedError):
 class TransactionEnded(SourcedError):
     def __init__(self) -> None:
         super().__init__("the transaction this client belonged to has ended; use the app, or load anew in a new one")
+
+
+class Recalled(SourcedError):
+    """Something that was raised long ago, perhaps in another process: `trouble` is what was written down of it."""
+
+    own = False  # it is of the class that was raised, too
+
+    def __init__(self, where: str, trouble: Any) -> None:
+        self.where, self.trouble = where, trouble
+        super().__init__(where, trouble)
+
+    def __str__(self) -> str:
+        return str(self.trouble.message) if self.own else f"{self.where}: {self.trouble}"
+
+    def __reduce__(self) -> Any:
+        cls = next(each for each in type(self).__mro__ if not each.__dict__.get("own"))
+        return cls, (self.where, self.trouble)  # the other half of its class was made here and now
+
+
+class StepFailed(Recalled):
+    """A step of a workflow has used up its attempts."""
+
+
+class RunFailed(Recalled):
+    """A run of a workflow ended with an error."""
+
+
+class RunCancelled(SourcedError):
+    def __init__(self, run: str, reason: str) -> None:
+        self.run, self.reason = run, reason
+        super().__init__(f"{run!r} was cancelled" + (f": {reason}" if reason else ""))
+
+
+class Diverged(SourcedError):
+    def __init__(self, run: str, why: str) -> None:
+        self.run, self.why = run, why
+        super().__init__(
+            f"{run!r}: {why}; deploy the code it was begun with, branch on `self.version`, or fork it from a step"
+        )
 
 
 class NeedsAwait(SourcedError):

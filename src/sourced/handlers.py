@@ -265,6 +265,11 @@ def _listed(roles: tuple[str, ...]) -> str:
 
 def mentioned(method: Callable[..., Any]) -> Iterator[type[Payload]]:
     """The message classes a method's code names: an actor brings the events it yields along when it is registered."""
+    return (thing for thing in named_in(method) if is_payload_class(thing))
+
+
+def named_in(method: Callable[..., Any]) -> Iterator[Any]:
+    """What a method's code names: globals, what it closes over, and members of the modules and classes among them."""
     function = unwrap(getattr(method, "__func__", method))
     code = getattr(function, "__code__", None)
     if code is None:
@@ -273,11 +278,9 @@ def mentioned(method: Callable[..., Any]) -> Iterator[type[Payload]]:
     names = set(_names_in(code))
     found |= {name: function.__globals__[name] for name in names if name in function.__globals__}
     for thing in found.values():
-        if is_payload_class(thing):
-            yield thing
-        elif isinstance(thing, types.ModuleType | type):
-            members = (getattr(thing, name, None) for name in names)
-            yield from (member for member in members if is_payload_class(member))
+        yield thing
+        if isinstance(thing, types.ModuleType | type) and not is_payload_class(thing):
+            yield from (member for name in names if (member := getattr(thing, name, None)) is not None)
 
 
 def _closure(function: Any) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Retry:
             raise DefinitionError(f"Retry: expected times to be a whole number from 0, found {self.times!r}")
         if not isinstance(self.after, timedelta | int | float) or as_delta(self.after) < timedelta():
             raise DefinitionError(f"Retry: expected after to be seconds or a timedelta, from 0, found {self.after!r}")
-        _check_callable("Retry(backoff=…)", self.backoff, "seconds, attempt")
+        check_backoff("Retry(backoff=…)", self.backoff)
         _check_callable("Retry(then=…)", self.then, "failure")
         if self.on_retry is not None:
             _check_callable("Retry(on_retry=…)", self.on_retry, "failure, at")
@@ -76,6 +76,10 @@ class Retry:
 
 def check_policy(subject: str, policy: object) -> None:
     _check_callable(subject, policy, "failure")
+
+
+def check_backoff(subject: str, backoff: object) -> None:
+    _check_callable(subject, backoff, "seconds, attempt")
 
 
 def _check_callable(subject: str, found: object, parameters: str) -> None:

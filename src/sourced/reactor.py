@@ -32,7 +32,7 @@ class Want:
 class Memo:
     """What a reactor remembers of one stream between messages; it can be dropped at any time and made anew."""
 
-    __slots__ = ("batch", "stream", "tainted")
+    __slots__ = ("background", "batch", "stream", "tainted")
 
     keep = False  # worth keeping for the next round
     elsewhere = False  # its state is not made of the stream's history: `loaded` brings it
@@ -41,6 +41,7 @@ class Memo:
     def __init__(self, stream: str) -> None:
         self.stream = stream
         self.batch = Batch(stream)
+        self.background: Any = None  # where work may go on after the round, if anywhere
         self.tainted = False  # the state holds something that will not be stored
 
     def wants(self, deliveries: Sequence[Delivery]) -> Iterable[Want]:

@@ -6,7 +6,21 @@ from typing import Any
 
 import pytest
 
-from sourced import Ack, AfterCommit, Append, Delivery, Event, Message, Park, RetryAt, Schedule, Send, Stop, Sync
+from sourced import (
+    Ack,
+    AfterCommit,
+    Append,
+    Delivery,
+    Event,
+    Message,
+    Park,
+    RetryAt,
+    Schedule,
+    Send,
+    Stop,
+    Sync,
+    Unschedule,
+)
 from sourced.actions import Actions
 from sourced.store import Store
 from sourced.testing.clock import START
@@ -40,6 +54,16 @@ def test_what_is_sent_goes_to_the_end_of_its_stream_whatever_that_is(store: Stor
     app.append("s", Noted("go"))
     app.drain()
     assert [m.payload for m in app.history("t", after=2)] == [Noted("a"), Noted("b")]
+
+
+def test_what_is_on_the_schedule_can_be_taken_off_it():
+    """By its id; one that has gone into the log already is past it."""
+    app, _ = listening(answering(Unschedule(("first", "gone")), to="go"))
+    for id in ("first", "second"):
+        app.dispatch(Message.new(Ignored(), stream="t", id=id, now=START), after=60)
+    app.append("s", Noted("go"))
+    app.drain()
+    assert [each.record.id for each in app.scheduled.list()] == ["second"]
 
 
 def test_several_actions_for_one_message_all_happen(store: Store):

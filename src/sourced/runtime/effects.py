@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sourced.actions import Ack, Action, AfterCommit, Append, Park, RetryAt, Schedule, Send, Stop, Sync, Verdict
+from sourced.actions import (
+    Ack,
+    Action,
+    AfterCommit,
+    Append,
+    Park,
+    RetryAt,
+    Schedule,
+    Send,
+    Stop,
+    Sync,
+    Unschedule,
+    Verdict,
+)
 from sourced.codec import Record
 from sourced.envelope import Message
 from sourced.errors import Conflict, Duplicate
@@ -20,13 +33,14 @@ VERDICTS = (RetryAt, Park, Stop)
 class Effects:
     """Filled message by message; a message whose actions are wrong leaves no trace."""
 
-    __slots__ = ("acked", "acked_at", "after", "entries", "memo", "scheduled", "sent", "syncs")
+    __slots__ = ("acked", "acked_at", "after", "entries", "memo", "scheduled", "sent", "syncs", "unscheduled")
 
     def __init__(self, memo: Memo) -> None:
         self.memo = memo
         self.entries: list[Entry] = []
         self.sent: list[Record] = []
         self.scheduled: list[Scheduled] = []
+        self.unscheduled: list[str] = []
         self.syncs: list[Sync] = []
         self.after: list[AfterCommit] = []
         self.acked = self.acked_at = 0  # the seq and the position everything is done through
@@ -51,12 +65,13 @@ class Effects:
         return None
 
     def _mark(self) -> tuple[Any, ...]:
-        lengths = len(self.sent), len(self.scheduled), len(self.syncs), len(self.after)
+        lengths = len(self.sent), len(self.scheduled), len(self.unscheduled), len(self.syncs), len(self.after)
         return lengths, self.entries[:], self.acked, self.acked_at
 
     def _back_to(self, mark: tuple[Any, ...]) -> None:
-        (sent, scheduled, syncs, after), self.entries, self.acked, self.acked_at = mark
-        del self.sent[sent:], self.scheduled[scheduled:], self.syncs[syncs:], self.after[after:]
+        (sent, scheduled, unscheduled, syncs, after), self.entries, self.acked, self.acked_at = mark
+        del self.sent[sent:], self.scheduled[scheduled:], self.unscheduled[unscheduled:]
+        del self.syncs[syncs:], self.after[after:]
 
     def _add(self, action: Action, source: Message[Any], engine: Engine) -> None:
         if isinstance(action, Append):
@@ -67,6 +82,8 @@ class Effects:
             self.sent += engine.encode(caused(source, action.messages))
         elif isinstance(action, Schedule):
             self.scheduled += [Scheduled(r, action.at) for r in engine.encode(caused(source, action.messages))]
+        elif isinstance(action, Unschedule):
+            self.unscheduled += action.ids
         elif isinstance(action, Sync):
             self.syncs.append(action)
         elif isinstance(action, AfterCommit):
@@ -147,3 +164,6 @@ def send(store: Store, many: Sequence[Effects]) -> Op[None]:
     scheduled = [each for effects in many for each in effects.scheduled]
     if scheduled:
         yield from store.schedule(scheduled)
+    unscheduled = [each for effects in many for each in effects.unscheduled]
+    if unscheduled:
+        yield from store.cancel(unscheduled)

@@ -21,6 +21,7 @@ from sourced.ops import Call, Op, savepoint
 from sourced.policy import in_words, judge
 from sourced.reactor import Delivery, Reactor
 from sourced.runtime import seams
+from sourced.runtime.background import Background
 from sourced.runtime.effects import append_alone, append_together, send
 from sourced.runtime.engine import Engine, committed, log, remembered, write_down
 from sourced.runtime.programs import Afterwards, Invoke, Program, Transact, Work
@@ -36,14 +37,16 @@ class Round:
     """One reactor's next round; see `program`."""
 
     def __init__(
-        self, engine: Engine, reactor: Reactor, owner: str, *, raise_errors: bool = False, most: int | None = None
-    ) -> None:
+        self, engine: Engine, reactor: Reactor, owner: str, *, raise_errors: bool = False, most: int | None = None,
+        background: Background | None = None,
+    ) -> None:  # fmt: skip
         self.engine = engine
         self.store = engine.store
         self.reactor = reactor
         self.owner = owner
         self.raise_errors = raise_errors
         self.most = most  # shards it may lease
+        self.background = background
         self.claimed: Claim | None = None
         self.now: datetime = engine.clock.now()
         self.limit = reactor.batch_size or engine.batch
@@ -157,6 +160,7 @@ class Round:
 
     def slice(self, leases: dict[int, Lease], stream: str, limit: int, straggler: Straggler | None = None) -> Slice:
         memo = self.engine.memos.take(self.reactor, stream)
+        memo.background = self.background
         return Slice(self.reactor.group, leases[self.shard(stream)], memo, self.now, limit, straggler)
 
     def deliver(self, one: Slice, record: Record, handled_before: int) -> None:

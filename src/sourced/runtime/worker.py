@@ -21,6 +21,7 @@ from sourced.ops import Op
 from sourced.reactor import Reactor
 from sourced.runtime import seams
 from sourced.runtime.attendance import Attendance
+from sourced.runtime.background import Background
 from sourced.runtime.engine import Engine
 from sourced.runtime.programs import perform, perform_async, transacting, transacting_async
 from sourced.runtime.rounds import Round
@@ -55,14 +56,17 @@ class Worker:
     async def run(self) -> None:
         """Until it is stopped; then what it holds is settled and given back."""
         self._house = ThreadPoolExecutor(4, thread_name_prefix="sourced-house")  # no handler ever keeps these
+        self._background = Background(self.engine, self._transact)
         alive = asyncio.create_task(self._stay_alive(), name="sourced signs of life")
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._attend(tasks), name="sourced wake-ups")
                 tasks.create_task(self._promote(), name="sourced schedule")
+            await self._background.finish()
         finally:
             alive.cancel()
             await asyncio.wait({alive})
+            self._background.close()
             if self._in_touch:  # who is not waited for by anybody need not say farewell
                 await self._guarded(lambda: self._transact(self.engine.store.leave(self.id)))
             self._house.shutdown(wait=False)
@@ -127,7 +131,7 @@ class Worker:
 
     async def _round(self, reactor: Reactor, slot: int, threads: ThreadPoolExecutor) -> int | None:
         """In a thread; only transactions that `async` code is handed belong to the loop."""
-        one = Round(self.engine, reactor, f"{self.id}/{slot}", most=self._share)
+        one = Round(self.engine, reactor, f"{self.id}/{slot}", most=self._share, background=self._background)
         store, driver = self.engine.store, Driver(asyncio.get_running_loop())
 
         def abandon() -> None:
@@ -168,6 +172,7 @@ class Worker:
             await self._guarded(self._tell_that_i_live)
             await asyncio.sleep(self.engine.lease.total_seconds() / BEATS)
             await self._guarded(self._prolong)
+            await self._guarded(self._background.prolong)
             for each in long & self._in_hand:
                 each.hurry()  # what it has done is worth storing
             long = set(self._in_hand)

@@ -1,0 +1,1 @@
+"""Durable workflows: ordinary Python that survives its process."""
