@@ -20,7 +20,7 @@ QUIET = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")  # while it is there, its event loop is that of this thread
 def browser() -> Iterator[Browser]:
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
