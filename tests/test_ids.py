@@ -46,7 +46,9 @@ def test_ids_are_unique_over_forks():
 
 def test_ids_are_made_where_nothing_can_fork():
     """Some systems cannot: importing does not assume it."""
-    assert run("import logging, os, random; del os.register_at_fork; from sourced.ids import new_id; print(new_id())")
+    assert run(
+        "import asyncio, logging, os, random; del os.register_at_fork; from sourced.ids import new_id; print(new_id())"
+    )
 
 
 def test_a_new_stream_has_a_name_nobody_wrote_to():
