@@ -37,10 +37,12 @@ from sourced.handlers import AsyncCommands, Commands, Events, after_commit, deci
 from sourced.handling import Handlers, History, on
 from sourced.loaded import AsyncLoaded, Loaded
 from sourced.messages import Command, Event, Rejected, Unknown, parse, upcast
+from sourced.notifier import Note
 from sourced.policy import Exponential, Linear, Retry
 from sourced.projector import EventSourced, Projector
 from sourced.reactor import Delivery, Reactor
 from sourced.runtime.cascade import Cascade
+from sourced.subscription import AsyncSubscription, Subscription
 from sourced.unit import AsyncUnit, Unit
 from sourced.workflow.step import step
 from sourced.workflow.workflow import Workflow
@@ -56,6 +58,7 @@ __all__ = [
     "AsyncCommands",
     "AsyncLoaded",
     "AsyncRun",
+    "AsyncSubscription",
     "AsyncUnit",
     "Batch",
     "Cascade",
@@ -81,6 +84,7 @@ __all__ = [
     "Loaded",
     "Message",
     "Meta",
+    "Note",
     "Park",
     "Projector",
     "Reactor",
@@ -97,6 +101,7 @@ __all__ = [
     "SourcedError",
     "StepFailed",
     "Stop",
+    "Subscription",
     "Sync",
     "Unit",
     "Unknown",

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypedDict, TypeVar
 
+import msgspec
 from typing_extensions import Unpack
 
 from sourced.actions import check_zone
@@ -54,6 +55,7 @@ from sourced.runtime.programs import (
 )
 from sourced.runtime.rounds import drain
 from sourced.store import StreamState, Worker
+from sourced.subscription import AsyncSubscription, Subscription, check_channel
 from sourced.unit import AsyncUnit, Unit
 from sourced.verbs import Awaiting, Blocking, Side, verb
 from sourced.workflow.workflow import Named, Runs
@@ -218,6 +220,20 @@ class Verbs(Side):
         return (yield from drain(engine, engine.router, new_id(), limit=limit, raise_errors=raise_errors))
 
     @verb
+    def publish(self, channel: str, data: Any) -> Program[None]:
+        """Tells who listens to a channel at this moment, in every process; what nobody hears is gone.
+
+        In a transaction it is heard when that has committed. `data` is anything that JSON can hold.
+        """
+        check_channel("publish", channel)
+        text = _as_json(data)
+        saying = self._engine.notifier.say(channel, text)
+        if saying is None:
+            yield Afterwards([_noted(self._engine, channel, text)])
+        else:
+            yield Transact(saying)
+
+    @verb
     def wake(self) -> Program[None]:
         """Tells whoever waits for messages to look now: after a commit that Sourced did not see."""
         yield Afterwards([*committed(self._engine, ())])
@@ -273,6 +289,10 @@ class Client(Verbs, Blocking):
     def start(self, workflow: type[Runs[P, R]] | Named[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
         """Starts a run of a workflow, for the workers to carry out. Under an id that was given it is started once."""
         return Run(self, *self._perform(started(self._engine, workflow, args, kwargs)))
+
+    def subscribe(self, *channels: str) -> Subscription:
+        """What is published on these channels, from now on: enter it, then iterate, or `get` one note at a time."""
+        return Subscription(self._engine, channels)
 
     def pages(self, *, size: int = 1_000, after: int = 0, **filters: Unpack[Filters]) -> Iterator[list[Message[Any]]]:
         """The log as `read_all` gives it, `size` messages at a time, each page read when it is asked for."""
@@ -363,6 +383,10 @@ class AsyncClient(Verbs, Awaiting):
         """Starts a run of a workflow, for the workers to carry out. Under an id that was given it is started once."""
         return AsyncRun(self, *(await self._perform(started(self._engine, workflow, args, kwargs))))
 
+    def subscribe(self, *channels: str) -> AsyncSubscription:
+        """What is published on these channels, from now on: enter it, then iterate, or `get` one note at a time."""
+        return AsyncSubscription(self._engine, channels)
+
     async def pages(
         self, *, size: int = 1_000, after: int = 0, **filters: Unpack[Filters]
     ) -> AsyncIterator[list[Message[Any]]]:
@@ -446,6 +470,18 @@ def _refuse_nesting(connection: object) -> None:
 def _started(engine: Engine, group: str) -> Work:
     engine.started.add(group)
     yield from ()
+
+
+def _noted(engine: Engine, channel: str, text: str) -> Work:
+    engine.notifier.note(channel, text)
+    yield from ()
+
+
+def _as_json(data: Any) -> str:
+    try:
+        return msgspec.json.encode(data).decode()
+    except (TypeError, UnicodeEncodeError) as error:
+        raise Invalid("publish", {"data": f"expected what JSON can hold, found {data!r}: {error}"}) from error
 
 
 def nothing() -> Program[None]:

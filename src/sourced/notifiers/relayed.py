@@ -1,17 +1,20 @@
-"""Wake-ups between processes: what one commits, the others hear of through the store they share."""
+"""Wake-ups and notes between processes: what one commits, the others hear of through the store they share."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from sourced.notifier import Listener, Notifier, Relay
+from sourced.errors import Unavailable
+from sourced.notifier import Hearing, Listener, Mailbox, Notifier, Relay
+from sourced.ops import Op
 
 log = logging.getLogger("sourced")
 
 BREATH = 0.002  # seconds: commits that come closer together than this are told as one
+PATIENCE = 10.0  # seconds: how long one who subscribes waits until it can hear
 
 
 class RelayedNotifier:
@@ -51,37 +54,73 @@ class RelayedNotifier:
 
     @contextlib.contextmanager
     def listen(self) -> Iterator[Listener]:
-        with self._local.listen() as listener:
+        with self._local.listen() as listener, self._hearing():
+            yield listener
+
+    # -- notes
+
+    def say(self, channel: str, text: str) -> Op[None]:
+        """Everybody hears it through the store, this process too: in one order, and not before it is true."""
+        return self._relay.say(channel, text)
+
+    def note(self, channel: str, text: str) -> None:
+        self._local.note(channel, text)
+
+    def lapse(self) -> None:
+        self._local.lapse()
+
+    @contextlib.contextmanager
+    def subscribe(self, channels: frozenset[str]) -> Iterator[Mailbox]:
+        with self._local.subscribe(channels) as mailbox, self._hearing() as ears:
+            if not ears.ready.wait(PATIENCE):
+                raise Unavailable("subscribe", f"the store that notes come through was not reached in {PATIENCE:g} s")
+            yield mailbox
+
+    @contextlib.contextmanager
+    def _hearing(self) -> Iterator[_Ears]:
+        with self._guard:
+            self._ears = self._ears or _Ears(self._relay, self._local)
+            self._ears.listeners += 1
+            ears = self._ears
+        try:
+            yield ears
+        finally:
             with self._guard:
-                self._ears = self._ears or _Ears(self._relay, self._local.notify)
-                self._ears.listeners += 1
-                ears = self._ears
-            try:
-                yield listener
-            finally:
-                with self._guard:
-                    ears.listeners -= 1
-                    if not ears.listeners:
-                        self._ears = None
+                ears.listeners -= 1
                 if not ears.listeners:
-                    ears.close()
+                    self._ears = None
+            if not ears.listeners:
+                ears.close()
 
     def close(self) -> None:
         self._closed.set()
         self._news.set()
+        self._local.close()
         if self._teller is not None:
             self._teller.join(1)
 
 
-class _Ears:
+class _Ears(Hearing):
     """A thread that hears what other processes tell, as long as anybody here listens."""
 
-    def __init__(self, relay: Relay, hear: Callable[[], None]) -> None:
+    def __init__(self, relay: Relay, local: Notifier) -> None:
         self.listeners = 0
+        self.ready = threading.Event()  # it can hear
+        self._local = local
         self._relay = relay
         self._deaf = threading.Event()
-        self._thread = threading.Thread(target=relay.hear, args=(hear, self._deaf), name="sourced-ears", daemon=True)
+        self._thread = threading.Thread(target=relay.hear, args=(self, self._deaf), name="sourced-ears", daemon=True)
         self._thread.start()
+
+    def news(self) -> None:
+        self.ready.set()
+        self._local.notify()
+
+    def note(self, channel: str, text: str) -> None:
+        self._local.note(channel, text)
+
+    def lapse(self) -> None:
+        self._local.lapse()
 
     def close(self) -> None:
         self._deaf.set()

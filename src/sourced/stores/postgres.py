@@ -295,7 +295,7 @@ class PostgresStore(SqlStore):
     # -- wake-ups between processes ----------------------------------------------------------------------------------
 
     def relay(self) -> PostgresRelay:
-        return PostgresRelay(self.url, f"{self.schema or ''}{self.prefix}", self._ask)
+        return PostgresRelay(self.url, f"{self.schema or ''}{self.prefix}", self._ask, self.say)
 
     def _ask(self, text: str, arguments: tuple[str, ...]) -> None:
         """One statement that belongs to no transaction of anybody's."""

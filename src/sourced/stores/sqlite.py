@@ -17,6 +17,7 @@ import msgspec
 
 from sourced.codec import Record
 from sourced.errors import Conflict, DefinitionError, Duplicate, SchemaMismatch, Unavailable
+from sourced.notifier import Hearing
 from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, Op, Statement, finish, finish_async
 from sourced.store import SHARDS, Capabilities, Entry, Outcome, Straggler
 from sourced.stores._borrowed import driver_connection, driver_connection_async, refused
@@ -32,6 +33,7 @@ Raw: TypeAlias = sqlite3.Connection
 OLDEST = (3, 40)
 IDLE_READERS = 8
 LOOK = 0.02  # seconds between looks for what other processes have committed
+KEPT = 10_000  # notes that are not yet forgotten
 
 _json = msgspec.json.Encoder().encode
 
@@ -458,14 +460,30 @@ class SqliteRelay:
     def rouse(self) -> None:
         """It looks often enough."""
 
-    def hear(self, heard: Callable[[], None], deaf: threading.Event) -> None:
+    def say(self, channel: str, text: str) -> Op[None]:
+        """Notes are kept until some thousand more have come: whoever hears looks far more often."""
+        say = self._store.say
+        yield say("say", "insert into {notes} (channel, data) values (:channel, :data)", channel=channel, data=text)
+        yield say("forget", "delete from {notes} where id <= (select max(id) from {notes}) - :kept", kept=KEPT)
+
+    def hear(self, hearing: Hearing, deaf: threading.Event) -> None:
+        look = self._store.query("select id, channel, data from {notes} where id > ? order by id").text
+        end = self._store.query("select coalesce(max(id), 0) from {notes}").text
         with contextlib.closing(self._store._opened(self._store.timeout)) as raw, contextlib.suppress(sqlite3.Error):
-            known = None
+            ((known,),) = raw.execute("pragma data_version")
+            ((last,),) = raw.execute(end)
+            hearing.news()
             while not deaf.wait(LOOK):
                 ((version,),) = raw.execute("pragma data_version")
-                if version != known:
-                    known = version
-                    heard()
+                if version == known:
+                    continue
+                known = version
+                for number, channel, text in raw.execute(look, (last,)).fetchall():
+                    if number > last + 1:
+                        hearing.lapse()
+                    last = number
+                    hearing.note(channel, text)
+                hearing.news()
 
 
 class SqliteConnection:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any
 
 from sourced.errors import Conflict, Duplicate, Fenced, InTransaction
@@ -211,17 +213,59 @@ class Carrying(Bench):
         assert (relay is not None) == self.store.capabilities.shared
         if relay is None:
             return
-        heard, deaf = threading.Semaphore(0), threading.Event()
-        ears = threading.Thread(target=relay.hear, args=(heard.release, deaf))
+        hearing, deaf = Heard(), threading.Event()
+        ears = threading.Thread(target=relay.hear, args=(hearing, deaf))
         ears.start()
         try:
-            assert heard.acquire(timeout=10), "expected it to look once it listens"
+            assert hearing.heard.acquire(timeout=10), "expected it to look once it listens"
             self.put("s")
             other = self.store.relay()
             assert other is not None
             other.tell()
-            assert heard.acquire(timeout=10), "expected it to hear of a commit"
+            assert hearing.heard.acquire(timeout=10), "expected it to hear of a commit"
         finally:
             deaf.set()
             relay.rouse()
             ears.join()
+
+    def test_relay_passes_notes_on_once_they_are_committed(self) -> None:
+        """N231, PS2. To this process too, in order, however long they are."""
+        relay, other = self.store.relay(), self.store.relay()
+        if relay is None or other is None:
+            return
+        hearing, deaf = Heard(), threading.Event()
+        ears = threading.Thread(target=relay.hear, args=(hearing, deaf))
+        ears.start()
+        try:
+            assert hearing.heard.acquire(timeout=10), "expected it to look once it listens"
+            long = json.dumps({"text": "é" * 20_000}, ensure_ascii=False)
+            for channel, text in (("a", "1"), ("b", long)):
+                self.do(other.say(channel, text))
+            with refused(Broken):
+                self.do(breaking(other.say("a", "2")))
+            self.do(relay.say("a", "3"))
+            notes = [hearing.notes.get(timeout=10) for _ in range(3)]
+            assert notes == [("a", "1"), ("b", long), ("a", "3")], "expected what was committed, in order"
+            assert not hearing.lapsed
+        finally:
+            deaf.set()
+            relay.rouse()
+            ears.join()
+
+
+class Heard:
+    """Remembers what it hears."""
+
+    def __init__(self) -> None:
+        self.heard = threading.Semaphore(0)
+        self.notes: SimpleQueue[tuple[str, str]] = SimpleQueue()
+        self.lapsed = False
+
+    def news(self) -> None:
+        self.heard.release()
+
+    def note(self, channel: str, text: str) -> None:
+        self.notes.put((channel, text))
+
+    def lapse(self) -> None:
+        self.lapsed = True

@@ -103,6 +103,13 @@ create table {snapshots} (
   primary key (group_name, stream, seq)
 );
 
+-- What was published lately, for other processes to hear; the oldest are forgotten.
+create table {notes} (
+  id integer primary key,
+  channel text not null,
+  data text not null
+);
+
 create table {migrations} (
   number integer primary key,
   name text not null,
