@@ -13,6 +13,7 @@ from sourced.runtime import cascade
 from sourced.runtime.cascade import Cascade
 from sourced.runtime.programs import Program
 from sourced.verbs import Awaiting, Blocking, verb
+from sourced.workflow.workflow import Workflow
 
 
 class UnitVerbs:
@@ -21,6 +22,12 @@ class UnitVerbs:
     def __init__(self, client: Any, reactors: Sequence[str | type[Reactor] | Reactor], most: int, keep: bool) -> None:
         if not reactors:
             raise DefinitionError("unit: expected the reactors that answer each other, one by one, found none")
+        for reactor in reactors:
+            if isinstance(found := client._engine.router.group(reactor), Workflow):
+                raise DefinitionError(
+                    f"unit: {found.group} is a workflow, and what its steps do is not taken back with a transaction; "
+                    f"leave it out, and the workers go on with its runs"
+                )
         if most < 1:
             raise DefinitionError(f"unit(most=…): expected 1 or more, found {most}")
         self._client = client

@@ -39,16 +39,17 @@ def test_a_run_survives_the_death_of_its_process_at_every_statement(store: Store
     stride = {"MemoryStore": 1, "SqliteStore": 7}.get(type(store).__name__, 23)
     deaths, at = 0, 1
     while True:
-        asked: Counter[str] = Counter()
+        asked: list[str] = []
         try:
-            carry_out(everything(CrashingStore(store, at), lambda step: asked.update([step]), clock), f"{at}")
+            carry_out(everything(CrashingStore(store, at), asked.append, clock), f"{at}")
         except Crash:
             deaths += 1
         else:
             break
         clock.advance(LEASE * 2)
-        app = everything(store, lambda step: asked.update([step]), clock)
+        app = everything(store, asked.append, clock)
         is_whole(app, carry_out(app, f"{at}"))
+        assert max(Counter(asked).values()) <= 3  # the flaky one, twice; and once more for the death
         at += stride
     assert at > 100
     assert deaths >= 100 // stride

@@ -3,6 +3,7 @@
 from sourced.testing.clock import VirtualClock
 from sourced.testing.faults import Crash, CrashingStore, DeafNotifier, crash_everywhere, steal_leases
 from sourced.testing.scenario import Outcome, Scenario, given
+from sourced.testing.story import Story
 
 __all__ = [
     "Crash",
@@ -10,6 +11,7 @@ __all__ = [
     "DeafNotifier",
     "Outcome",
     "Scenario",
+    "Story",
     "VirtualClock",
     "crash_everywhere",
     "given",

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any, NoReturn
-
-from msgspec.structs import replace
+from typing import Any, NoReturn, overload
 
 from sourced.actor import Actor
 from sourced.app import Sourced
-from sourced.envelope import Message, Outgoing, address, dispatch
+from sourced.envelope import Message, Outgoing, address
 from sourced.errors import SourcedError
 from sourced.ids import new_id
 from sourced.messages import Payload
@@ -22,28 +19,38 @@ from sourced.runtime.programs import perform, transacting
 from sourced.runtime.rounds import Round
 from sourced.store import Entry, Scheduled
 from sourced.testing.clock import VirtualClock
-
-Said = Payload | Outgoing[Any] | Message[Any]
+from sourced.testing.saying import Said, enveloped
+from sourced.testing.story import Story, is_told_of
+from sourced.workflow.workflow import Workflow
 
 
 class FinishedScenario(SourcedError):
     """What was given cannot change any more once it has been acted upon."""
 
 
-def given(*things: type[Reactor] | Reactor | str | Said) -> Scenario:
+@overload
+def given(  # type: ignore[overload-overlap]  # a workflow is a reactor, and without a stream it is told as a story
+    workflow: type[Workflow] | Workflow, /, *others: type[Reactor] | Reactor
+) -> Story: ...
+@overload
+def given(*things: type[Reactor] | Reactor | str | Said) -> Scenario: ...
+def given(*things: Any) -> Scenario | Story:
     """`given(Cart, "c1", CartOpened(), …)`: reactors first, then the stream, then what had happened in it.
 
-    Messages of other streams are given as `dispatch(message, to="other")`.
+    Messages of other streams are given as `dispatch(message, to="other")`. A workflow comes without a stream, and
+    perhaps with other reactors: `given(BookHoliday).when_started(trip)`.
     """
+    if is_told_of(things):
+        return Story(things)
     reactors: list[type[Reactor] | Reactor] = []
     rest = list(things)
     while rest and (isinstance(rest[0], Reactor) or (isinstance(rest[0], type) and issubclass(rest[0], Reactor))):
-        reactors.append(rest.pop(0))  # type: ignore[arg-type]
+        reactors.append(rest.pop(0))
     if not reactors or not rest or not isinstance(rest[0], str):
         raise TypeError(f"given: expected one or more reactors, then a stream's name, then messages, found {things!r}")
     stream, *messages = rest
     assert isinstance(stream, str)
-    return Scenario(reactors, stream).given(*messages)  # type: ignore[arg-type]
+    return Scenario(reactors, stream).given(*messages)
 
 
 class Scenario:
@@ -187,18 +194,6 @@ class Outcome:
         at = next((each.at for each in self.scheduled if each.record.id == found.id), None)
         streams = expected.to is None or _goes_to(expected.to, found.stream)
         return expected.payload == found.payload and streams and due == at
-
-
-def enveloped(said: Said, stream: str, now: datetime) -> Message[Any]:
-    if isinstance(said, Message):  # made by the machine's clock, which may be ahead of the scenario's
-        return replace(said, created_at=min(said.created_at, now))
-    outgoing = said if isinstance(said, Outgoing) else dispatch(said)
-    if outgoing.due(now):
-        raise TypeError(
-            f"given and when: expected what has happened by now, found {outgoing!r}; move the clock instead"
-        )
-    to = stream if outgoing.to is None else outgoing.to
-    return Message.new(outgoing.payload, stream=to, metadata=outgoing.metadata, now=now)
 
 
 def _goes_to(to: Any, stream: str) -> bool:
