@@ -145,6 +145,7 @@ class Straggler(msgspec.Struct, frozen=True):
     reason: str = ""
     message_id: str = ""
     since: datetime | None = None
+    holder: str = ""  # who goes on with it outside of any round, until `retry_at` if nothing more is heard of him
 
     @property
     def suspected(self) -> bool:
@@ -324,7 +325,7 @@ class Store(Protocol):
 
     def start(self, group: str, now: datetime) -> Op[Group]:
         """Active again, with all that is said of the stop cleared; streams that failed, but parked ones, are due at
-        once. How the group stood before."""
+        once; those in somebody's hand are left there. How the group stood before."""
         ...
 
     def reset(self, group: str) -> Op[Group]:
@@ -392,6 +393,13 @@ class Store(Protocol):
         """Hands parked streams out again, counting anew, and with `skip` only what is behind the message they are
         parked at. Those that are no longer parked as they were seen stay as they are; answers the others,
         by group and stream."""
+        ...
+
+    def hold(self, straggler: Straggler) -> Op[None]:
+        """Raises `Fenced` unless the stream is still its holder's: nobody claimed it meanwhile, no reset took it.
+
+        Until the end of the transaction it stays so.
+        """
         ...
 
     # -- workers

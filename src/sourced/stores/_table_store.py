@@ -135,6 +135,9 @@ class TableStore(Store):
     def release(self, claim: Claim) -> Op[None]:
         yield Statement("release", Tables.release, (claim,))
 
+    def hold(self, straggler: Straggler) -> Op[None]:
+        yield Statement("hold", Tables.hold, (straggler,))
+
     def straggle(self, stragglers: Sequence[Straggler]) -> Op[None]:
         yield Statement("straggle", Tables.straggle, (stragglers,))
 

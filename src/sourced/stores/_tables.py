@@ -231,7 +231,7 @@ class Tables:
 
     def retry_all(self, name: str) -> None:
         for straggler in self.list_stragglers(name):
-            if not straggler.parked:
+            if not straggler.parked and not straggler.holder:
                 self._straggle(_changed(straggler, attempts=0, retry_at=None, running=False, error="", traceback=""))
 
     def reset_group(self, name: str) -> Group:
@@ -280,8 +280,9 @@ class Tables:
             leases.append(Lease(shard, row.token + 1, checkpoint, row.high, careful))
             taken += due.get(shard, [])[: 1 if careful else limit]
         for straggler in taken:
-            self._straggle(_changed(straggler, attempts=straggler.attempts + 1, running=True))
-        return Claim(group, tuple(leases), tuple(_changed(s, attempts=s.attempts + 1) for s in taken))
+            self._straggle(_changed(straggler, attempts=straggler.attempts + 1, running=True, holder=""))
+        due_now = (_changed(s, attempts=s.attempts + 1, holder="") for s in taken)
+        return Claim(group, tuple(leases), tuple(due_now))
 
     def pending(self, name: str, leases: Sequence[Lease], types: Collection[str], limit: int) -> Pending:
         found: list[Record] = []
@@ -373,6 +374,11 @@ class Tables:
 
     def _straggle(self, straggler: Straggler) -> None:
         self.put(self.waiting[straggler.group], straggler.stream, straggler)
+
+    def hold(self, straggler: Straggler) -> None:
+        row = self.waiting[straggler.group].get(straggler.stream)
+        if row is None or row.holder != straggler.holder:
+            raise Fenced(straggler.group, f"stream {straggler.stream!r} went to somebody else")
 
     def catch_up(self, name: str, streams: Sequence[str]) -> None:
         for stream in streams:

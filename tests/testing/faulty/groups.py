@@ -125,3 +125,40 @@ class ResetTellsHowItIsNow(Faulty):
     def reset(self, group):
         yield from super().reset(group)
         return next(each for each in (yield from self.groups()) if each.name == group)
+
+
+@breaks("hold")
+class HeldByAnybody(Faulty):
+    """asks only whether somebody has the stream in hand."""
+
+    def hold(self, straggler):
+        for row in (yield from self.stragglers(straggler.group)):
+            if row.stream == straggler.stream and row.holder:
+                return
+        yield from super().hold(straggler)
+
+
+@breaks("hold")
+class HeldByNobody(Faulty):
+    """lets everybody go on."""
+
+    def hold(self, straggler):
+        yield from ()
+
+
+@breaks("hold")
+class TakesEveryHold(Faulty):
+    """lets nobody go on."""
+
+    def hold(self, straggler):
+        yield from super().hold(replace(straggler, holder="nobody"))
+
+
+@breaks("hold")
+class ForgetsHolders(Faulty):
+    """takes a stream out of its holder's hand when its group is started again."""
+
+    def start(self, group, now):
+        held = [row for row in (yield from self.stragglers(group)) if row.holder]
+        yield from super().start(group, now)
+        yield from self.straggle([replace(row, holder="") for row in held])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
+from sourced.errors import Fenced
 from sourced.ops import Op
 from sourced.store import Group, Progress, Snapshot, Straggler
 from sourced.stores._sql.base import Tables
@@ -13,7 +14,7 @@ from sourced.stores._sql.dialect import storable
 
 STRAGGLER = (
     "group_name", "stream", "from_seq", "live_after", "attempts", "retry_at", "parked", "running", "error", "traceback",
-    "reason", "message_id", "since",
+    "reason", "message_id", "since", "holder",
 )  # fmt: skip
 STRAGGLERS = f"select {', '.join(f's.{column}' for column in STRAGGLER)} from {{stragglers}} s "
 GROUPS = """
@@ -127,7 +128,7 @@ class Groups(Tables):
             "retry failed streams",
             """
             update {stragglers} set attempts = 0, retry_at = null, running = false, error = '', traceback = ''
-            where group_name = :group and not parked
+            where group_name = :group and not parked and holder = ''
             """,
             group=group,
         )
@@ -170,7 +171,7 @@ class Groups(Tables):
             "reset stragglers",
             """
             update {stragglers} set from_seq = 1, attempts = 0, retry_at = null, parked = false, running = false,
-              error = '', traceback = '', reason = '', message_id = '', since = null,
+              error = '', traceback = '', reason = '', message_id = '', since = null, holder = '',
               live_after = {greatest}(live_after, coalesce(
                 (select m.position - 1 from {messages} m
                  where m.stream = {stragglers}.stream and m.seq = {stragglers}.from_seq),
@@ -193,7 +194,13 @@ class Groups(Tables):
     def read_stragglers(self, rows: Sequence[Any]) -> list[Straggler]:
         return [
             _straggler(
-                *row[:5], self.maybe_time(row[5]), bool(row[6]), bool(row[7]), *row[8:12], self.maybe_time(row[12])
+                *row[:5],
+                self.maybe_time(row[5]),
+                bool(row[6]),
+                bool(row[7]),
+                *row[8:12],
+                self.maybe_time(row[12]),
+                row[13],
             )
             for row in rows
         ]
@@ -212,11 +219,21 @@ class Groups(Tables):
             select r.shard, {", ".join(f"r.{column}" for column in STRAGGLER)}
             from each(r: shard integer, group_name text, stream text, from_seq integer, live_after bigint,
               attempts integer, retry_at timestamptz, parked boolean, running boolean, error text, traceback text,
-              reason text, message_id text, since timestamptz)
+              reason text, message_id text, since timestamptz, holder text)
             where true on conflict (group_name, stream) do update set {known}
             """,
             r=[(self.shard(each.stream), *_values(each)) for each in rows],
         )
+
+    def hold(self, straggler: Straggler) -> Op[None]:
+        rows = yield self.say(
+            "hold",
+            "select s.holder from {stragglers} s where s.group_name = :group and s.stream = :stream {lock}",
+            group=straggler.group,
+            stream=straggler.stream,
+        )
+        if [row[0] for row in rows] != [straggler.holder]:
+            raise Fenced(straggler.group, f"stream {straggler.stream!r} went to somebody else")
 
     def catch_up(self, group: str, streams: Sequence[str]) -> Op[None]:
         yield self.tell(
@@ -245,7 +262,7 @@ class Groups(Tables):
             "unpark",
             f"""
             update {{stragglers}} set {place} parked = false, running = false, attempts = 0, retry_at = null,
-              error = '', traceback = '', reason = ''
+              error = '', traceback = '', reason = '', holder = ''
             from each(r: whose text, name text) where group_name = r.whose and stream = r.name
             """,
             r=[(each.group, each.stream) for each in found],
@@ -300,4 +317,5 @@ def _values(row: Straggler) -> tuple[Any, ...]:
     return (
         row.group, row.stream, row.from_seq, row.live_after, row.attempts, row.retry_at, row.parked, row.running,
         storable(row.error), storable(row.traceback), storable(row.reason), row.message_id, row.since,
+        storable(row.holder),
     )  # fmt: skip

@@ -79,12 +79,12 @@ class Rounds(Groups):
             shard = self.shard(each.stream)
             if room[shard]:
                 room[shard] -= 1
-                taken.append(replace(each, attempts=each.attempts + 1))
+                taken.append(replace(each, attempts=each.attempts + 1, holder=""))
         if taken:
             yield self.say(
                 "count attempts",
                 """
-                update {stragglers} set attempts = attempts + 1, running = true
+                update {stragglers} set attempts = attempts + 1, running = true, holder = ''
                 where group_name = :group and stream in :streams
                 """,
                 group=group,

@@ -371,9 +371,17 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(
         group=groups, names=st.lists(streams, min_size=1, max_size=3, unique=True), seq=st.integers(1, 4),
         attempts=st.integers(0, 3), retry=st.none() | seconds, flags=st.tuples(st.booleans(), st.booleans()),
+        holder=st.sampled_from(["", "", *OWNERS]),
     )  # fmt: skip
     def straggle(
-        self, group: str, names: list[str], seq: int, attempts: int, retry: int | None, flags: tuple[bool, bool]
+        self,
+        group: str,
+        names: list[str],
+        seq: int,
+        attempts: int,
+        retry: int | None,
+        flags: tuple[bool, bool],
+        holder: str,
     ) -> None:
         """Only what is there can wait."""
         parked, running = flags
@@ -381,10 +389,27 @@ class StoreMachine(RuleBasedStateMachine):
         there = [(name, min(seq, head + 1)) for name in names if (head := self.head(name))]
         if there and self.known(group):
             rows = [
-                Straggler(group, name, start, 0, attempts, later, parked, running, "Boom: no", since=at(self.now))
+                Straggler(
+                    group,
+                    name,
+                    start,
+                    0,
+                    attempts,
+                    later,
+                    parked,
+                    running,
+                    "Boom: no",
+                    since=at(self.now),
+                    holder=holder,
+                )
                 for name, start in there
             ]
             self.both(lambda side: side.store.straggle(rows))
+
+    @rule(group=groups, name=streams, holder=st.sampled_from(["", *OWNERS]))
+    def hold(self, group: str, name: str, holder: str) -> None:
+        if self.known(group):
+            self.both(lambda side: side.store.hold(Straggler(group, name, 1, holder=holder)))
 
     @rule(group=groups, names=st.lists(streams, max_size=3))
     def catch_up(self, group: str, names: list[str]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from sourced.errors import Fenced
 from sourced.store import Claim, Straggler
 from sourced.testing.conformance.bench import TYPES, Bench, at
 
@@ -29,7 +30,7 @@ class Stragglers(Bench):
         row = Straggler(
             "g", "s", 3, live_after=7, attempts=2, retry_at=at(5) + timedelta(microseconds=123), parked=True,
             running=True, error="Boom: żółw 'quoted'", traceback="line 1\n  line 2 %s\n", reason="gave up",
-            message_id="m", since=at(1) + timedelta(microseconds=9),
+            message_id="m", since=at(1) + timedelta(microseconds=9), holder="w/1 'quoted'",
         )  # fmt: skip
         self.do(self.store.straggle([row, Straggler("g", "t", 1)]))
         assert {each.stream: each for each in self.do(self.store.stragglers("g"))} == {
@@ -127,6 +128,65 @@ class Stragglers(Bench):
         done = self.at_once([lambda: self.store.unpark(rows, skip=True) for _ in range(4)])
         assert sorted(row.stream for found in done for row in found) == sorted(row.stream for row in rows)
         assert {row.from_seq for row in self.do(self.store.stragglers())} == {2}
+
+    # -- in somebody's hand, outside of rounds
+
+    def lost(self, row: Straggler) -> bool:
+        try:
+            self.do(self.store.hold(row))
+        except Fenced as fenced:
+            assert fenced.group == row.group
+            return True
+        return False
+
+    def test_hold_is_for_the_holder_alone(self) -> None:
+        """Of this stream, for this group."""
+        self.register()
+        self.register("other")
+        row = self.straggle("s", holder="me")
+        self.straggle("t", holder="you")
+        assert not self.lost(row)
+        assert not self.lost(replace(row, from_seq=9, attempts=9, retry_at=at(9)))
+        for stranger in (
+            replace(row, holder="you"), replace(row, holder=""), replace(row, stream="t"), replace(row, stream="u"),
+            replace(row, group="other"),
+        ):  # fmt: skip
+            assert self.lost(stranger)
+
+    def test_hold_is_lost_to_whoever_claims_the_stream(self) -> None:
+        """Not before its time is up, and for good: giving it back does not return it."""
+        self.register()
+        self.put("s", 1)
+        row = self.straggle("s", holder="me", attempts=1, running=True, retry_at=at(10))
+        assert self.claim(now=9).due == ()
+        assert not self.lost(row)
+        claim = self.claim(now=50)
+        assert claim.due == (replace(row, attempts=2, holder=""),)
+        assert self.lost(row)
+        self.do(self.store.release(claim))
+        assert self.straggler("s") == replace(row, holder="")
+        assert self.lost(row)
+
+    def test_hold_is_lost_in_a_reset_and_when_the_stream_waits_no_more(self) -> None:
+        self.register()
+        self.put("s", 1)
+        row = self.straggle("s", holder="me")
+        self.do(self.store.reset("g"))
+        assert self.lost(row)
+        row = self.straggle("s", holder="me")
+        self.do(self.store.catch_up("g", ["s"]))
+        assert self.lost(row)
+        self.straggle("s")
+        assert self.lost(row)
+
+    def test_hold_outlasts_a_stop_and_a_start(self) -> None:
+        """A stream in somebody's hand has not failed."""
+        self.register()
+        row = self.straggle("s", holder="me", attempts=1, running=True, retry_at=at(10))
+        self.do(self.store.stop("g", "a pause"))
+        self.do(self.store.start("g", at(1)))
+        assert not self.lost(row)
+        assert self.straggler("s") == row
 
     # -- when they are due
 

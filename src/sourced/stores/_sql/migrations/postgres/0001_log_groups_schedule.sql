@@ -58,6 +58,7 @@ create table {stragglers} (
   retry_at timestamptz,
   parked boolean not null,
   running boolean not null,
+  holder text not null,
   error text not null,
   traceback text not null,
   reason text not null,

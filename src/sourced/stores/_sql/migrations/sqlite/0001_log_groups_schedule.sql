@@ -56,6 +56,7 @@ create table {stragglers} (
   retry_at text,
   parked boolean not null,
   running boolean not null,
+  holder text not null,
   error text not null,
   traceback text not null,
   reason text not null,
