@@ -115,6 +115,9 @@ def _of_straggler(each: Straggler, now: datetime) -> Finding:
     if each.parked:
         why = f"parked at seq {each.from_seq} since {ago(each.since, now)}, {times}{error}"
         return Finding("trouble", about, why, "mend what failed and retry it, or skip it with a reason")
+    if each.holder:
+        whose = each.holder.rpartition("/")[0].rpartition("/")[0] or each.holder
+        return Finding("waiting", about, f"seq {each.from_seq} takes long; {whose} is at it")
     if each.running:
         return Finding(
             "waiting", about, f"seq {each.from_seq} is being handled at this moment, attempt {each.attempts}"

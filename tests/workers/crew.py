@@ -44,8 +44,10 @@ async def at_work(app: Sourced, *, rounds: int = 2) -> Any:
     task = asyncio.create_task(worker.run())
     try:
         yield worker, task
-    finally:
         worker.stop()
+    finally:
+        if not worker._stopping.is_set():  # a test that failed must not wait for its handlers
+            task.cancel()
         await asyncio.wait({task})
 
 

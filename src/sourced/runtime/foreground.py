@@ -191,6 +191,7 @@ def _waiting_for(engine: Engine, message_id: str) -> Op[Mapping[str, str]]:
         come = {each.shard: each.checkpoint for each in (yield from engine.store.progress(group.name))}
         if behind and behind.from_seq <= record.seq:
             why = "parked" if behind.parked else f"to be tried again at {behind.retry_at}"
+            why = f"being handled by {behind.holder}" if behind.holder else why
             waiting[group.name] = f"stream {record.stream!r} is {why} since seq {behind.from_seq}: {behind.error}"
         elif group.start < record.position and come.get(shard, group.start) < record.position:
             stopped = f"the group was stopped: {group.reason}"

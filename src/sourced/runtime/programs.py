@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from sourced.errors import NeedsAwait
@@ -38,10 +39,18 @@ class Commit(NamedTuple):
     entries: Sequence[Entry]
 
 
+UnderWay: TypeAlias = "tuple[Work, Future[Any]]"
+"""Work, and what it waits for at the moment."""
+
+Leaving: TypeAlias = Callable[[Sequence[Work]], Any]
+"""Drives works, but for some time only; its answer, awaited or not, is those not through and what each waits for."""
+
+
 class Invoke(NamedTuple):
-    """Run user code; pieces of work may run side by side."""
+    """Run user code; pieces of work may run side by side. Who has a driver of his own may get some back unfinished."""
 
     works: Sequence[Work]
+    drive: Leaving | None = None
 
 
 class Afterwards(NamedTuple):
@@ -130,7 +139,7 @@ def perform(
                 return perform(step.program, transact, later, drive)
         if type(step) is Afterwards and later is not None:
             return later.extend(step.works)
-        return drive(step.works)  # type: ignore[union-attr]
+        return (step.drive if type(step) is Invoke and step.drive else drive)(step.works)  # type: ignore[union-attr]
 
     try:
         step = next(program)
@@ -164,7 +173,7 @@ async def perform_async(
                 return await perform_async(step.program, transact, later, drive)
         if type(step) is Afterwards and later is not None:
             return later.extend(step.works)
-        return await drive(step.works)  # type: ignore[union-attr]
+        return await (step.drive if type(step) is Invoke and step.drive else drive)(step.works)  # type: ignore[union-attr]
 
     try:
         step = next(program)

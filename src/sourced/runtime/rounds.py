@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,6 +18,7 @@ from msgspec.structs import replace
 from sourced.actions import Failure, Park, RetryAt, Stop, Verdict
 from sourced.codec import Record
 from sourced.errors import Conflict, ConnectionLost, Fenced, NeedsAwait
+from sourced.ids import new_id
 from sourced.ops import Call, Op, savepoint
 from sourced.policy import in_words, judge
 from sourced.reactor import Delivery, Reactor
@@ -24,7 +26,7 @@ from sourced.runtime import seams
 from sourced.runtime.background import Background
 from sourced.runtime.effects import append_alone, append_together, send
 from sourced.runtime.engine import Engine, committed, log, remembered, write_down
-from sourced.runtime.programs import Afterwards, Invoke, Program, Transact, Work
+from sourced.runtime.programs import Afterwards, Invoke, Leaving, Program, Transact, UnderWay, Work
 from sourced.runtime.slice import Slice, described
 from sourced.store import Claim, Lease, Move, Pending, Range, Straggler, shard_of
 
@@ -38,7 +40,8 @@ class Round:
 
     def __init__(
         self, engine: Engine, reactor: Reactor, owner: str, *, raise_errors: bool = False, most: int | None = None,
-        background: Background | None = None,
+        background: Background | None = None, limit: int | None = None, patience: float = math.inf,
+        drive: Leaving | None = None,
     ) -> None:  # fmt: skip
         self.engine = engine
         self.store = engine.store
@@ -49,12 +52,16 @@ class Round:
         self.background = background
         self.claimed: Claim | None = None
         self.now: datetime = engine.clock.now()
-        self.limit = reactor.batch_size or engine.batch
+        self.limit = min(filter(None, (reactor.batch_size or engine.batch, limit)))
+        self.patience = patience  # seconds, after which no more messages are begun
+        self.drive = drive  # runs handlers and leaves those be that take too long
+        self.late: dict[Slice, UnderWay] = {}  # what was left so, and has to be gone on with
         self.types = engine.types(reactor)
         self.scanned: dict[int, int] = {}  # shard → how far it has been looked through
         self.counted: list[Straggler] = []  # whose attempt was written down before it is made
         self.begun = False  # a message was handed out
-        self.hurried = False
+        self.hurried = self.cut_short = False
+        self.until = math.inf
 
     def hurry(self) -> None:
         """No more messages than those in hand: what was done so far is settled, the rest is for another round."""
@@ -74,12 +81,14 @@ class Round:
         except Fenced as fenced:
             log.info("%s", fenced)
             seams.lease_lost(self.engine, fenced, self.owner)
+            self.call_off()
             yield Transact(self.give_back(claim))
             return 0  # nothing was changed; whoever holds the lease now goes on
         except (Exception, KeyboardInterrupt, asyncio.CancelledError):
+            self.call_off()
             yield Transact(self.give_back(claim))
             raise
-        return sum(one.done + (one.verdict is not None) for one in slices)
+        return sum(one.done + (one.verdict is not None) for one in slices if not one.held)
 
     # -- claim -------------------------------------------------------------------------------------------------------
 
@@ -193,16 +202,39 @@ class Round:
         attend = self.attend_batch if self.reactor.in_batches else self.attend
         while unfinished:
             yield Transact(self.remember(unfinished), reading=True)
-            yield Invoke([attend(one) for one in unfinished])
-            unfinished = [one for one in unfinished if not one.finished]
+            works = {attend(one): one for one in unfinished}
+            for work, waiting_for in ((yield Invoke([*works], self.drive)) or {}).items():
+                self.leave(works[work], (work, waiting_for))
+            unfinished = [one for one in unfinished if not (one.finished or one.held)]
         for one in slices:
-            if one.done:
+            if one.done and not one.held:
                 try:
                     one.effects.add(self.reactor.closing(one.memo), one.deliveries[0].message, self.engine)
                 except Exception as error:
                     self.spoilt(one, error)
             if one.error and self.raise_errors:
                 raise one.error
+
+    def leave(self, one: Slice, under_way: UnderWay) -> None:
+        """The round goes on without it: its stream is a straggler from here on, in the hand of whoever goes on."""
+        row = one.straggler or replace(one.as_straggler(), attempts=0 if one.done else 1)
+        until, holder = self.engine.clock.now() + self.engine.lease, f"{self.owner}/{new_id()}"
+        one.held = replace(row, running=not one.done, retry_at=until, holder=holder)
+        self.late[one] = under_way
+
+    def call_off(self) -> None:
+        for _, waiting_for in self.late.values():
+            waiting_for.cancel()
+        self.late.clear()
+
+    @property
+    def in_a_hurry(self) -> bool:
+        """Time for no other message. For one there is: a round that takes long to begin would never end."""
+        if not self.begun:
+            self.begun, self.until = True, self.engine.clock.elapsed() + self.patience
+            return False
+        self.cut_short = self.hurried or self.engine.clock.elapsed() > self.until
+        return self.cut_short
 
     def remember(self, slices: list[Slice]) -> Op[None]:
         """Brings every memo to where its slice goes on: one statement for the histories of all streams."""
@@ -236,10 +268,9 @@ class Round:
         """Hands a slice's messages to the reactor, one after the other."""
         hand_over = seams.handing(self.engine, self.reactor.group, self.hand_over)
         for delivery in one.rest():
-            if self.hurried and self.begun:  # one at least, or a round that takes long to begin would never end
+            if self.in_a_hurry:
                 one.cut = True
                 return
-            self.begun = True
             before = one.memo.batch.mark()
             try:
                 if one.unreadable and delivery is one.deliveries[-1]:
@@ -267,10 +298,9 @@ class Round:
 
     def attend_batch(self, one: Slice) -> Work:
         """Hands a slice's messages to the reactor all at once; if that fails, each is tried alone to find the one."""
-        if self.hurried and self.begun:
+        if self.in_a_hurry:
             one.cut = True
             return
-        self.begun = True
         hand_over = seams.handing(self.engine, self.reactor.group, self.hand_over_batch)
         rest, before = one.rest(), one.memo.batch.mark()
         readable = rest[:-1] if one.unreadable else rest
@@ -332,7 +362,7 @@ class Round:
     def settle(self, claim: Claim, slices: list[Slice]) -> Program[None]:
         """The transaction, and what comes after its commit."""
         yield Transact(self.settlement(claim, slices))
-        memos = [one.memo for one in slices if not (one.verdict or one.deferred or one.cut)]
+        memos = [one.memo for one in slices if not (one.verdict or one.deferred or one.cut or one.held)]
         hooks = [hook for one in slices if one.settled for hook in one.effects.after]
         if slices:  # who waits for these messages is told
             yield Afterwards([*committed(self.engine, hooks)])
@@ -345,7 +375,7 @@ class Round:
         """Everything the round has to say, in one transaction that the fence guards."""
         group = self.reactor.group
         yield from self.store.fence(claim)
-        yield from self.carry_out([one for one in slices if one.done])
+        yield from self.carry_out([one for one in slices if one.done and not one.held])
         straggling = [row for one in slices if (row := one.left_behind(self.scanned[one.lease.shard]))]
         if straggling:
             yield from self.store.straggle(straggling)
@@ -403,6 +433,9 @@ class Round:
             if one.settled:
                 last = one.deliveries[one.done - 1].message.position
                 high[one.lease.shard] = max(high.get(one.lease.shard, 0), last)
+            if one.straggler:  # what a latecomer handled is known by this alone
+                known = min(one.straggler.live_after, self.scanned[one.lease.shard])
+                high[one.lease.shard] = max(high.get(one.lease.shard, 0), known)
         return [
             Move(
                 lease.shard,

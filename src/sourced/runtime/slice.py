@@ -17,7 +17,7 @@ class Slice:
     """Handled message by message, in order."""
 
     __slots__ = (
-        "cut", "deferred", "deliveries", "done", "effects", "error", "group", "lease", "limit", "memo", "now",
+        "cut", "deferred", "deliveries", "done", "effects", "error", "group", "held", "lease", "limit", "memo", "now",
         "straggler", "stream", "unreadable", "verdict",
     )  # fmt: skip
 
@@ -39,6 +39,7 @@ class Slice:
         self.error: BaseException | None = None
         self.deferred: Straggler | None = None  # to be handled anew, with nothing held against it
         self.cut = False  # the rest of it is for another round
+        self.held: Straggler | None = None  # the round goes on without it: what it is until it is through
 
     @property
     def finished(self) -> bool:
@@ -48,12 +49,12 @@ class Slice:
     @property
     def attempts(self) -> int:
         """How often the message at hand has been tried, this time included."""
-        return self.straggler.attempts if self.straggler and self.done == 0 else 1
+        return max(1, self.straggler.attempts) if self.straggler and self.done == 0 else 1
 
     @property
     def settled(self) -> bool:
         """Something of it will be stored."""
-        return self.done > 0 and self.deferred is None
+        return self.done > 0 and self.deferred is None and self.held is None
 
     def rest(self) -> list[Delivery]:
         return [] if self.verdict or self.cut or self.deferred else self.deliveries[self.done :]
@@ -71,8 +72,8 @@ class Slice:
 
     def left_behind(self, scanned: int) -> Straggler | None:
         """The straggler it leaves, if its stream does not go on with its shard, looked through to `scanned`."""
-        if self.deferred:
-            return self.deferred
+        if self.held or self.deferred:
+            return self.held or self.deferred
         if self.verdict:
             return self._failed(self.verdict)
         acked, last = self.effects.acked, self.deliveries[-1].message.seq if self.deliveries else 0

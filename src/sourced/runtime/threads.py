@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor, Future
-from queue import SimpleQueue
-from typing import Any, TypeAlias, TypeVar
+from functools import partial
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Any, TypeVar
 
-from sourced.runtime.programs import CANCELLED, Work, go_on
+from sourced.runtime.programs import CANCELLED, UnderWay, Work, go_on
 
 T = TypeVar("T")
-
-_Answer: TypeAlias = tuple[Work, "Future[Any]"]
 
 
 class Driver:
@@ -24,16 +26,32 @@ class Driver:
         self._abandoned = False
 
     def __call__(self, works: Sequence[Work]) -> None:
-        answers: SimpleQueue[_Answer] = SimpleQueue()
-        under_way = 0
+        self.leaving(works, math.inf, lambda count: False)
+
+    def leaving(
+        self, works: Sequence[Work], patience: float, may_leave: Callable[[int], bool]
+    ) -> dict[Work, Future[Any]]:
+        """Waits so many seconds, then it leaves be those that are not through, if so many may be left."""
+        answers: SimpleQueue[UnderWay] = SimpleQueue()
+        waiting: dict[Work, Future[Any]] = {}
         for work in works:
             self._go_on_unless_abandoned()
-            under_way += self._hand_over(work, next(work, None), answers)
-        while under_way:
-            work, future = answers.get()
+            self._hand_over(work, next(work, None), answers, waiting)
+        until = monotonic() + patience
+        while waiting:
+            try:
+                work, future = answers.get(timeout=None if patience == math.inf else max(0, until - monotonic()))
+            except Empty:
+                if may_leave(len(waiting)):
+                    self._awaited.difference_update(waiting.values())
+                    return waiting
+                until = monotonic() + patience
+                continue
+            del waiting[work]
             self._awaited.discard(future)
             self._go_on_unless_abandoned()
-            under_way += self._hand_over(work, _answered(work, future), answers) - 1
+            self._hand_over(work, _answered(work, future), answers, waiting)
+        return waiting
 
     def abandon(self) -> None:
         """Cancels what is waited for; the thread ends as soon as plain code of the user's lets it."""
@@ -45,15 +63,31 @@ class Driver:
         if self._abandoned:
             raise asyncio.CancelledError
 
-    def _hand_over(self, work: Work, awaitable: Awaitable[Any] | None, answers: SimpleQueue[_Answer]) -> int:
+    def _hand_over(
+        self, work: Work, awaitable: Awaitable[Any] | None, answers: SimpleQueue[UnderWay],
+        waiting: dict[Work, Future[Any]],
+    ) -> None:  # fmt: skip
         if awaitable is None:
-            return 0
-        future = asyncio.run_coroutine_threadsafe(_awaited(awaitable), self._loop)
+            return
+        future = waiting[work] = asyncio.run_coroutine_threadsafe(_awaited(awaitable), self._loop)
         self._awaited.add(future)
         future.add_done_callback(lambda done: answers.put((work, done)))
         if self._abandoned:  # just now, and who did it may not have seen this one
             future.cancel()
-        return 1
+
+
+async def drive_on_the_loop(works: Sequence[Work], threads: Executor) -> None:
+    """For works that wait most of the time: here on the loop; a thread is taken for their plain code alone."""
+    for work in works:
+        awaitable = await in_thread(threads, lambda work=work: next(work, None))  # type: ignore[misc]
+        while awaitable is not None:
+            try:
+                answer = await awaitable
+            except Exception as error:
+                step = partial(go_on, work.throw, error)
+            else:
+                step = partial(go_on, work.send, answer)
+            awaitable = await in_thread(threads, step)
 
 
 async def in_thread(threads: Executor, work: Callable[[], T], abandon: Callable[[], None] = lambda: None) -> T:
@@ -65,8 +99,10 @@ async def in_thread(threads: Executor, work: Callable[[], T], abandon: Callable[
         if not future.done():
             abandon()
             await asyncio.wait({future})
-        if not future.cancelled():
-            future.exception()  # it was seen
+        if not future.cancelled() and future.exception() is None:
+            result: Any = future.result()
+            if inspect.iscoroutine(result):
+                result.close()  # nobody will await it any more
         raise
 
 

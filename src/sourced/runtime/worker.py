@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import math
 import os
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from sourced.evolving import Evolving
 from sourced.ids import new_id
 from sourced.notifier import Listener
 from sourced.ops import Op
-from sourced.reactor import Reactor
 from sourced.runtime import seams
-from sourced.runtime.attendance import Attendance
 from sourced.runtime.background import Background
 from sourced.runtime.engine import Engine
-from sourced.runtime.programs import perform, perform_async, transacting, transacting_async
-from sourced.runtime.rounds import Round
-from sourced.runtime.threads import Driver, in_thread
+from sourced.runtime.shift import Shift
+from sourced.runtime.threads import in_thread
 from sourced.store import Worker as SignOfLife
 
 T = TypeVar("T")
@@ -47,8 +42,7 @@ class Worker:
         self.host = socket.gethostname()
         self.id = f"{self.host}:{os.getpid()}:{new_id()[-12:]}"  # unique for each start, whatever the process id
         self._share = max(1, math.ceil(engine.store.shards / rounds))
-        self._attended: dict[str, Attendance] = {}
-        self._in_hand: set[Round] = set()
+        self._shifts: dict[str, Shift] = {}
         self._stopping = asyncio.Event()
         self._in_touch = True  # with the store, when it was last asked for anything
         self._started_at = engine.clock.now()
@@ -73,17 +67,15 @@ class Worker:
 
     def stop(self) -> None:
         """No more rounds; those in hand settle what they have done."""
-        log.info("stopping, with %d rounds in hand", len(self._in_hand))
+        log.info("stopping, with %d rounds in hand", sum(len(shift.rounds) for shift in self._shifts.values()))
         self._stopping.set()
-        for attendance in self._attended.values():
-            attendance.stop()
-        for each in self._in_hand:
-            each.hurry()
+        for shift in self._shifts.values():
+            shift.stop()
 
     def call(self) -> None:
         """There may be something to do, for anybody."""
-        for attendance in self._attended.values():
-            attendance.call()
+        for shift in self._shifts.values():
+            shift.attendance.call()
 
     # -- wake-ups ----------------------------------------------------------------------------------------------------
 
@@ -106,50 +98,15 @@ class Worker:
 
     async def _receive(self, tasks: asyncio.TaskGroup) -> None:
         for reactor in self.engine.router:
-            if reactor.group in self._attended:
+            if reactor.group in self._shifts:
                 continue
             for group, start_from in self.engine.unknown_groups():
                 await self._transact(self.engine.store.register(group, start_from))
                 self.engine.started.add(group)
             if not self._stopping.is_set():
-                tasks.create_task(self._look_after(reactor), name=f"sourced {reactor.group}")
-                await asyncio.sleep(0)  # from here on it is attended
-
-    async def _look_after(self, reactor: Reactor) -> None:
-        """A thread for each round, so that no slow handler keeps another group waiting."""
-        threads = ThreadPoolExecutor(self.rounds, thread_name_prefix=f"sourced-{reactor.group}")
-
-        def begin(slot: int) -> Coroutine[Any, Any, int | None]:
-            return seams.faltering(self.engine, reactor.group, self._round(reactor, slot, threads))
-
-        attendance = Attendance(reactor.group, self.rounds, begin)
-        self._attended[reactor.group] = attendance
-        try:
-            await attendance.run()
-        finally:
-            threads.shutdown(wait=False)
-
-    async def _round(self, reactor: Reactor, slot: int, threads: ThreadPoolExecutor) -> int | None:
-        """In a thread; only transactions that `async` code is handed belong to the loop."""
-        one = Round(self.engine, reactor, f"{self.id}/{slot}", most=self._share, background=self._background)
-        store, driver = self.engine.store, Driver(asyncio.get_running_loop())
-
-        def abandon() -> None:
-            one.hurry()
-            driver.abandon()
-
-        self._in_hand.add(one)
-        try:
-            if awaits_transactions(reactor):
-                return await perform_async(
-                    one.program(),
-                    transacting_async(store),
-                    drive=lambda works: in_thread(threads, partial(driver, works), abandon),
-                )
-            work = partial(perform, one.program(), transacting(store), drive=driver)
-            return await in_thread(threads, work, abandon)
-        finally:
-            self._in_hand.discard(one)
+                shift = Shift(self.engine, reactor, self.id, self.rounds, lambda: self._share, self._background)
+                self._shifts[reactor.group] = shift
+                tasks.create_task(shift.run(), name=f"sourced {reactor.group}")
 
     # -- housekeeping ------------------------------------------------------------------------------------------------
 
@@ -167,21 +124,20 @@ class Worker:
 
     async def _stay_alive(self) -> None:
         """The others learn that we live; leases of long rounds are prolonged, also while we wait for their end."""
-        long: set[Round] = set()
         while True:
             await self._guarded(self._tell_that_i_live)
             await asyncio.sleep(self.engine.lease.total_seconds() / BEATS)
             await self._guarded(self._prolong)
             await self._guarded(self._background.prolong)
-            for each in long & self._in_hand:
-                each.hurry()  # what it has done is worth storing
-            long = set(self._in_hand)
 
     async def _prolong(self) -> None:
         until = self.engine.clock.now() + self.engine.lease
-        for claim in [each.claimed for each in self._in_hand if each.claimed is not None]:
-            await self._transact(self.engine.store.renew(claim, until))
-            seams.renewed(self.engine, claim, self.id, until)
+        for shift in [*self._shifts.values()]:
+            for claim in [each.claimed for each in shift.rounds if each.claimed is not None]:
+                await self._transact(self.engine.store.renew(claim, until))
+                seams.renewed(self.engine, claim, self.id, until)
+            if shift.late:
+                await self._transact(shift.prolong_the_late(until))
 
     async def _tell_that_i_live(self) -> None:
         """And take our share of the shards: all rounds of all workers together could have every one of them in hand."""
@@ -210,8 +166,8 @@ class Worker:
         if not self._in_touch:
             self._in_touch = True
             log.warning("the store is reached again")
-            for attendance in self._attended.values():
-                attendance.hurry()
+            for shift in self._shifts.values():
+                shift.attendance.hurry()
         return found
 
     async def _pause(self, seconds: float) -> None:
@@ -228,10 +184,3 @@ class Worker:
         finally:
             heard.cancel()
             stopped.cancel()
-
-
-def awaits_transactions(reactor: Reactor) -> bool:
-    """Whether code of it that is handed the transaction is `async`, and so needs one that can be awaited."""
-    names = [*reactor.tables.sync] if isinstance(reactor, Evolving) else []
-    works = [getattr(reactor, name) for name in (*names, "load") if hasattr(reactor, name)]
-    return any(inspect.iscoroutinefunction(work) for work in works)
