@@ -5,7 +5,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from sourced import Actor, Command, Event, Meta, Park, Rejection, Retry, Sourced, decide, dispatch, evolve, react
+from sourced import (
+    Actor,
+    Command,
+    Event,
+    Meta,
+    Park,
+    Rejection,
+    Retry,
+    Sourced,
+    Workflow,
+    decide,
+    dispatch,
+    evolve,
+    react,
+    step,
+)
 
 
 class Order(Command):
@@ -71,9 +86,29 @@ class Shelf(Actor[list[str]]):
         shipped.append(event.item)
 
 
+class Approved(Event):
+    by: str
+
+
+class Refund(Workflow):
+    async def run(self, cents: int) -> str:
+        await self.check(cents)
+        approval = await self.wait_for(Approved)
+        await self.pay(cents)
+        return f"{cents} for {approval.by}"
+
+    @step
+    def check(self, cents: int) -> bool:
+        return cents > 0
+
+    @step
+    def pay(self, cents: int) -> None:
+        """Money moves."""
+
+
 def made(url: str) -> Sourced:
     app = Sourced(url, errors=Retry(times=0, then=Park()))
-    app.register(Cart, Shelf)
+    app.register(Cart, Shelf, Refund)
     return app
 
 

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from sourced import Sourced
 from tests.browser.conftest import Start, Visitor
-from tests.browser.shop import Cart, Order, Shelf, made
+from tests.browser.shop import Cart, Order, Refund, Shelf, made
 
 Visit = Callable[..., Visitor]
 
@@ -224,6 +224,35 @@ def test_what_is_scheduled_is_sent_now_or_not_at_all(home: str, shop: Sourced, v
     assert shop.history("cart-mug") == []
 
 
+def test_a_run_of_a_workflow_is_followed_signalled_forked_and_cancelled(home: str, shop: Sourced, visit: Visit):
+    run, other = shop.start(Refund, 500), shop.start(Refund, 700)
+    shop.drain()
+    page = (visitor := visit(home)).tab("/workflows?status=running")
+    expect(page.get_by_role("row", name=run.id)).to_contain_text("approved")
+    page.get_by_role("link", name=run.id).click()
+    expect(page.get_by_role("row", name="check")).to_contain_text("completed")
+    page.get_by_role("button", name="Write").click()
+    modal = page.get_by_role("dialog")
+    modal.get_by_label("by").fill("Ann")
+    modal.get_by_role("button", name="Send").click()
+    expect(page.get_by_role("link", name="approved")).to_be_visible()
+    shop.drain()
+    expect(page.get_by_text("completed", exact=True).first).to_be_visible()
+    assert run.result(timeout=0) == "500 for Ann"
+    visitor.show(page, "dashboard-run")
+    page.get_by_role("row", name="pay").get_by_role("button", name="Fork").click()
+    modal.get_by_role("button", name="Do it").click()
+    expect(page.get_by_text("forked from")).to_be_visible()
+    page.goto(f"{home}/runs/{other.id}")
+    page.get_by_role("button", name="Cancel").click()
+    modal.get_by_label("Why?").fill("by mistake")
+    modal.get_by_role("button", name="Do it").click()
+    shop.drain()
+    expect(page.get_by_text("cancelled", exact=True)).to_be_visible()
+    expect(page.get_by_text("by mistake", exact=True)).to_be_visible()
+    assert other.status() == "cancelled"
+
+
 def test_messages_are_explained(home: str, visit: Visit):
     page = visit(home).tab("/schemas")
     ordered = card(page, "ordered")
@@ -238,7 +267,7 @@ def test_without_scripts_every_page_is_there(home: str, shop: Sourced, broken: P
     shop.drain()
     page = visit(home, java_script_enabled=False).tab()
     expect(page.get_by_role("status")).to_contain_text("shelf is broken")
-    for room in ("Groups", "Messages", "Streams", "Scheduled", "Workers", "Schemas", "Parked"):
+    for room in ("Groups", "Messages", "Streams", "Scheduled", "Workflows", "Workers", "Schemas", "Parked"):
         page.get_by_role("link", name=room, exact=True).click()
         expect(page.get_by_role("navigation").locator("[aria-current]")).to_have_text(room)
     broken.unlink()

@@ -13,8 +13,11 @@ from sourced.dashboard import dashboard
 from sourced.dashboard.access import Right
 from sourced.testing.shop import AddItem, Cart
 
-ROOMS = ("/", "/groups", "/messages", "/streams", "/streams/c1", "/parked", "/scheduled", "/workers", "/schemas",
-         "/updates", "/groups/updates", "/messages/updates", "/messages/m1", "/would/c1")  # fmt: skip
+ROOMS = (
+    "/", "/groups", "/messages", "/streams", "/streams/c1", "/parked", "/scheduled", "/workers", "/schemas",
+    "/updates", "/groups/updates", "/messages/updates", "/messages/m1", "/would/c1", "/workflows",
+    "/workflows/updates", "/runs/r1", "/runs/r1/updates", "/runs/r1/signal",
+)  # fmt: skip
 
 
 @pytest.fixture

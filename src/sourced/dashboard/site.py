@@ -20,6 +20,7 @@ from sourced.dashboard.overview import Overview
 from sourced.dashboard.schemas import Schemas
 from sourced.dashboard.search import Search
 from sourced.dashboard.stories import Stories
+from sourced.dashboard.workflows import Workflows
 from sourced.errors import SourcedError
 from sourced.web.guard import Forged, guards
 from sourced.web.pages import Assets
@@ -40,7 +41,10 @@ def dashboard(
     processes lets them accept each other's forms.
     """
     desk = Desk(app, title=title, mask=mask)
-    rooms = (Overview(desk), Search(desk), Stories(desk), TimeMachine(desk), Acting(desk, who), Schemas(desk))
+    rooms = (
+        Overview(desk), Search(desk), Stories(desk), TimeMachine(desk), Acting(desk, who), Workflows(desk),
+        Schemas(desk),
+    )  # fmt: skip
 
     async def forged(request: Request, _: Exception) -> Response:
         complaint = "This form is too old, or it was not ours. Load the page anew and try again."

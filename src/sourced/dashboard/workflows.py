@@ -1,0 +1,135 @@
+"""Runs of workflows: their steps along time, what each waits for, and what people can do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, get_args
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from sourced.dashboard.desk import Desk, Page
+from sourced.dashboard.fields import fields_of, given_fields
+from sourced.errors import Invalid, NotKnown
+from sourced.messages import Payload, parse
+from sourced.web.guard import form_of, is_htmx
+from sourced.web.live import Fragments, live
+from sourced.workflow.info import RunInfo, Status, StepInfo
+
+STATUSES: Sequence[Status] = get_args(Status)
+SHOWN = 100
+
+
+class Span(NamedTuple):
+    """A step on the line of time, in parts of the whole."""
+
+    step: StepInfo
+    start: float
+    width: float
+
+
+class Workflows:
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/workflows", self.runs),
+            Route("/workflows/updates", self.updates),
+            Route("/runs/{run:path}/updates", self.run_updates),
+            Route("/runs/{run:path}/act", self.act, methods=["POST"]),
+            Route("/runs/{run:path}/signal", self.signal, methods=["GET", "POST"]),
+            Route("/runs/{run:path}", self.run),
+        ]
+
+    async def runs(self, request: Request) -> Response:
+        return self.desk.page(request, "workflows.html", **await self._runs(request))
+
+    async def updates(self, request: Request) -> Response:
+        page = self.desk.about(request)
+
+        async def look() -> Fragments:
+            return {"live": self.desk.pages.render("_workflows.html", page=page, **await self._runs(request))}
+
+        return live(self.desk.app, look)
+
+    async def _runs(self, request: Request) -> dict[str, Any]:
+        wanted: Status | None = next((each for each in STATUSES if each == request.query_params.get("status")), None)
+        found = await self.desk.app.aio.workflows.list(status=wanted, limit=SHOWN)
+        return {"found": found, "wanted": wanted, "statuses": STATUSES}
+
+    async def run(self, request: Request) -> Response:
+        return self.desk.page(request, "run.html", **await self._run(request.path_params["run"]))
+
+    async def run_updates(self, request: Request) -> Response:
+        page, run = self.desk.about(request), request.path_params["run"]
+        return live(self.desk.app, lambda: self._look(page, run))
+
+    async def _look(self, page: Page, run: str) -> Fragments:
+        return {"live": self.desk.pages.render("_run.html", page=page, **await self._run(run))}
+
+    async def _run(self, run: str) -> dict[str, Any]:
+        info = await self.desk.app.aio.workflows.get(run)
+        history = await self.desk.app.aio.history(run)
+        end = info.ended_at or max([each.created_at for each in history], default=info.started_at)
+        signals = sorted(message.__sourced__.name for message in self._signals(run))
+        return {"info": info, "history": history, "spans": spans(info, end), "signals": signals}
+
+    async def act(self, request: Request) -> Response:
+        """Asks first, then does it: cancel, or fork before a step."""
+        said = await form_of(request)
+        run, name, reason = request.path_params["run"], said.get("act", ""), said.get("reason", "").strip()
+        if name not in ("cancel", "fork"):
+            raise NotKnown(f"expected the act cancel or fork, found {name!r}")
+        if not said.get("confirmed"):
+            template = "_confirm_run.html" if is_htmx(request) else "confirm_run.html"
+            return self.desk.page(request, template, run=run, name=name, step=said.get("step", ""))
+        if name == "fork":
+            run = await self.desk.app.aio.workflows.fork(run, said.get("step", ""))
+        else:
+            await self.desk.app.aio.workflows.cancel(run, reason)
+        where = f"{request.scope.get('root_path', '')}/runs/{run}"
+        return Response(status_code=204, headers={"hx-redirect": where}) if is_htmx(request) else see(where)
+
+    async def signal(self, request: Request) -> Response:
+        """A message for a run, from a form made of its fields."""
+        run = request.path_params["run"]
+        said = await form_of(request) if request.method == "POST" else dict(request.query_params)
+        name = said.pop("message", "")
+        message = next((each for each in self._signals(run) if each.__sourced__.name == name), None)
+        if message is None:
+            raise NotKnown(f"{run!r} waits for no message {name!r}")
+        fields, complaints = fields_of(message), {}
+        if request.method == "POST":
+            try:
+                payload = parse(message, given_fields(fields, said))
+            except Invalid as invalid:
+                complaints = invalid.fields
+            else:
+                await self.desk.app.aio.workflows.run(run).signal(payload)
+                where = f"{request.scope.get('root_path', '')}/runs/{run}"
+                return Response(status_code=204, headers={"hx-redirect": where}) if is_htmx(request) else see(where)
+        template = "_signal.html" if is_htmx(request) else "signal.html"
+        return self.desk.page(
+            request, template, run=run, message=name, fields=fields, values=said, complaints=complaints,
+            status=422 if complaints else 200,
+        )  # fmt: skip
+
+    def _signals(self, run: str) -> list[type[Payload]]:
+        """The messages that its workflow may wait for."""
+        return [*self.desk.app.aio.workflows.run(run)._definition.signals]
+
+
+def spans(info: RunInfo, end: Any) -> list[Span]:
+    whole = max(0.001, (end - info.started_at).total_seconds())
+    found = []
+    for step in info.steps:
+        start = (step.started_at - info.started_at).total_seconds()
+        width = ((step.ended_at or end) - step.started_at).total_seconds()
+        found.append(Span(step, 100 * start / whole, max(0.6, 100 * width / whole)))
+    return found
+
+
+def see(where: str) -> Response:
+    return RedirectResponse(where, 303)
