@@ -63,8 +63,8 @@ def test_messages_that_nobody_works_on(app: Sourced, clock: VirtualClock):
     clock.advance(125)
     (found,) = app.doctor()
     assert (found.weight, found.about) == ("trouble", "patient")
-    assert found.why == "1 message behind, the oldest for 2 min 5 s, and no worker is alive"
-    assert found.advice == "start one: sourced worker module:app"
+    assert found.why == "1 message behind, the oldest for 2 min 5 s; no worker is alive"
+    assert found.advice == "start a worker: sourced worker module:app"
     app.store.transact(beat(app))
     assert told(app) == [("waiting", "patient", "1 message behind, the oldest for 2 min 5 s; a worker will come to it")]
 
@@ -75,7 +75,7 @@ def test_messages_that_somebody_has_in_hand_or_had(app: Sourced, clock: VirtualC
     app.doctor()  # which makes the group known
     app.store.transact(app.store.claim("patient", "here:1:abc/0", now=now, until=now + timedelta(seconds=30), limit=10))
     assert told(app) == [
-        ("waiting", "patient", "1 message behind, the oldest for 0 ms; 1 of its shards are in hand of here:1:abc")
+        ("waiting", "patient", "1 message behind, the oldest for 0 ms; 1 of its shards are in the hands of here:1:abc")
     ]
     clock.advance(31)
     app.store.transact(beat(app))
@@ -90,7 +90,8 @@ def test_a_parked_stream(app: Sourced, clock: VirtualClock):
     clock.advance(7_300)
     (found,) = app.doctor()
     assert (found.weight, found.about) == ("trouble", "patient: stream 'p1'")
-    assert found.why == "parked at seq 1 since 2 h 1 min, 1 attempt after ValueError: it hurts"
+    assert found.why == "parked for 2 h 1 min at seq 1 after 1 attempt: ValueError: it hurts"
+    assert found.advice == "mend what failed, then: sourced retry module:app --group patient --stream p1"
 
 
 def test_a_stream_that_will_be_tried_again(clock: VirtualClock):
@@ -99,10 +100,10 @@ def test_a_stream_that_will_be_tried_again(clock: VirtualClock):
     app.drain()
     clock.advance(10)
     assert told(app) == [
-        ("waiting", "patient: stream 'p1'", "seq 1 is tried again in 50 s, 1 attempt so far after ValueError: it hurts")
+        ("waiting", "patient: stream 'p1'", "seq 1 is tried again in 50 s; 1 attempt so far: ValueError: it hurts")
     ]
     clock.advance(60)
-    assert told(app)[0][2] == "seq 1 is due now, 1 attempt so far after ValueError: it hurts"
+    assert told(app)[0][2] == "seq 1 is due now; 1 attempt so far: ValueError: it hurts"
 
 
 def test_a_stopped_group_and_by_whom(app: Sourced, clock: VirtualClock):
@@ -122,7 +123,7 @@ def test_a_group_that_its_policy_has_stopped(clock: VirtualClock):
     app.dispatch(Do("fail"), to="p1")
     app.drain()
     clock.advance(5)
-    why = "it was stopped 5.0 s ago by the error policy (ask vera; ValueError: it hurts); it is 0 messages behind"
+    why = "it was stopped 5.0 s ago by its error policy (ask vera; ValueError: it hurts); it is 0 messages behind"
     assert ("trouble", "patient", why) in told(app)
 
 

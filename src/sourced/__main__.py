@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 
 try:
-    from sourced.cli.program import program as main
+    from sourced.cli.program import main
 except ModuleNotFoundError as missing:
     if missing.name not in ("typer", "rich"):
         raise
 
-    def main() -> None:  # type: ignore[misc]  # it stands in for the program
+    def main() -> None:
         sys.stderr.write("The command line needs more than the core: pip install 'sourced-py[cli]'\n")
         sys.exit(2)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
@@ -75,64 +76,90 @@ def findings(
 def of_group(info: GroupInfo, workers: Sequence[Worker], now: datetime) -> Iterator[Finding]:
     name = info.name
     if info.status == "stopped":
-        yield Finding(
-            "trouble", name, f"{_stopped(info.group, now)}; it is {amount(info.lag)} behind",
-            f"see to the reason, then start it: {name}",
-        )  # fmt: skip
-    else:
-        yield from _of_lag(info, workers, now)
+        why = f"{_stopped(info.group, now)}; it is {amount(info.lag)} behind"
+        yield Finding("trouble", name, f"it was {why}", f"see to it, then: sourced start module:app {_word(name)}")
+    elif info.lag:
+        weight, hands = _hands(info, workers, now)
+        why = f"{amount(info.lag)} behind, the oldest for {ago(info.behind_since, now)}; {hands}"
+        yield Finding(weight, name, why, "start a worker: sourced worker module:app" if weight == "trouble" else "")
     for each in info.stragglers:
-        yield _of_straggler(each, now)
+        yield of_straggler(each, now)
+
+
+def why_it_waits(info: GroupInfo, workers: Sequence[Worker], now: datetime) -> str:
+    """In a few words; nothing when the group has handled everything."""
+    reasons = []
+    if info.status == "stopped":
+        reasons.append(_stopped(info.group, now))
+    elif info.lag:
+        reasons.append(_hands(info, workers, now)[1])
+    if info.parked:
+        reasons.append(f"{_streams(len(info.parked))} parked")
+    held = [each for each in info.stragglers if each.holder]
+    if held:
+        reasons.append(f"{_streams(len(held))} in somebody's hands for long")
+    waiting = [each for each in info.stragglers if not (each.parked or each.holder)]
+    if waiting:
+        soonest = min(each.retry_at or now for each in waiting)
+        reasons.append(f"{_streams(len(waiting))} tried again {f'in {ago(now, soonest)}' if soonest > now else 'now'}")
+    return "; ".join(reasons)
 
 
 def _stopped(group: Group, now: datetime) -> str:
     when = f" {ago(group.stopped_at, now)} ago" if group.stopped_at else ""
-    who = f" by {group.stopped_by}" if group.stopped_by else " by the error policy" if group.error else ""
+    who = f" by {group.stopped_by}" if group.stopped_by else " by its error policy" if group.error else ""
     because = "; ".join(filter(None, (group.reason, group.error))) or "no reason was given"
-    return f"it was stopped{when}{who} ({because})"
+    return f"stopped{when}{who} ({because})"
 
 
-def _of_lag(info: GroupInfo, workers: Sequence[Worker], now: datetime) -> Iterator[Finding]:
-    if not info.lag:
-        return
-    since = f"{amount(info.lag)} behind, the oldest for {ago(info.behind_since, now)}"
+def _hands(info: GroupInfo, workers: Sequence[Worker], now: datetime) -> tuple[Weight, str]:
+    """In whose hands is what a group has not looked at yet?"""
     held = [each for each in info.progress if each.owner and each.until and each.until > now]
     lost = [each for each in info.progress if each.owner and each.until and each.until <= now]
-    if not workers and not held:
-        yield Finding("trouble", info.name, f"{since}, and no worker is alive", "start one: sourced worker module:app")
-    elif held:
+    if held:
         whose = ", ".join(sorted({each.owner.rpartition("/")[0] or each.owner for each in held}))
-        yield Finding("waiting", info.name, f"{since}; {len(held)} of its shards are in hand of {whose}")
-    elif lost:
-        yield Finding("waiting", info.name, f"{since}; whoever had it in hand is gone, the next worker takes over")
-    else:
-        yield Finding("waiting", info.name, f"{since}; a worker will come to it")
+        return "waiting", f"{len(held)} of its shards are in the hands of {whose}"
+    if not workers:
+        return "trouble", "no worker is alive"
+    if lost:
+        return "waiting", "whoever had it in hand is gone, the next worker takes over"
+    return "waiting", "a worker will come to it"
 
 
-def _of_straggler(each: Straggler, now: datetime) -> Finding:
-    about, error = f"{each.group}: stream {each.stream!r}", f" after {each.error}" if each.error else ""
+def of_straggler(each: Straggler, now: datetime) -> Finding:
+    about, error = f"{each.group}: stream {each.stream!r}", f": {each.error}" if each.error else ""
     times = f"{each.attempts} attempt" + "s" * (each.attempts != 1)
     if each.parked:
-        why = f"parked at seq {each.from_seq} since {ago(each.since, now)}, {times}{error}"
-        return Finding("trouble", about, why, "mend what failed and retry it, or skip it with a reason")
+        long = f" for {ago(each.since, now)}" if each.since else ""
+        reason = f" ({each.reason})" if each.reason else ""
+        where = f"module:app --group {_word(each.group)} --stream {_word(each.stream)}"
+        why = f"parked{long} at seq {each.from_seq} after {times}{error}{reason}"
+        return Finding("trouble", about, why, f"mend what failed, then: sourced retry {where}")
     if each.holder:
         whose = each.holder.rpartition("/")[0].rpartition("/")[0] or each.holder
         return Finding("waiting", about, f"seq {each.from_seq} takes long; {whose} is at it")
     if each.running:
-        return Finding(
-            "waiting", about, f"seq {each.from_seq} is being handled at this moment, attempt {each.attempts}"
-        )
-    if each.retry_at and each.retry_at > now:
-        why = f"seq {each.from_seq} is tried again in {ago(now, each.retry_at)}, {times} so far{error}"
-        return Finding("waiting", about, why)
-    return Finding("waiting", about, f"seq {each.from_seq} is due now, {times} so far{error}")
+        now_at = f"seq {each.from_seq} is being handled at this moment, attempt {each.attempts}"
+        return Finding("waiting", about, now_at)
+    due = f"tried again in {ago(now, each.retry_at)}" if each.retry_at and each.retry_at > now else "due now"
+    return Finding("waiting", about, f"seq {each.from_seq} is {due}; {times} so far{error}")
+
+
+def _streams(count: int) -> str:
+    return f"{count:,} stream{'s are' if count != 1 else ' is'}"
+
+
+def _word(text: str) -> str:
+    return shlex.quote(text)
 
 
 def of_schedule(scheduled: Iterable[Scheduled], now: datetime) -> Iterator[Finding]:
     for each in scheduled:
         about = f"scheduled {each.record.type} for {each.record.stream!r}"
         if each.error:
-            yield Finding("trouble", about, f"it was set aside: {each.error}", f"cancel it: {each.record.id}")
+            yield Finding(
+                "trouble", about, f"it was set aside: {each.error}", f"sourced cancel module:app {each.record.id}"
+            )
         elif each.at < now - PATIENCE:
             why = f"it has been due for {ago(each.at, now)} and nobody moved it into the log"
             yield Finding("trouble", about, why, "start a worker: sourced worker module:app")

@@ -1,9 +1,19 @@
 """The commands a person looks at an app with, and acts on it: on a real app in a file of its own."""
 
+import contextlib
+import fcntl
+import getpass
 import json
+import os
+import pty
+import re
 import signal
+import socket
+import sqlite3
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -11,46 +21,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sourced.cli.program import program
-
-APP = """
-from sourced import Actor, Command, Event, Park, Sourced, decide, evolve, react, dispatch
-
-class Order(Command, type="order"):
-    n: int
-
-class Ordered(Event, type="ordered"):
-    n: int
-
-class Ship(Command, type="ship"):
-    n: int
-
-class Shipped(Event, type="shipped"): ...
-
-class Orders(Actor[list], group="orders"):
-    def initial(self, stream): return []
-
-    @decide
-    def order(self, state, command: Order):
-        yield Ordered(command.n)
-
-    @evolve
-    def ordered(self, state, event: Ordered):
-        state.append(event.n)
-
-    @react
-    def ship(self, state, event: Ordered):
-        yield dispatch(Ship(event.n), to=f"parcel-{event.n}")
-
-class Parcels(Actor[None], group="parcels"):
-    @decide
-    def ship(self, state, command: Ship):
-        if command.n == 13:
-            raise ValueError("no parcel has this number")
-        yield Shipped()
-
-app = Sourced("sqlite:///shop.db", errors=Park())
-app.register(Orders, Parcels)
-"""
+from tests.cli.app import APP
 
 
 @pytest.fixture
@@ -64,6 +35,9 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         sys.modules.pop("shop", None)  # every command is a process of its own
         result = CliRunner().invoke(program, [*map(str, words)], input=given, catch_exceptions=False)
         assert result.exit_code == code, result.output
+        assert not [
+            line for line in result.output.splitlines() if line.strip() and line.endswith(" ") and "[y/N]" not in line
+        ]
         return result.output
 
     yield sourced
@@ -111,11 +85,13 @@ def test_streams_and_what_is_in_one_and_what_it_adds_up_to(shop: Any):
         shop("execute", "shop:app", "order", "o1", json.dumps({"n": n}))
     drained()
     assert [each["stream"] for each in told(shop, "streams", "shop:app", "-n", 2)] == ["parcel-3", "parcel-2"]
-    assert "orders at seq 6: [1, 2, 3]" in shop("show", "shop:app", "o1")
+    assert "orders at seq 6\n  [1, 2, 3]\n" in shop("show", "shop:app", "o1")
+    assert shop("show", "shop:app", "o1", "-n", 2).splitlines()[0] == "4 messages before these"
     past = told(shop, "show", "shop:app", "o1", "--at", 4)
     assert past["states"] == {"orders": [1, 2]}
     assert [each["seq"] for each in past["history"]] == [1, 2, 3, 4]
-    assert "nothing is stored in 'o9'" in shop("show", "shop:app", "o9")
+    assert shop("show", "shop:app", "o9", code=1) == "nothing is stored in 'o9'\n"
+    assert "states" in told(shop, "show", "sqlite:///shop.db", "o1")
 
 
 def test_a_story_is_told_as_a_tree(shop: Any):
@@ -132,56 +108,266 @@ def test_a_story_is_told_as_a_tree(shop: Any):
 def test_groups_and_why_they_wait_and_what_to_do_about_it(shop: Any):
     shop("dispatch", "shop:app", "order", "o1", '{"n": 13}')
     (trouble,) = told(shop, "doctor", "shop:app", code=1)[:1]
-    assert trouble["advice"] == "start one: sourced worker module:app"
+    assert trouble["advice"] == "start a worker: sourced worker module:app"
+    assert "→ start a worker: sourced worker shop:app" in shop("doctor", "shop:app", code=1)
+    before = {each["group"]: each for each in told(shop, "groups", "shop:app")}["parcels"]
+    assert (before["status"], before["lag"], before["why"]) == ("active", 1, "no worker is alive")
+    assert before["seconds_behind"] > 0
     drained()
     groups = {each["group"]: each for each in told(shop, "groups", "shop:app")}
     assert (groups["parcels"]["parked"], groups["orders"]["lag"]) == (1, 0)
-    assert "parked at seq 1" in shop("doctor", "shop:app", code=1)
-    (row,) = told(shop, "parked", "shop:app")
-    assert (row["stream"], row["error"]) == ("parcel-13", "ValueError: no parcel has this number")
+    assert groups["parcels"]["why"] == "1 stream is parked"
+    assert "1 stream is parked" in shop("groups", "shop:app")
+    assert "sourced retry shop:app --group parcels --stream parcel-13" in shop("doctor", "shop:app", code=1)
     assert "no parcel has this number" in shop("parked", "sqlite:///shop.db")
-    assert shop("retry", "shop:app", "--dry-run") == "1 parked streams would be tried again\n"
-    assert shop("retry", "shop:app") == "1 parked streams are tried again\n"
+
+
+def test_parked_streams_are_chosen_looked_into_and_retried(shop: Any):
+    shop("execute", "shop:app", "order", "o1", '{"n": 13}')
     drained()
-    shop("skip", "shop:app", "parcels", "parcel-13", "--reason", "unlucky")
+    (row,) = told(shop, "parked", "shop:app")
+    assert (row["stream"], row["type"], row["error"]) == ("parcel-13", "ship", "ValueError: no parcel has this number")
+    for words, found in (
+        (["--group", "parcels"], 1), (["--group", "orders"], 0), (["--stream", "parcel-13"], 1),
+        (["--error", "no parcel"], 1), (["--error", "no such error"], 0), (["--type", "ship"], 1),
+        (["--type", "order"], 0),
+    ):  # fmt: skip
+        assert len(told(shop, "parked", "shop:app", *words)) == found
+        said = f"would retry {found} stream:" if found else "nothing that is parked fits"
+        assert shop("retry", "shop:app", *words, "--dry-run").splitlines()[0] == said
+    assert 'raise ValueError("no parcel has this number")' in shop("parked", "shop:app", "--traceback")
+    assert "parked for" in shop("show", "shop:app", "parcel-13")
+    assert "parked for parcels: ValueError" in shop("trace", "shop:app", "o1#1")
+    assert shop("retry", "shop:app", "--reason", "mended") == (
+        "retried 1 stream:\n  parcels  parcel-13#1  ValueError: no parcel has this number\n"
+    )
+    assert shop("retry", "shop:app") == "nothing is parked\n"
+    (event,) = operations(shop)
+    assert (event["type"], event["payload"]["reason"]) == ("sourced.parked_retried", "mended")
+    assert event["payload"]["by"] == f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def operations(shop: Any) -> Any:
+    return told(shop, "show", "shop:app", "sourced.operations")["history"]
+
+
+def test_a_message_is_skipped_by_one_who_has_seen_it(shop: Any):
+    shop("execute", "shop:app", "order", "o1", '{"n": 13}')
+    drained()
+    words = ["skip", "shop:app", "parcels", "parcel-13", "--reason", "unlucky"]
+    planned = "would give up parcel-13#1 for parcels: ValueError: no parcel has this number\n"
+    assert shop(*words, "--dry-run") == planned
+    assert shop(*words, given="n\n", code=1).startswith(planned)
+    assert shop(*words, code=1).startswith(planned)  # nobody is there to be asked
+    assert "at seq 1, not at the expected 2" in shop(*words, "--seq", 2, "--yes", code=1)
+    assert len(told(shop, "parked", "shop:app")) == 1
+    done = shop(*words, "--seq", 1, "--by", "vera", given="y\n")
+    assert done.endswith("gave up parcel-13#1; what is behind it goes on\n")
+    (event,) = operations(shop)
+    assert (event["type"], event["payload"]["by"]) == ("sourced.parked_skipped", "vera")
     drained()
     assert shop("parked", "shop:app") == "nothing is parked\n"
     assert shop("doctor", "shop:app") == "All is well: nothing waits.\n"
+    assert "NotKnown: stream 'parcel-13' is not parked" in shop(*words, code=1)
 
 
 def test_a_group_is_stopped_started_and_replayed(shop: Any):
     shop("execute", "shop:app", "order", "o1", '{"n": 1}')
     drained()
-    shop("stop", "shop:app", "orders", "--reason", "vera: looking")
-    assert "vera: looking" in shop("doctor", "shop:app", code=1)
-    shop("start", "shop:app", "orders")
-    assert shop("replay", "shop:app", "orders", "--dry-run") == "orders would be given 2 messages again\n"
-    shop("replay", "shop:app", "orders", code=1, given="n\n")
+    assert shop("stop", "shop:app", "orders", "-r", "looking", "--dry-run") == "would stop orders\n"
+    assert shop("stop", "shop:app", "orders", "-r", "looking", "--by", "vera") == "stopped orders\n"
+    assert shop("stop", "shop:app", "orders", "-r", "again") == "orders is stopped already\n"
+    assert "by vera (looking); it is 1 message behind" in shop("doctor", "shop:app", code=1)
+    assert "by vera (looking)" in shop("groups", "shop:app")
+    assert shop("start", "shop:app", "orders", "--dry-run") == "would start orders, 1 message behind\n"
+    assert shop("start", "shop:app", "orders") == "started orders, 1 message behind\n"
+    assert shop("start", "shop:app", "orders") == "orders runs already\n"
+    planned = "orders would be given 2 messages again\n"
+    assert shop("replay", "shop:app", "orders", "--dry-run") == planned
+    assert shop("replay", "shop:app", "orders", code=1, given="n\n").startswith(planned)
     drained()
     assert told(shop, "groups", "shop:app")[0]["lag"] == 0
-    shop("replay", "shop:app", "orders", "--yes")
+    assert shop("replay", "shop:app", "orders", "--yes") == f"{planned}orders begins anew\n"
     assert told(shop, "groups", "shop:app")[0]["lag"] == 7
+    assert [each["type"].rpartition(".")[2] for each in operations(shop)] == [
+        "group_stopped", "group_started", "group_reset"
+    ]  # fmt: skip
 
 
-def test_what_is_scheduled_is_listed_and_cancelled(shop: Any):
-    script = "import shop; print(shop.app.dispatch(shop.Order(1), to='o1', after=3600).id); shop.app.close()"
-    id = subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-    assert id in shop("scheduled", "shop:app")
-    assert shop("cancel", "shop:app", id, "nobody", code=1) == "1 of 2 were still there and are cancelled\n"
+def test_what_is_scheduled_is_listed_cancelled_and_hastened(shop: Any):
+    script = "import shop; [print(shop.app.dispatch(shop.Order(1), to='o1', after=3600).id) for _ in '12']"
+    printed = subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.PIPE, text=True).stdout
+    one, other = printed.split()
+    assert "in 59 min" in shop("scheduled", "shop:app")
+    assert one in shop("scheduled", "sqlite:///shop.db")
+    cancelling = ["cancel", "shop:app", one, "nobody", "--reason", "a test"]
+    assert shop(*cancelling, "--dry-run", code=1).endswith("not on the schedule: nobody\n")
+    assert len(told(shop, "scheduled", "shop:app")) == 2
+    assert "would cancel 1 message:\n  order for o1, due " in shop(*cancelling, given="n\n", code=1)
+    assert "cancelled 1 message\nnot on the schedule: nobody\n" in shop(*cancelling, "--yes", code=1)
+    assert shop("cancel", "shop:app", one, code=1) == f"not on the schedule: {one}\n"
+    assert "would move 1 message into the log:" in shop("run-now", "shop:app", other, "--dry-run")
+    assert "moved 1 message into the log:" in shop("run-now", "shop:app", other)
     assert shop("scheduled", "shop:app") == "nothing is scheduled\n"
+    assert [each["id"] for each in told(shop, "show", "shop:app", "o1")["history"]] == [other]
 
 
 def test_workers_that_are_alive_are_listed(shop: Any):
     assert shop("workers", "shop:app") == "no worker is alive\n"
 
 
+def test_the_end_of_the_log_is_chosen_by_stream_and_type(shop: Any):
+    for n in (1, 2):
+        shop("execute", "shop:app", "order", f"o{n}", json.dumps({"n": n}))
+    drained()
+
+    def found(*words: object) -> list[str]:
+        lines = [json.loads(line) for line in shop("tail", "shop:app", "--json", *words).splitlines()]
+        return [f"{each['stream']}#{each['seq']}" for each in lines]
+
+    assert len(found()) == 8
+    assert found("-n", 3) == found()[-3:]
+    assert found("--stream", "o2") == ["o2#1", "o2#2"]
+    assert found("-s", "o1", "-s", "o2", "-n", 3) == ["o1#2", "o2#1", "o2#2"]
+    assert found("--type", "order") == ["o1#1", "o2#1"]
+    assert found("-t", "order", "-t", "ordered", "-s", "o2") == ["o2#1", "o2#2"]
+    assert found("-n", 0) == found("--type", "nothing") == []
+
+
+@contextlib.contextmanager
+def following(*words: str):
+    """`tail -f` in a process of its own, and its next line."""
+    command = [sys.executable, "-m", "sourced", "tail", "shop:app", "-f", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as tail:
+        assert tail.stdout is not None
+        try:
+            yield tail, tail.stdout.readline
+        finally:
+            tail.kill()
+
+
 def test_the_log_is_followed_until_interrupted(shop: Any):
-    shop("dispatch", "shop:app", "order", "o1", '{"n": 1}')
-    command = [sys.executable, "-m", "sourced", "tail", "shop:app", "-f"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
-        assert following.stdout is not None
-        assert "o1#1" in following.stdout.readline()
+    """What was there before and was not asked for stays unsaid."""
+    for n in (1, 2, 3):
+        shop("dispatch", "shop:app", "order", "o1", json.dumps({"n": n}))
+    with following("-n", "1") as (tail, next_line):
+        assert "o1#3" in next_line()
         shop("dispatch", "shop:app", "order", "o2", '{"n": 2}')
-        assert "o2#1" in following.stdout.readline()
-        following.send_signal(signal.SIGINT)
-        assert following.wait(10) == 130
+        assert "o2#1" in next_line()
+        tail.send_signal(signal.SIGINT)
+        assert tail.wait(10) == 130
+
+
+def test_the_log_is_followed_as_json_line_by_line_as_far_as_it_is_wanted(shop: Any):
+    shop("dispatch", "shop:app", "order", "o1", '{"n": 1}')
+    shop("execute", "shop:app", "order", "o2", '{"n": 1}')
+    with following("--json", "--stream", "o2", "--type", "order") as (_, next_line):
+        assert json.loads(next_line())["payload"] == {"n": 1}
+        shop("execute", "shop:app", "order", "o1", '{"n": 2}')
+        shop("execute", "shop:app", "order", "o2", '{"n": 3}')
+        assert json.loads(next_line())["payload"] == {"n": 3}
+
+
+def test_who_stops_listening_ends_it_quietly(shop: Any):
+    shop("dispatch", "shop:app", "order", "o1", '{"n": 1}')
+    for n in range(3):
+        shop("dispatch", "shop:app", "order", f"more-{n}", '{"n": 1}')
+    command = f"{sys.executable} -m sourced tail shop:app | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert (done.stdout.count("\n"), done.stderr) == (1, "")
+
+
+def test_a_message_nobody_can_read_is_shown_as_it_is(shop: Any):
+    shop("execute", "shop:app", "order", "o1", '{"n": 1}')
+    drained()
+    with contextlib.closing(sqlite3.connect("shop.db")) as raw, raw:
+        raw.execute("""update sourced_messages set payload = '{"n": "what?"}' where stream = 'o1' and seq = 2""")
+    for words in (["tail", "shop:app"], ["trace", "shop:app", "o1#1"]):
+        assert "o1#2" in shop(*words)
+    shown = shop("show", "shop:app", "o1")
+    assert "what?" in shown
+    assert "Undecodable" in shown
+    assert [each["seq"] for each in told(shop, "show", "shop:app", "o1")["history"]] == [1, 2]
+
+
+# -- what it works on
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("sqlite:///typo.db", "there is no typo.db"),
+        ("file:///nowhere/at/all", "there is no /nowhere/at/all"),
+        ("memory://", "name the app: module:app"),
+        ("shop", "expected module:app, such as shop:app, found 'shop'"),
+        ("shop:", "expected module:app"),
+        ("shop:aap", "module 'shop' has no 'aap'; did you mean shop:app?"),
+        ("shop:Orders", "not an app made with Sourced"),
+        ("shp:app", "there is no module 'shp', neither here nor installed"),
+    ],
+)
+def test_a_slip_of_the_pen_is_told_and_makes_nothing(shop: Any, target: str, said: str):
+    assert said in " ".join(shop("groups", target, code=2).replace("│", " ").split())
+    assert not Path("typo.db").exists()
+
+
+def test_a_store_alone_can_be_looked_at_and_not_acted_on(shop: Any):
+    shop("execute", "shop:app", "order", "o1", '{"n": 1}')
+    assert "ordered" in shop("tail", "sqlite:///shop.db")
+    assert "expected module:app" in shop("stop", "sqlite:///shop.db", "orders", "-r", "why", code=2)
+    assert "no group named 'nobody'" in shop("stop", "shop:app", "nobody", "-r", "why", code=1)
+
+
+def test_the_same_on_postgresql(shop: Any, postgres_url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SHOP", postgres_url)
+    shop("migrate", "shop:app")
+    shop("execute", "shop:app", "order", "o1", '{"n": 13}')
+    with following("--json", "-n", "1") as (_, next_line):
+        assert json.loads(next_line())["type"] == "ordered"
+        drained()
+        assert json.loads(next_line())["stream"] == "parcel-13"
+    for target in ("shop:app", postgres_url):
+        assert "no parcel has this number" in shop("parked", target)
+        assert "1 stream is parked" in shop("groups", target)
+        assert "parked for parcels" in shop("trace", target, "o1#1")
+        assert "parcel-13" in shop("doctor", target, code=1)
+    assert "retried 1 stream" in shop("retry", "shop:app", "--error", "no parcel")
+    shop("stop", "shop:app", "parcels", "-r", "why")
+    assert [each["type"] for each in operations(shop)] == ["sourced.parked_retried", "sourced.group_stopped"]
+
+
+# -- how it looks
+
+
+def on_a_terminal(columns: int, *words: str, **environment: str) -> str:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    env = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR", "TERM")}
+    command = [sys.executable, "-m", "sourced", *words]
+    with subprocess.Popen(command, stdout=theirs, env={**env, "TERM": "xterm-256color", **environment}):
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # the other end is closed
+            while chunk := os.read(ours, 65536):
+                shown += chunk
+    os.close(ours)
+    return shown.decode()
+
+
+def test_a_terminal_gets_colours_and_lines_of_its_width_and_a_pipe_neither(shop: Any):
+    shop("execute", "shop:app", "order", "o1", '{"n": 13}')
+    drained()
+    wide = subprocess.run(
+        [sys.executable, "-m", "sourced", "parked", "shop:app"], check=True, capture_output=True, text=True,
+        env={name: value for name, value in os.environ.items() if name != "COLUMNS"},
+    ).stdout  # fmt: skip
+    assert len(wide.splitlines()) == 2
+    assert wide.splitlines()[1].endswith("ValueError: no parcel has this number")
+    assert "\033" not in wide
+    narrow = on_a_terminal(70, "parked", "shop:app")
+    assert "\033[31m" in narrow
+    plain = re.sub(r"\033\[[0-9;]*m", "", narrow).splitlines()
+    assert len(plain) > 2
+    assert max(map(len, plain)) <= 70
+    assert "\033[31m" not in on_a_terminal(70, "parked", "shop:app", NO_COLOR="1")
+    assert "\033" not in on_a_terminal(70, "parked", "shop:app", TERM="dumb")

@@ -1,53 +1,56 @@
-"""How groups are doing: `groups`, `workers`, `doctor`, `stop`, `start`, `replay`."""
+"""How groups are doing, and who works on them: `groups`, `workers`, `doctor`."""
 
 from __future__ import annotations
-
-from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from sourced.cli.screen import AsJson, screen, show, show_json, show_table
-from sourced.cli.targets import App, Target, app_at, looked_at
-from sourced.clock import SystemClock
-from sourced.doctor import ago, amount
-
-GroupName = Annotated[str, typer.Argument(help="The group.", show_default=False)]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+from sourced.cli.screen import AsJson, show, show_json, show_table, when
+from sourced.cli.targets import Target, looked_at, now_of
+from sourced.doctor import ago, why_it_waits
 
 
 def groups(target: Target, json: AsJson = False) -> None:
-    """How far every group has come, and what waits."""
+    """How far every group has come, and why it waits."""
     with looked_at(target) as app:
-        found = app.groups.list()
-    if json:
-        return show_json([
-            {
-                "group": each.name, "status": each.status, "lag": each.lag, "behind_since": each.behind_since,
-                "waiting": len(each.stragglers) - len(each.parked), "parked": len(each.parked),
-            }
-            for each in found
-        ])  # fmt: skip
-    now = SystemClock().now()
+        found, workers, now = app.groups.list(), app.workers(), now_of(app)
     rows = [
-        (
-            each.name, each.status, each.lag, ago(each.behind_since, now) if each.lag else "",
-            len(each.stragglers) - len(each.parked), len(each.parked),
-        )
+        {
+            "group": each.name, "status": each.status, "lag": each.lag, "behind_since": each.behind_since,
+            "seconds_behind": round((now - each.behind_since).total_seconds(), 3) if each.behind_since else 0,
+            "waiting": len(each.stragglers) - len(each.parked), "parked": len(each.parked),
+            "why": why_it_waits(each, workers, now),
+        }
         for each in found
     ]  # fmt: skip
-    columns = ("group", "status", "behind", "for", "waiting", "parked")
-    return show_table(columns, rows, nothing="no group has been registered")
+    if json:
+        return show_json(rows)
+    cells = [
+        (
+            Text(each.name, style="bold"),
+            Text(each.status, style="green" if each.status == "active" else "red"),
+            each.lag, ago(each.behind_since, now) if each.lag else "",
+            len(each.stragglers) - len(each.parked) or "", Text(str(len(each.parked) or ""), style="red"),
+            Text(str(row["why"]), style="dim"),
+        )
+        for each, row in zip(found, rows, strict=True)
+    ]  # fmt: skip
+    columns = ("group", "status", "behind", "for", "waiting", "parked", "why it waits")
+    return show_table(columns, cells, nothing="no group has been registered")
 
 
 def workers(target: Target, json: AsJson = False) -> None:
     """The workers that are alive."""
     with looked_at(target) as app:
-        found = app.workers()
+        found, now = app.workers(), now_of(app)
     if json:
         return show_json(found)
-    rows = [(each.id, each.rounds, each.started_at, each.beat_at) for each in found]
-    return show_table(("worker", "rounds", "since", "last heard of"), rows, nothing="no worker is alive")
+    rows = [
+        (each.id, each.host, str(each.pid), each.rounds, when(each.started_at, now), when(each.beat_at, now))
+        for each in found
+    ]
+    columns = ("worker", "host", "pid", "rounds", "started", "last heard of")
+    return show_table(columns, rows, nothing="no worker is alive")
 
 
 def doctor(target: Target, json: AsJson = False) -> None:
@@ -57,43 +60,11 @@ def doctor(target: Target, json: AsJson = False) -> None:
     if json:
         show_json(found)
     elif not found:
-        show("All is well: nothing waits.")
+        show(Text("All is well: nothing waits.", style="green"))
     for each in [] if json else found:
-        line = Text(f"{each.about}: ", style="bold red" if each.weight == "trouble" else "bold")
-        line.append(each.why, style="not bold default")
-        screen().print(line)
+        show(Text(each.about, style="bold red" if each.weight == "trouble" else "bold yellow"))
+        show(Text(f"  {each.why}"))
         if each.advice:
-            screen().print(Text(f"  → {each.advice}", style="dim"))
+            show(Text(f"  → {each.advice.replace('module:app', target)}", style="dim"))
     if any(each.weight == "trouble" for each in found):
         raise typer.Exit(1)
-
-
-def stop(target: App, group: GroupName, reason: Annotated[str, typer.Option(help="Why, for the others.")]) -> None:
-    """Stop a group: nothing more is handed to it."""
-    with app_at(target) as app:
-        app.groups.stop(group, reason)
-    show(f"{group} is stopped")
-
-
-def start(target: App, group: GroupName) -> None:
-    """Start a group again where it was."""
-    with app_at(target) as app:
-        app.groups.start(group)
-    show(f"{group} goes on")
-
-
-def replay(
-    target: App,
-    group: GroupName,
-    dry_run: DryRun = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-) -> None:
-    """Deliver everything to a group again, as a replay: its data is made anew, nothing is sent twice."""
-    with app_at(target) as app:
-        show(f"{group} would be given {amount(app.groups.reset(group, dry_run=True).messages)} again")
-        if dry_run:
-            return
-        if not yes:
-            typer.confirm("Go on?", abort=True)
-        app.groups.reset(group)
-    show(f"{group} begins anew")

@@ -1,50 +1,64 @@
-"""Looking at the log: `streams`, `show`, `tail`, `trace`."""
+"""Looking at streams: `streams` and `show`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
-import msgspec
 import typer
+from rich.padding import Padding
+from rich.pretty import Pretty
 from rich.text import Text
-from rich.tree import Tree
 
 from sourced.actor import Actor
 from sourced.app import Sourced
-from sourced.cli.screen import AsJson, screen, short, show, show_json, show_table
-from sourced.cli.targets import Target, looked_at
+from sourced.cli.messages import plains, readable, show_messages
+from sourced.cli.screen import AsJson, builtins, screen, show, show_json, show_table, when
+from sourced.cli.targets import Target, looked_at, now_of
+from sourced.doctor import Finding, amount, of_straggler
 from sourced.envelope import Message
+from sourced.store import Range
 
 Limit = Annotated[int, typer.Option("--limit", "-n", min=0, help="How many.")]
-OVERLAP = 1_000  # positions: in another shard a lower one may become visible later
 
 
 def streams(target: Target, limit: Limit = 20, json: AsJson = False) -> None:
     """The streams that changed last."""
     with looked_at(target) as app:
-        found = app.streams(limit)
+        found, now = app.streams(limit), now_of(app)
     if json:
         return show_json(found)
-    rows = [(each.stream, each.seq, each.updated_at) for each in found]
+    rows = [(each.stream, each.seq, when(each.updated_at, now)) for each in found]
     return show_table(("stream", "messages", "changed"), rows, nothing="no stream holds anything yet")
 
 
 def show_stream(
     target: Target,
-    stream: Annotated[str, typer.Argument(help="Whose history.", show_default=False)],
+    stream: Annotated[str, typer.Argument(help="Its name.", show_default=False)],
     at: Annotated[int | None, typer.Option(min=0, help="As of this seq: time travel.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="Only so many messages, the last.")] = None,
     json: AsJson = False,
 ) -> None:
-    """A stream's history, and what its actors make of it."""
+    """A stream's history, what its actors make of it, and what waits in it."""
     with looked_at(target) as app:
-        history = app.history(stream, upto=at)
-        states = {actor.group: app.load(type(actor), stream, upto=at).state for actor in _actors_of(app, history)}
+        (records,) = app.store.transact(app.store.histories([Range(stream, upto=at)]), reading=True)
+        whole = readable(app, records)
+        states = {actor.group: _state(app, actor, stream, at) for actor in _actors_of(app, whole)}
+        waiting = list(_waiting(app, stream))
+    history = whole[-limit:] if limit else whole
     if json:
-        return show_json({"history": [_plain(each) for each in history], "states": _builtins(states)})
-    show_messages(history, nothing=f"nothing is stored in {stream!r}")
+        return show_json({"history": plains(history), "states": builtins(states), "waiting": waiting})
+    if not whole:
+        show(f"nothing is stored in {stream!r}" + (f" up to seq {at}" if at is not None else ""))
+        raise typer.Exit(1)
+    if len(history) < len(whole):
+        show(Text(f"{amount(len(whole) - len(history))} before these", style="dim"))
+    show_messages(history, nothing="")
     for group, state in states.items():
-        show(f"\n{group} at seq {history[-1].seq}: {state!r}")
+        show(Text(f"\n{group}", style="bold").append(f" at seq {whole[-1].seq}", style="dim not bold"))
+        screen().print(Padding(Pretty(state), (0, 0, 0, 2), expand=False))
+    for each in waiting:
+        show(Text(f"\n{each.about}: {each.why}", style="red" if each.weight == "trouble" else "yellow"))
     return None
 
 
@@ -55,70 +69,13 @@ def _actors_of(app: Sourced, history: Iterable[Message[Any]]) -> Iterator[Actor[
             yield reactor
 
 
-def tail(
-    target: Target,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until interrupted.")] = False,
-    limit: Limit = 20,
-    json: AsJson = False,
-) -> None:
-    """The end of the log, and with -f whatever comes."""
-    with looked_at(target) as app, app._engine.notifier.listen() as listener:
-        page = app.read_all(limit=limit, backwards=True)[::-1]
-        seen = {message.id for message in page}
-        last = page[-1].position if page else 0
-        while True:
-            for message in page:
-                show(msgspec.json.encode(_plain(message)).decode() if json else _line(message))
-            if not follow:
-                return
-            listener.wait(1.0)
-            page = [each for each in app.read_all(after=max(0, last - OVERLAP)) if each.id not in seen]
-            page = [each for each in page if each.position > last - OVERLAP]
-            seen |= {message.id for message in page}
-            last = max([last, *(message.position for message in page)])
+def _state(app: Sourced, actor: Actor[Any], stream: str, at: int | None) -> Any:
+    try:
+        return app.load(type(actor), stream, upto=at).state
+    except Exception as error:  # the handler of an event, or an event that nobody can read
+        return error
 
 
-def trace(
-    target: Target,
-    message_id: Annotated[str, typer.Argument(help="Any message of the story.", show_default=False)],
-    json: AsJson = False,
-) -> None:
-    """The story a message belongs to, as a tree: what caused what."""
-    with looked_at(target) as app:
-        story = app.trace(message_id)
-    if json:
-        return show_json([_plain(each) for each in story])
-    if not story:
-        show(f"no message {message_id} is stored")
-        raise typer.Exit(1)
-    ids = {each.id for each in story}
-    trees: dict[str, Tree] = {}
-    for each in story:
-        label = Text(_line(each), style="bold" if each.id == message_id else "")
-        parent = trees.get(each.causation_id)
-        trees[each.id] = parent.add(label) if parent else Tree(label)
-    for each in story:
-        if each.causation_id == each.id or each.causation_id not in ids:
-            screen().print(trees[each.id])
-    return None
-
-
-def show_messages(messages: Iterable[Message[Any]], *, nothing: str) -> None:
-    rows = [(each.seq, each.type, each.created_at, short(each.payload)) for each in messages]
-    show_table(("seq", "message", "made", "payload"), rows, nothing=nothing)
-
-
-def _line(each: Message[Any]) -> str:
-    return f"{each.created_at:%H:%M:%S.%f}  {each.stream}#{each.seq}  {each.type}  {short(each.payload)}"
-
-
-def _plain(each: Message[Any]) -> dict[str, Any]:
-    return {
-        "position": each.position, "stream": each.stream, "seq": each.seq, "type": each.type,
-        "payload": _builtins(each.payload), "metadata": each.metadata, "created_at": each.created_at, "id": each.id,
-        "causation_id": each.causation_id, "correlation_id": each.correlation_id,
-    }  # fmt: skip
-
-
-def _builtins(thing: Any) -> Any:
-    return msgspec.to_builtins(thing, enc_hook=repr)
+def _waiting(app: Sourced, stream: str) -> Iterator[Finding]:
+    now = now_of(app)
+    return (of_straggler(each, now) for info in app.groups.list() for each in info.stragglers if each.stream == stream)

@@ -7,13 +7,15 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from sourced.cli.acting import cancel, replay, retry, run_now, skip, start, stop
 from sourced.cli.dashboard import ui
-from sourced.cli.groups import doctor, groups, replay, start, stop, workers
-from sourced.cli.looking import show_stream, streams, tail, trace
+from sourced.cli.following import tail, trace
+from sourced.cli.groups import doctor, groups, workers
+from sourced.cli.looking import show_stream, streams
 from sourced.cli.migrate import migrate
 from sourced.cli.screen import complain
 from sourced.cli.sending import dispatch, execute
-from sourced.cli.waiting import cancel, parked, retry, scheduled, skip
+from sourced.cli.waiting import parked, scheduled
 from sourced.errors import SourcedError
 
 
@@ -31,11 +33,17 @@ class Commands(TyperGroup):
 program = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 program.command()(migrate)
 program.command()(ui)
-for command in (streams, tail, trace, groups, workers, doctor, parked, scheduled):
-    program.command(rich_help_panel="Look")(command)
+program.command(rich_help_panel="Look")(streams)
 program.command("show", rich_help_panel="Look")(show_stream)
-for act in (dispatch, execute, retry, skip, cancel, stop, start, replay):
+for look in (tail, trace, groups, workers, parked, scheduled, doctor):
+    program.command(rich_help_panel="Look")(look)
+for act in (dispatch, execute, stop, start, replay, retry, skip, cancel, run_now):
     program.command(rich_help_panel="Act")(act)
+
+
+def main() -> None:
+    """By its name, also as `python -m sourced`."""
+    program(prog_name="sourced")
 
 
 @program.callback()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
@@ -12,46 +14,75 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sourced.doctor import ago
+
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 
-
-def screen() -> Console:
-    return Console(highlight=False, soft_wrap=True)
+ENDLESS = 100_000  # columns: what goes into a pipe is not folded
 
 
-def show(line: str) -> None:
-    screen().print(Text(line))
+def screen(*, stderr: bool = False) -> Console:
+    """As wide as the terminal. Colours are for terminals, and NO_COLOR and TERM are heeded."""
+    there = (sys.stderr if stderr else sys.stdout).isatty() or "COLUMNS" in os.environ
+    return Console(stderr=stderr, highlight=False, width=None if there else ENDLESS)
+
+
+def show(line: str | Text) -> None:
+    screen().print(line if isinstance(line, Text) else Text(line))
 
 
 def complain(error: Exception) -> None:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(Text(f"{type(error).__name__}: {error}", style="red"))
+    screen(stderr=True).print(Text(f"{type(error).__name__}: {error}", style="red"))
 
 
 def show_json(thing: Any) -> None:
     print(msgspec.json.format(msgspec.json.encode(thing), indent=2).decode())  # noqa: T201
 
 
+def show_line_of_json(thing: Any) -> None:
+    print(msgspec.json.encode(thing).decode(), flush=True)  # noqa: T201
+
+
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, nothing: str) -> None:
-    """Numbers to the right, everything as wide as it needs to be; a sentence when there is nothing."""
+    """Numbers to the right; the last column is folded when the terminal is narrow; a sentence when there is nothing."""
     if not rows:
         show(nothing)
         return
-    table = Table(box=None, header_style="bold", pad_edge=False, show_edge=False)
-    for at, column in enumerate(columns):
+    used = [at for at in range(len(columns)) if any(row[at] not in ("", None) for row in rows)]
+    table = Table(box=None, header_style="dim", pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
+    for at in used:
         number = all(isinstance(row[at], int) for row in rows)
-        table.add_column(column, justify="right" if number else "left", overflow="fold")
+        justify: Any = "right" if number else "left"
+        table.add_column(columns[at], justify=justify, overflow="fold", no_wrap=at != used[-1])
     for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row))
-    screen().print(table)
+        table.add_row(*(_cell(row[at]) for at in used))
+    console = screen()
+    with console.capture() as drawn:
+        console.print(table)
+    console.file.writelines(line.rstrip() + "\n" for line in drawn.get().splitlines())  # which it fills with blanks
 
 
-def _cell(value: object) -> str:
+def _cell(value: object) -> Text:
+    if isinstance(value, Text):
+        return value
     if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+        return Text(f"{value.astimezone():%Y-%m-%d %H:%M:%S}")
+    return Text(f"{value:,}" if isinstance(value, int) else str(value or ""))
 
 
-def short(payload: Any, width: int = 100) -> str:
+def when(time: datetime | None, now: datetime) -> str:
+    """A time as people say it."""
+    if time is None:
+        return ""
+    return f"{ago(time, now)} ago" if time <= now else f"in {ago(now, time)}"
+
+
+def short(payload: Any, width: int | None = None) -> str:
     """A payload on one line."""
     text = msgspec.json.encode(payload, enc_hook=str).decode()
-    return text if len(text) <= width else f"{text[: width - 1]}…"
+    return text if width is None or len(text) <= width else f"{text[: max(0, width - 1)]}…"
+
+
+def builtins(thing: Any) -> Any:
+    """As far as JSON can hold it; the rest as Python would show it."""
+    return msgspec.to_builtins(thing, enc_hook=repr)

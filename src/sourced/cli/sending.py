@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from sourced.app import Sourced
-from sourced.cli.looking import show_messages
+from sourced.cli.messages import show_messages
 from sourced.cli.screen import show
 from sourced.cli.targets import App, app_at
 from sourced.messages import Command, Payload, parse

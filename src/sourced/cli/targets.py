@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import getpass
 import importlib
 import os
+import socket
 import sys
+from datetime import datetime
+from pathlib import Path
 from typing import Annotated
+from urllib.request import url2pathname
 
 import typer
 
-from sourced.app import Sourced
+from sourced.app import Sourced, store_at
+from sourced.store import Store
 
 Target = Annotated[str, typer.Argument(help="module:app, or the URL of a store.", show_default=False)]
 App = Annotated[str, typer.Argument(help="module:app.", show_default=False)]
@@ -21,13 +27,24 @@ def is_url(target: str) -> bool:
 
 def looked_at(target: str) -> Sourced:
     """An app to look at; one made of a store's URL knows no classes, and shows messages as they are stored."""
-    return Sourced(target) if is_url(target) else app_at(target)
+    return Sourced(opened(target)) if is_url(target) else app_at(target)
+
+
+def opened(url: str) -> Store:
+    """The store that a URL names, if there is one: a slip of the pen must not make a new one."""
+    scheme, _, rest = url.partition("://")
+    if scheme == "memory":
+        raise typer.BadParameter(f"{url}: nobody else sees what a process keeps in memory; name the app: module:app")
+    path = {"sqlite": Path(rest.removeprefix("/")), "file": Path(url2pathname(rest))}.get(scheme)
+    if path is not None and not path.exists():
+        raise typer.BadParameter(f"{url}: there is no {path}")
+    return store_at(url)
 
 
 def app_at(target: str) -> Sourced:
     """The app that `module:app` names; modules are looked for in the current folder, too."""
     module, colon, name = target.partition(":")
-    if not (module and colon and name):
+    if is_url(target) or not (module and colon and name):
         raise typer.BadParameter(f"expected module:app, such as shop:app, found {target!r}")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -39,7 +56,20 @@ def app_at(target: str) -> Sourced:
         raise typer.BadParameter(f"there is no module {missing.name!r}, neither here nor installed") from missing
     app = getattr(found, name, None)
     if app is None:
-        raise typer.BadParameter(f"module {module!r} has no {name!r}")
+        others = [each for each, thing in vars(found).items() if isinstance(thing, Sourced)]
+        hint = f"; did you mean {module}:{others[0]}?" if others else ""
+        raise typer.BadParameter(f"module {module!r} has no {name!r}{hint}")
     if not isinstance(app, Sourced):
         raise typer.BadParameter(f"{target} is {app!r}, not an app made with Sourced(…)")
     return app
+
+
+def now_of(app: Sourced) -> datetime:
+    return app._engine.clock.now()
+
+
+def whoever_is_at_the_keyboard() -> str:
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (OSError, KeyError):  # a container may have no name for its user
+        return f"{os.getuid()}@{socket.gethostname()}"

@@ -1,66 +1,81 @@
-"""What waits: `parked`, `retry`, `skip`, `scheduled`, `cancel`."""
+"""What waits: `parked` for a person, `scheduled` for its time."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
-from sourced.cli.groups import DryRun
-from sourced.cli.screen import AsJson, show, show_json, show_table
-from sourced.cli.targets import App, Target, app_at, looked_at
+from sourced.app import Sourced
+from sourced.cli.screen import AsJson, show, show_json, show_table, when
+from sourced.cli.targets import Target, looked_at, now_of
+from sourced.store import Range, Straggler
 
-Group = Annotated[str | None, typer.Option(help="Only this group's.")]
-Stream = Annotated[str | None, typer.Option(help="Only this stream.")]
+Group = Annotated[str | None, typer.Option("--group", "-g", help="Only this group's.")]
+Stream = Annotated[str | None, typer.Option("--stream", "-s", help="Only this stream.")]
+Error = Annotated[str | None, typer.Option("--error", "-e", help="Only those whose error says this.")]
+Type = Annotated[str | None, typer.Option("--type", "-t", help="Only those that wait at a message of this type.")]
 
 
-def parked(target: Target, group: Group = None, json: AsJson = False) -> None:
+def parked(
+    target: Target,
+    group: Group = None,
+    stream: Stream = None,
+    error: Error = None,
+    type: Type = None,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Where it failed, too.")] = False,
+    json: AsJson = False,
+) -> None:
     """Streams that wait for a person."""
     with looked_at(target) as app:
-        found = [each for each in app.parked.list() if group in (None, each.group)]
+        rows = [row for row in app.parked.list(stream=stream, error=error, type=type) if group in (None, row.group)]
+        types, now = types_at(app, rows), now_of(app)
     if json:
-        return show_json(found)
-    rows = [(each.group, each.stream, each.from_seq, each.attempts, each.since or "", each.error) for each in found]
-    columns = ("group", "stream", "seq", "attempts", "since", "error")
-    return show_table(columns, rows, nothing="nothing is parked")
+        return show_json([{**_plain(row), "type": kind} for row, kind in zip(rows, types, strict=True)])
+    cells = [
+        (
+            Text(row.group, style="bold"), Text(row.stream).append(f"#{row.from_seq}", style="dim"), kind,
+            row.attempts, when(row.since, now), Text(_why(row), style="red"),
+        )
+        for row, kind in zip(rows, types, strict=True)
+    ]  # fmt: skip
+    columns = ("group", "parked at", "message", "attempts", "since", "error")
+    show_table(
+        columns,
+        cells,
+        nothing="nothing is parked" if group == stream == error == type else "nothing that is parked fits",
+    )
+    for row in rows if traceback else ():
+        show(Text(f"\n{row.group}: {row.stream}#{row.from_seq}", style="bold"))
+        show(Text(row.traceback.rstrip() or "there is no traceback", style="dim"))
+    return None
 
 
-def retry(target: App, group: Group = None, stream: Stream = None, dry_run: DryRun = False) -> None:
-    """Hand parked streams to the workers again: one, a group's, or all."""
-    with app_at(target) as app:
-        if dry_run:
-            found = [each for each in app.parked.list(group) if stream in (None, each.stream)]
-            show(f"{len(found)} parked streams would be tried again")
-            return
-        show(f"{len(app.parked.retry(group, stream).streams)} parked streams are tried again")
+def types_at(app: Sourced, rows: Sequence[Straggler]) -> list[str]:
+    """Of what type the messages are that streams wait at."""
+    ranges = [Range(row.stream, row.from_seq - 1, row.from_seq) for row in rows]
+    found = app.store.transact(app.store.histories(ranges), reading=True) if rows else []
+    return [records[0].type if records else "" for records in found]
 
 
-def skip(
-    target: App,
-    group: Annotated[str, typer.Argument(help="The group it is parked for.", show_default=False)],
-    stream: Annotated[str, typer.Argument(help="The stream.", show_default=False)],
-    reason: Annotated[str, typer.Option(help="Why, for the others.")],
-) -> None:
-    """Give up the message a stream is parked at; the ones behind it are handled."""
-    with app_at(target) as app:
-        app.parked.skip(group, stream, reason=reason)
-    show(f"{stream} goes on after the message it was parked at")
+def _plain(row: Straggler) -> dict[str, object]:
+    return {name: getattr(row, name) for name in Straggler.__struct_fields__}
+
+
+def _why(row: Straggler) -> str:
+    return f"{row.error} ({row.reason})" if row.reason else row.error
 
 
 def scheduled(target: Target, json: AsJson = False) -> None:
     """Messages that wait for their time."""
     with looked_at(target) as app:
-        found = app.scheduled.list()
+        found, now = app.scheduled.list(), now_of(app)
     if json:
         return show_json(found)
-    rows = [(each.at, each.record.type, each.record.stream, each.record.id, each.error) for each in found]
-    return show_table(("due", "message", "for", "id", "error"), rows, nothing="nothing is scheduled")
-
-
-def cancel(target: App, ids: Annotated[list[str], typer.Argument(help="Their ids.", show_default=False)]) -> None:
-    """Take messages off the schedule."""
-    with app_at(target) as app:
-        gone = app.scheduled.cancel(*ids).messages
-    show(f"{len(gone)} of {len(ids)} were still there and are cancelled")
-    if len(gone) < len(ids):
-        raise typer.Exit(1)
+    rows = [
+        (when(each.at, now), each.record.type, each.record.stream, each.record.id, Text(each.error, style="red"))
+        for each in found
+    ]
+    return show_table(("due", "message", "for", "id", "set aside"), rows, nothing="nothing is scheduled")
