@@ -39,7 +39,19 @@ def twins(app):
 def public(thing):
     names = {name for name in dir(thing) if not name.startswith("_")}
     if isinstance(thing, Sourced):  # what makes an app: it is not asked of a store, so it is nothing to await
-        names -= {"aio", "close", "dashboard", "lifespan", "on", "register", "run", "running", "store", "telemetry"}
+        names -= {
+            "aio",
+            "close",
+            "dashboard",
+            "lifespan",
+            "on",
+            "register",
+            "run",
+            "running",
+            "store",
+            "telemetry",
+            "topology",
+        }
     return names
 
 

@@ -18,7 +18,7 @@ FLOORS = {
     "ports": "store notifier telemetry",
     "adapters": "stores notifiers",
     "runtime": "runtime",
-    "façade": "app client context doctor loaded operations subscription unit verbs workflows",
+    "façade": "app client context doctor loaded operations subscription topology unit verbs workflows",
     "edges": "__main__ cli dashboard web testing integrations",
 }
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS.values()) for room in rooms.split()}

@@ -27,6 +27,8 @@ from sourced.runtime.signals import until_told
 from sourced.runtime.worker import Worker
 from sourced.store import Store
 from sourced.telemetry import Telemetry
+from sourced.topology.drawn import Topology
+from sourced.topology.reading import topology_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -127,6 +129,10 @@ class Sourced(Client):
             return handler
 
         return register
+
+    def topology(self) -> Topology:
+        """Who makes what and who answers it, read from what is registered and from the code of its handlers."""
+        return topology_of(self._engine.router, self._engine.codec.known())
 
     @contextlib.asynccontextmanager
     async def running(self, *, rounds: int = 2) -> AsyncIterator[Sourced]:

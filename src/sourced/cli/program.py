@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from sourced.cli.acting import cancel, replay, retry, run_now, skip, start, stop
 from sourced.cli.dashboard import ui
+from sourced.cli.describing import docs, topology
 from sourced.cli.following import tail, trace
 from sourced.cli.groups import doctor, groups, workers
 from sourced.cli.looking import show_stream, streams
@@ -33,9 +34,10 @@ class Commands(TyperGroup):
 program = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 program.command()(migrate)
 program.command()(ui)
+program.command()(docs)
 program.command(rich_help_panel="Look")(streams)
 program.command("show", rich_help_panel="Look")(show_stream)
-for look in (tail, trace, groups, workers, parked, scheduled, doctor):
+for look in (tail, trace, groups, workers, parked, scheduled, doctor, topology):
     program.command(rich_help_panel="Look")(look)
 for act in (dispatch, execute, stop, start, replay, retry, skip, cancel, run_now):
     program.command(rich_help_panel="Act")(act)
