@@ -106,6 +106,10 @@ class PostgresDatabase:
     def driver(self) -> PostgresDriver:
         return PostgresDriver(self._empty(), self.close)
 
+    def url(self) -> str:
+        """Where anybody finds it, with nothing in it."""
+        return self._empty()
+
     def environment(self) -> Mapping[str, str]:
         parts = {key: str(value) for key, value in conninfo_to_dict(self._empty()).items()}
         return {

@@ -26,6 +26,15 @@ def test_the_comparison_on_databases_runs():
     assert printed("benchmarks.stored", "--quick").count("\n| ") == 26
 
 
+@pytest.mark.skipif(find_spec("dbos") is None, reason="needs pip install -e .[bench]")
+def test_the_comparison_of_workflows_runs():
+    try:
+        find_binaries()
+    except NoPostgres as none:
+        pytest.skip(str(none))
+    assert printed("benchmarks.flows", "--quick").count("\n| ") == 3
+
+
 def printed(module: str, *arguments: str) -> str:
     command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)

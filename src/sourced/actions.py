@@ -22,12 +22,14 @@ def check_zone(subject: str, at: object) -> None:
 class Append:
     """Store messages in one stream, at exactly this place; if the stream has moved on, the handling is done anew.
 
-    With `heeds`, messages of other types may have come between: they would have changed nothing.
+    With `heeds`, messages of other types may have come between: they would have changed nothing. Groups in `settled_by`
+    have seen to these messages already: they are not handed to them.
     """
 
     messages: tuple[Message[Any], ...]
     expected_seq: int
     heeds: frozenset[str] | None = None
+    settled_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,18 +224,28 @@ def _started_types(engine: Engine, workflow: Any) -> set[str]:
 
 
 def _ending(engine: Engine, run: str, seconds: float) -> Program[Any]:
-    deadline, seq = engine.clock.elapsed() + seconds, 0
+    seq, ending = yield from _look(engine, run, 0)
+    if ending is not None:
+        return ending
+    deadline = engine.clock.elapsed() + seconds
     with engine.notifier.listen() as listener:
         while True:
-            for record in (yield from foreground.read(engine, run, seq)):
-                payload, seq = engine.codec.payload(record), record.seq
-                if isinstance(payload, e.ENDINGS):
-                    return payload
+            seq, ending = yield from _look(engine, run, seq)
+            if ending is not None:
+                return ending
             left = deadline - engine.clock.elapsed()
             if left <= 0:
                 info = yield from _info(engine, run)
                 raise StillRunning(run, info.parked or "; ".join(info.waiting_for), seconds)
             yield Await(listener, min(left, foreground.LOOK_AGAIN))
+
+
+def _look(engine: Engine, run: str, seq: int) -> Program[tuple[int, Any]]:
+    """How far a run has come since, and what it came to, if it did."""
+    records = yield from foreground.read(engine, run, seq)
+    endings = workflow_of(engine, run).definition.endings
+    ending = next((each for each in records if each.type in endings), None)
+    return (records[-1].seq if records else seq), None if ending is None else engine.codec.payload(ending)
 
 
 def _info(engine: Engine, run: str) -> Program[RunInfo]:

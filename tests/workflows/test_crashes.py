@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from sourced import Sourced
+from sourced import Sourced, Workflow, step
 from sourced.store import Store
 from sourced.stores.sqlite import SqliteStore
 from sourced.testing import Crash, CrashingStore, VirtualClock
-from tests.workflows.holiday import trail
+from tests.workflows.holiday import TripApproved, trail, working
 from tests.workflows.mortal import LEASE, RESULT, carry_out, everything
 
 ROOT = Path(__file__).parents[2]
@@ -92,3 +92,25 @@ def test_a_step_whose_process_dies_is_carried_out_again_under_the_same_id(dies: 
     flaky = [each for each in asked if "flaky" in each]
     assert len(flaky) == (3 if dies == "after" else 2)
     assert len(set(flaky)) == 1
+
+
+def test_a_step_is_not_repeated_because_its_result_came_too_late_to_be_next(store: Store):
+    """Somebody sends the run a message while its step is carried out: the place is taken, the result is kept."""
+
+    class Meanwhile(Workflow):
+        async def run(self) -> str:
+            done = await self.look()
+            return f"{done} {(await self.wait_for(TripApproved)).by}"
+
+        @step
+        def look(self) -> int:
+            asked.append(self.step_id)
+            other.signal(self.id, TripApproved("Ann"))
+            return len(asked)
+
+    asked: list[str] = []
+    app, other = (working(store, Meanwhile()) for _ in range(2))
+    run = app.start(Meanwhile)
+    app.drain()
+    assert (run.result(), len(asked)) == ("1 Ann", 1)
+    assert trail(app, run.id)[1:4] == ["step_started look#1", "trip_approved", "step_completed look#1"]

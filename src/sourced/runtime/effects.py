@@ -76,7 +76,7 @@ class Effects:
     def _add(self, action: Action, source: Message[Any], engine: Engine) -> None:
         if isinstance(action, Append):
             if action.messages:
-                records = engine.encode(caused(source, action.messages))
+                records = engine.encode(caused(source, action.messages), action.settled_by)
                 self._append(Entry(action.messages[0].stream, records, action.expected_seq, action.heeds))
         elif isinstance(action, Send):
             self.sent += engine.encode(caused(source, action.messages))

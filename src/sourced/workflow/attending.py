@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Awaitable, Iterable, Sequence
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 from msgspec.structs import replace
@@ -35,7 +36,6 @@ class Attending:
     def __init__(self, definition: Definition, group: str) -> None:
         self.definition = definition
         self.group = group
-        self.endings = frozenset(definition.own[kind].__sourced__.name for kind in e.ENDINGS)  # type: ignore[attr-defined]
         self._results: OrderedDict[Ref, Result] = OrderedDict()
 
     def known(self, attempt: Attempt) -> Result | None:
@@ -77,13 +77,16 @@ class RunMemo(Memo):
 
     def wants(self, deliveries: Sequence[Delivery]) -> Iterable[Want]:
         self.told, self.attended = deliveries, False
-        if self.run is not None and not self.run.ended and not all(each.replaying for each in deliveries):
-            yield Want(self.stream, self.run.seq, None, self._take)
+        run = self.run
+        if run is None or run.ended or all(each.replaying for each in deliveries):
+            return
+        if not deliveries or deliveries[-1].message.seq > run.seq or not run.started:
+            yield Want(self.stream, run.seq, None, self._take)  # else it is taken at its word; the append knows better
 
     def _take(self, records: Sequence[Record], codec: Codec) -> None:
         run = self.run
         assert run is not None
-        ending = next((each for each in records if each.type in self.attending.endings), None)
+        ending = next((each for each in records if each.type in self.attending.definition.endings), None)
         if ending is not None:
             run.end(codec.decode(ending).payload)
             return
@@ -169,7 +172,17 @@ class RunMemo(Memo):
                 others += self._consequences(run, written)
         others += self._given_up(run, delivery)
         last = self.told[-1].message if self.told else delivery.message
-        return [*([Append(tuple(appended), place)] if appended else []), *others, Ack(last)]
+        return [*self._appends(appended, place), *others, Ack(last)]
+
+    def _appends(self, messages: Sequence[Message[Any]], place: int) -> Iterable[Append]:
+        """What only this group would be given, and has seen already, is not given to it: all but steps to be begun."""
+        assert self.run is not None
+        own = () if self.run.stuck else (self.attending.group,)
+        to_do = self.run.own[e.StepStarted]
+        for new, several in groupby(messages, lambda each: type(each.payload) is to_do):
+            part = tuple(several)
+            yield Append(part, place, settled_by=() if new else own)
+            place += len(part)
 
     def _consequences(self, run: Run, written: Message[Any]) -> list[Action]:
         payload = written.payload

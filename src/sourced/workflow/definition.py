@@ -32,6 +32,7 @@ class Definition:
         self.shapes = {name: Shape(f"{self.where}.{name}", each.method, names) for name, each in self.steps.items()}
         self.own: dict[type[e.Journal], Callable[..., e.Journal]] = {kind: own[kind.__name__] for kind in e.KINDS}
         self.kinds: dict[type[Payload], Any] = {own[kind.__name__]: kind for kind in e.KINDS}
+        self.endings = frozenset(own[kind.__name__].__sourced__.name for kind in e.ENDINGS)  # as they are stored
         self.kinds |= {shared: shared for shared in e.SHARED}
         self.signals = frozenset(signals_in(methods_of(cls, steps=False))) - self.kinds.keys()
         self.exceptions = exceptions_named(methods_of(cls))
