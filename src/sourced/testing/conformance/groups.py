@@ -140,7 +140,7 @@ class Groups(Bench):
         self.register()
         stopped = Group("g", "stopped", reason="for the night", stopped_by="vera@here", stopped_at=at(1.000001))
         assert self.do(self.store.stop("g", "for the night", by="vera@here", at=at(1.000001))) == Group("g")
-        assert self.group() == stopped
+        assert self.group() == self.claim().group == stopped
         assert self.do(self.store.start("g", at(2))) == stopped
         assert self.group() == Group("g")
 
