@@ -25,6 +25,7 @@ demo: $(or $(wildcard $(VENV)/.dev-installed),$(VENV)/.core-installed) ## Run th
 bench: $(VENV)/.bench-installed ## Compare Sourced with its neighbours, in memory, on SQLite and on PostgreSQL
 	$(RUN) -m benchmarks.compare
 	$(RUN) -m benchmarks.stored
+	$(RUN) -m benchmarks.running
 
 fmt: $(VENV)/.dev-installed ## Format, and mend what lint can mend
 	$(RUN) -m ruff check --fix-only --quiet .

@@ -1,1 +1,1 @@
-"""Sourced beside its neighbours, doing the same work in one run: `python -m benchmarks.compare`, and `.stored`."""
+"""Sourced beside its neighbours, the same work in one run: `python -m benchmarks.compare`, `.stored` and `.running`."""

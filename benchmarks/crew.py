@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeAlias
 
-from benchmarks.ours import AddItem, Cart, ItemAdded, Order, Reservation
+from benchmarks.ours import Cart, ItemAdded, Order, Reservation
 from sourced import Projector, Reactor, Sourced, after_commit, evolve, sync
 from sourced.store import Store
 from sourced.stores.postgres import PostgresStore

@@ -1,4 +1,4 @@
-"""Prints how fast workers are: Sourced's, in processes of their own, beside what `eventsourcing` runs the same work with."""
+"""Prints how fast Sourced's workers are, in processes of their own, and `eventsourcing` at the same work."""
 
 from __future__ import annotations
 
@@ -62,18 +62,14 @@ What is measured:
 # -- the work ----------------------------------------------------------------------------------------------------------
 
 
-def catching_up(
-    database: Database, events: int, streams: int, *, processes: int = 1, troubled: bool = False
-) -> Trial:
+def catching_up(database: Database, events: int, streams: int, *, processes: int = 1, troubled: bool = False) -> Trial:
     """Of the events, those of untroubled streams."""
     store = database.store()
     mark = "%s" if hasattr(store, "url") else "?"
     work = partial(crew.tallies, mark=mark, troubled=troubled)
     app = _stopped(store, work)
     with store.transaction() as connection:
-        connection.call(
-            lambda tx: tx.execute("create table tallies (cart text primary key, items integer not null)")
-        )
+        connection.call(lambda tx: tx.execute("create table tallies (cart text primary key, items integer not null)"))
     names = [f"cart-{number % streams:06}" for number in range(events)]
     _fill(app, ((name, ItemAdded("p1", 1000, 2)) for name in names))
     workers = Crew(app, crew.again(store), work, processes)
@@ -138,7 +134,7 @@ def _by_workers(app: Sourced, workers: Crew, done: Callable[[], int], database: 
 
 
 class Alone(NamedTuple):
-    """Milliseconds from one process to another and back into the log, and the share of a processor that idling takes."""
+    """Milliseconds from one process through another into the log, and the share of a processor that idling takes."""
 
     p50: float
     p99: float

@@ -1,4 +1,4 @@
-"""`eventsourcing` at the same work in a database: a projection that tracks its position, and a system of two applications."""
+"""`eventsourcing` at the workers' work in a database: a projection that tracks its position, and a system."""
 
 from __future__ import annotations
 
@@ -103,8 +103,9 @@ def _on_postgres(shop: Shop, env: dict[str, str], filled: int, counted: list[int
         ) as runner:
             view: Any = runner.view
             view.expected = filled
-            while not (view.has_tracking_id("Shop", filled) or view.through.wait(0.2) or runner.is_interrupted.is_set()):
-                pass  # a runner that failed says so when it is left
+            if not view.has_tracking_id("Shop", filled):
+                while not (view.through.wait(0.2) or runner.is_interrupted.is_set()):
+                    pass  # a runner that failed says so when it is left
             counted.append(view.total())
 
     return work

@@ -35,6 +35,14 @@ def test_the_comparison_of_workflows_runs():
     assert printed("benchmarks.flows", "--quick").count("\n| ") == 3
 
 
+def test_the_comparison_of_workers_runs():
+    try:
+        find_binaries()
+    except NoPostgres as none:
+        pytest.skip(str(none))
+    assert printed("benchmarks.running", "--quick").count("\n| ") == 8
+
+
 def printed(module: str, *arguments: str) -> str:
     command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)

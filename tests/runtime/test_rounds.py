@@ -1,13 +1,15 @@
 """Rounds hand every message to every group once, in order per stream, whatever the batch and the number of workers."""
 
 import threading
+from typing import Any
 
 import pytest
 
-from sourced import Delivery, Event, Projector, Rejected, Send, Sourced, evolve
+from sourced import Delivery, Event, Park, Projector, Rejected, Send, Sourced, evolve, sync
 from sourced.actions import Actions
+from sourced.ops import Statement
 from sourced.store import Store
-from sourced.testing import VirtualClock
+from sourced.testing import CrashingStore, VirtualClock
 from sourced.testing.shop import AddItem, Cart, Close, ItemAdded, Stock
 from tests.rows import Sales, table
 from tests.runtime.listener import Ignored, Listener, Noted, listening, streams, together
@@ -224,3 +226,52 @@ def test_a_group_that_handles_more_types_than_it_used_to_goes_on_with_all_of_the
     newer.append("s", [Ignored(), Noted("b")])
     newer.drain()
     assert wider.places == [("s", 3), ("s", 4)]
+
+
+def test_a_long_backlog_is_worked_off_a_few_streams_at_a_time(store: Store):
+    """So that a row is loaded once for many messages; and at the end of it rounds are broad again."""
+    loads: list[str] = []
+
+    class Counted(Sales, group="counted"):
+        def load(self, key: str, tx: Any) -> Any:
+            loads.append(key)
+            return super().load(key, tx)
+
+    app = Sourced(store, batch=200)
+    app.register(Counted)
+    for n in range(40):
+        app.append(f"s-{n}", [ItemAdded("pen", 1) for _ in range(100)])
+    assert app.drain() == 4000
+    assert len(loads) < 400  # one for each stream in each round would be thousands
+    assert table(store, "sales") == {f"s-{n}": {"items": 100} for n in range(40)}
+    for n in range(40):
+        app.append(f"s-{n}", ItemAdded("pen", 1))
+    assert app.drain(limit=1) == 40
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_sync_blocks_share_a_savepoint_until_one_of_them_fails(fails: bool, store: Store):
+    """Then each has its own again, and the one that failed takes nobody along."""
+
+    class Picky(Sales, group="picky"):
+        @sync
+        def refuse(self, row: dict[str, int], batch: Any, tx: Any) -> None:
+            if fails and batch.stream == "s-3":
+                raise ValueError("not this one")
+
+    said: list[str] = []
+
+    class Watched(CrashingStore):
+        def reached(self, statement: Statement) -> None:
+            said.append(statement.verb)
+
+    watched: Any = Watched(store, 0)
+    app = Sourced(watched, errors=Park())
+    app.register(Picky)
+    for n in range(9):
+        app.append(f"s-{n}", ItemAdded("pen", 1))
+    app.drain()
+    assert said.count("savepoint") == (10 if fails else 1)
+    refused = {"s-3"} if fails else set[str]()
+    assert {each.stream for each in app.parked.list()} == refused
+    assert set(table(store, "sales")) == {f"s-{n}" for n in range(9)} - refused

@@ -127,17 +127,20 @@ def refusal(entry: Entry, outcome: Outcome) -> Conflict | Duplicate | None:
     return outcome
 
 
-def append_alone(store: Store, effects: Effects) -> Op[None]:
-    """What one stream's effects append, and their sync blocks; raises when any part of it cannot be."""
-    if effects.entries:
-        outcomes = yield from store.append(effects.entries)
-        for refused in filter(None, map(refusal, effects.entries, outcomes)):
-            raise refused
-        for outcome in outcomes:
+def append_and_sync(store: Store, many: Sequence[Effects]) -> Op[None]:
+    """What some streams' effects append, in one statement, and their sync blocks; raises when any part of it fails."""
+    entries = [entry for effects in many for entry in effects.entries]
+    outcomes = iter((yield from store.append(entries)) if entries else ())
+    for effects in many:
+        for entry in effects.entries:
+            outcome = next(outcomes)
+            if refused := refusal(entry, outcome):
+                raise refused
             if isinstance(outcome, tuple):
                 effects.memo.placed(outcome)
-    for sync in effects.syncs:
-        yield Call(sync.work)
+    for effects in many:
+        for sync in effects.syncs:
+            yield Call(sync.work)
 
 
 def append_together(store: Store, many: Iterable[Effects]) -> Op[dict[Effects, Conflict | Duplicate]]:

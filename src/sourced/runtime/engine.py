@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -134,6 +134,31 @@ class Memos:
                 del self._memos[key]
 
 
+class Breadth:
+    """How many shards the next round of a group takes: few where each has much to do, so that few streams share it.
+
+    A stream costs a round more than a message does: its history is read, its row is loaded and saved. Handlers that
+    have something awaited are another matter: the more streams there are, the more goes on at a time.
+    """
+
+    def __init__(self) -> None:
+        self._most: int | None = None
+
+    def within(self, most: int | None) -> int | None:
+        return most if self._most is None else min(self._most, most or self._most)
+
+    def learn(self, shards: int, found: int, limit: int) -> None:
+        """From a round: it took so many shards, and found so many messages of as many as it may have."""
+        room = max(1, limit // shards) * shards
+        if found >= room * 0.9:
+            self._most = max(1, shards // 2)
+        elif self._most is not None and found < room / 2:
+            self._most = shards * 2
+
+    def reset(self) -> None:
+        self._most = None
+
+
 @dataclass
 class Engine:
     """The one object that programs are given."""
@@ -149,6 +174,7 @@ class Engine:
     tries: int = 5  # how often a foreground decision is made anew on a conflict
     lease: timedelta = timedelta(seconds=30)
     started: set[str] = field(default_factory=set)  # groups the store knows of
+    breadths: dict[str, Breadth] = field(default_factory=lambda: defaultdict(Breadth))
     telemetry: Telemetry = field(default_factory=Telemetry)
     introducing: Turn = field(default_factory=Turn)  # of those it does not know
 

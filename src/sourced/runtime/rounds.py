@@ -24,7 +24,7 @@ from sourced.policy import in_words, judge
 from sourced.reactor import Delivery, Reactor
 from sourced.runtime import seams
 from sourced.runtime.background import Background
-from sourced.runtime.effects import append_alone, append_together, send
+from sourced.runtime.effects import append_and_sync, append_together, send
 from sourced.runtime.engine import Engine, committed, log, remembered, write_down
 from sourced.runtime.programs import Afterwards, Invoke, Leaving, Program, Transact, UnderWay, Work
 from sourced.runtime.slice import Slice, described
@@ -57,11 +57,13 @@ class Round:
         self.drive = drive  # runs handlers and leaves those be that take too long
         self.late: dict[Slice, UnderWay] = {}  # what was left so, and has to be gone on with
         self.types = engine.types(reactor)
+        self.breadth = engine.breadths[reactor.group]
         self.scanned: dict[int, int] = {}  # shard → how far it has been looked through
         self.counted: list[Straggler] = []  # whose attempt was written down before it is made
         self.begun = False  # a message was handed out
         self.hurried = self.cut_short = False
         self.until = math.inf
+        self.waits = False  # some handler had something awaited
 
     def hurry(self) -> None:
         """No more messages than those in hand: what was done so far is settled, the rest is for another round."""
@@ -71,6 +73,7 @@ class Round:
         """How many messages were dealt with; None when there is nothing to do for this group now."""
         claim: Claim = yield Transact(self.claim())
         if not claim.leases:
+            self.breadth.reset()
             return None
         seams.claimed(self.engine, claim, self.owner)
         try:
@@ -78,6 +81,8 @@ class Round:
             slices: list[Slice] = yield Transact(self.load(claim), reading=not careful)
             yield from self.handle(slices)
             yield from self.settle(claim, slices)
+            if not self.waits:
+                self.breadth.learn(len(claim.leases), sum(len(one.deliveries) for one in slices), self.limit)
         except Fenced as fenced:
             log.info("%s", fenced)
             seams.lease_lost(self.engine, fenced, self.owner)
@@ -94,9 +99,9 @@ class Round:
 
     def claim(self) -> Op[Claim]:
         """A shard where a round died is worked on by itself, so that nobody else dies with the one who is to blame."""
-        until = self.now + self.engine.lease
+        until, most = self.now + self.engine.lease, self.breadth.within(self.most)
         claim = yield from self.store.claim(
-            self.reactor.group, self.owner, now=self.now, until=until, limit=self.limit, most=self.most
+            self.reactor.group, self.owner, now=self.now, until=until, limit=self.limit, most=most
         )
         self.claimed = claim
         careful = next((lease for lease in claim.leases if lease.careful), None)
@@ -293,6 +298,7 @@ class Round:
         """One message to the reactor, and what it asks for to the slice; a verdict: it was not handled after all."""
         actions: Any = self.reactor.handle(delivery)
         if type(actions) is not tuple and inspect.isawaitable(actions):
+            self.waits = True
             actions = yield actions
         return one.effects.add(actions, delivery.message, self.engine) if actions else None
 
@@ -329,6 +335,7 @@ class Round:
     def hand_over_batch(self, one: Slice, deliveries: Sequence[Delivery]) -> seams.Handing:
         actions: Any = self.reactor.handle_batch(deliveries)
         if inspect.isawaitable(actions):
+            self.waits = True
             actions = yield actions
         return one.effects.add(actions, deliveries[-1].message, self.engine) if actions else None
 
@@ -397,16 +404,26 @@ class Round:
         refused = yield from append_together(self.store, together)
         for effects, refusal in refused.items():
             self.unsettled(together[effects], refusal)
-        for one in slices:
-            if one.effects.simple:
-                continue
+        for one in (yield from self.together([one for one in slices if not one.effects.simple])):
             try:
-                yield from savepoint(append_alone(self.store, one.effects))
+                yield from savepoint(append_and_sync(self.store, [one.effects]))
             except ConnectionLost:
                 raise
             except Exception as error:
                 self.unsettled(one, error)
         yield from send(self.store, [one.effects for one in slices if one.settled])
+
+    def together(self, slices: list[Slice]) -> Op[list[Slice]]:
+        """Hardly ever does any of them fail: they share a savepoint, and only when one does, each gets its own."""
+        if len(slices) < 2:
+            return slices
+        try:
+            yield from savepoint(append_and_sync(self.store, [one.effects for one in slices]))
+        except ConnectionLost:
+            raise
+        except Exception:
+            return slices
+        return []
 
     def unsettled(self, one: Slice, error: Exception) -> None:
         """What the slice asked for could not be stored.
