@@ -156,13 +156,14 @@ class Sourced(Client):
 
     def run(self, *, rounds: int = 2) -> None:
         """Works on everything, in this process, until SIGINT or SIGTERM; the rounds in hand are finished first."""
+        asyncio.run(self._work(rounds, until_told))
 
-        async def work() -> None:
-            worker = await self._worker(rounds)
-            with until_told(worker.stop):
-                await worker.run()
-
-        asyncio.run(work())
+    async def _work(
+        self, rounds: int, until: Callable[[Callable[[], None]], contextlib.AbstractContextManager[None]]
+    ) -> None:
+        worker = await self._worker(rounds)
+        with until(worker.stop):
+            await worker.run()
 
     async def _worker(self, rounds: int) -> Worker:
         if rounds < 1:

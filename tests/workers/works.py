@@ -64,7 +64,7 @@ def echoed(delivery: Delivery) -> Actions:
 
 def made(url: str, what: str, *, timeout: float = 10.0, **options: Any) -> Sourced:
     """An app that does what it is told to; `timeout` is how long it waits for a database that is away."""
-    app = Sourced(store_at(url, timeout=timeout), **options)
+    app = Sourced(store_at(url, timeout=timeout) if url != "memory://" else url, **options)
     if what == "shop":
         app.register(Cart, Stock)
     else:

@@ -17,6 +17,7 @@ from sourced.cli.migrate import migrate
 from sourced.cli.screen import complain
 from sourced.cli.sending import dispatch, execute
 from sourced.cli.waiting import parked, scheduled
+from sourced.cli.working import worker
 from sourced.errors import SourcedError
 
 
@@ -32,6 +33,7 @@ class Commands(TyperGroup):
 
 
 program = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+program.command()(worker)
 program.command()(migrate)
 program.command()(ui)
 program.command()(docs)
