@@ -255,10 +255,12 @@ def test_a_run_of_a_workflow_is_followed_signalled_forked_and_cancelled(home: st
 
 def test_messages_are_explained(home: str, visit: Visit):
     page = visit(home).tab("/schemas")
-    ordered = card(page, "ordered")
-    expect(ordered.get_by_text("Handled by Cart")).to_be_visible()
+    ordered = page.locator("#ordered")
+    expect(ordered.get_by_text("Answered by Cart")).to_be_visible()
     ordered.get_by_text("JSON Schema").click()
     expect(ordered.locator("pre")).to_contain_text('"quantity"')
+    page.get_by_role("link", name="Topology").click()
+    assert page.get_by_role("img", name="Who makes what").evaluate("picture => picture.naturalWidth") > 300
 
 
 def test_without_scripts_every_page_is_there(home: str, shop: Sourced, broken: Path, visit: Visit):
@@ -267,7 +269,7 @@ def test_without_scripts_every_page_is_there(home: str, shop: Sourced, broken: P
     shop.drain()
     page = visit(home, java_script_enabled=False).tab()
     expect(page.get_by_role("status")).to_contain_text("shelf is broken")
-    for room in ("Groups", "Messages", "Streams", "Scheduled", "Workflows", "Workers", "Schemas", "Parked"):
+    for room in ("Groups", "Messages", "Streams", "Scheduled", "Workflows", "Workers", "Topology", "Schemas", "Parked"):
         page.get_by_role("link", name=room, exact=True).click()
         expect(page.get_by_role("navigation").locator("[aria-current]")).to_have_text(room)
     broken.unlink()

@@ -16,7 +16,7 @@ from sourced.testing.shop import AddItem, Cart
 ROOMS = (
     "/", "/groups", "/messages", "/streams", "/streams/c1", "/parked", "/scheduled", "/workers", "/schemas",
     "/updates", "/groups/updates", "/messages/updates", "/messages/m1", "/would/c1", "/workflows",
-    "/workflows/updates", "/runs/r1", "/runs/r1/updates", "/runs/r1/signal",
+    "/workflows/updates", "/runs/r1", "/runs/r1/updates", "/runs/r1/signal", "/topology", "/topology.svg",
 )  # fmt: skip
 
 

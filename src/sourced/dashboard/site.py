@@ -17,9 +17,9 @@ from sourced.dashboard.acting import Acting, whoever
 from sourced.dashboard.desk import Desk, Mask
 from sourced.dashboard.machine import TimeMachine
 from sourced.dashboard.overview import Overview
-from sourced.dashboard.schemas import Schemas
 from sourced.dashboard.search import Search
 from sourced.dashboard.stories import Stories
+from sourced.dashboard.topology import Topology
 from sourced.dashboard.workflows import Workflows
 from sourced.errors import SourcedError
 from sourced.web.guard import Forged, guards
@@ -43,7 +43,7 @@ def dashboard(
     desk = Desk(app, title=title, mask=mask)
     rooms = (
         Overview(desk), Search(desk), Stories(desk), TimeMachine(desk), Acting(desk, who), Workflows(desk),
-        Schemas(desk),
+        Topology(desk),
     )  # fmt: skip
 
     async def forged(request: Request, _: Exception) -> Response:
