@@ -78,12 +78,12 @@ class RunVerbs(Side, Generic[R]):
         return (yield from signalled(self._engine, self.id, self._client._message(message, self.id, None)))
 
     @verb
-    def cancel(self, reason: str = "", *, at_once: bool = False) -> Program[bool]:
+    def cancel(self, reason: str = "", *, by: str = "", at_once: bool = False) -> Program[bool]:
         """Asks it to end: `asyncio.CancelledError` is raised where it waits, so it can still take back what it did.
 
         With `at_once` it is over here and now, and its code is not asked. False when it was over already.
         """
-        return (yield from _cancel(self._engine, self.id, reason, at_once))
+        return (yield from _cancel(self._engine, self.id, e.CancelRequested(reason, by), at_once))
 
     def _perform(self, program: Any) -> Any:
         return self._client._perform(program)
@@ -132,12 +132,14 @@ class WorkflowVerbs(Side):
         return (yield from _info(self._engine, address(run)))
 
     @verb
-    def cancel(self, run: RunOrId, reason: str = "", *, at_once: bool = False) -> Program[bool]:
+    def cancel(
+        self, run: RunOrId, reason: str = "", *, by: str = "", at_once: bool = False
+    ) -> Program[bool]:  # fmt: skip
         """Asks a run to end, or ends it `at_once` without asking its code. False when it was over already."""
-        return (yield from _cancel(self._engine, address(run), reason, at_once))
+        return (yield from _cancel(self._engine, address(run), e.CancelRequested(reason, by), at_once))
 
     @verb
-    def fork(self, run: RunOrId, step: str) -> Program[str]:
+    def fork(self, run: RunOrId, step: str, *, reason: str = "", by: str = "") -> Program[str]:
         """Begins a new run that knows all that this one knew before a step, and goes on from there; its id.
 
         `step` is a step's name for its first call, or `name#2` for the second.
@@ -151,7 +153,7 @@ class WorkflowVerbs(Side):
         (started, at), *before = forked(reactor.definition, history, step)
         first = Message.new(started, stream=new, metadata=history[0].metadata, now=at)
         copied = [first, *(first.follow(payload, now=at) for payload, at in before)]
-        last = first.follow(reactor.definition.own[e.Forked](id, step), now=engine.clock.now())
+        last = first.follow(reactor.definition.own[e.Forked](id, step, by, reason), now=engine.clock.now())
         records = engine.encode(copied, settled_by=(reactor.group,)) + engine.encode([last])
         yield Commit([Entry(new, records, 0)])
         yield Afterwards([*committed(engine, ())])
@@ -280,9 +282,8 @@ def _named(definition: Definition) -> str:
     return ", ".join(sorted(each.__sourced__.name for each in definition.signals)) or "nothing"
 
 
-def _cancel(engine: Engine, run: str, reason: str, at_once: bool) -> Program[bool]:
+def _cancel(engine: Engine, run: str, request: e.CancelRequested, at_once: bool) -> Program[bool]:
     definition = workflow_of(engine, run).definition
-    payload = definition.own[e.Cancelled](reason) if at_once else e.CancelRequested(reason)
 
     def op() -> Op[bool]:
         yield from engine.store.reserve([run])
@@ -292,11 +293,12 @@ def _cancel(engine: Engine, run: str, reason: str, at_once: bool) -> Program[boo
             raise NotKnown(f"there is no run {run!r}")
         if info.status != "running":
             return False
-        message = Message.new(payload, stream=run, now=engine.clock.now())
-        yield from engine.store.append([Entry(run, engine.encode([message]))])
-        waiting = [row for row in (yield from engine.store.stragglers()) if row.stream == run and row.parked]
-        if waiting:
-            yield from engine.store.straggle([replace(row, parked=False, attempts=0) for row in waiting])
+        first = Message.new(request, stream=run, now=engine.clock.now())
+        over = [first.follow(definition.own[e.Cancelled](request.reason), now=first.created_at)] if at_once else []
+        yield from engine.store.append([Entry(run, engine.encode([first, *over]))])
+        parked = [row for row in (yield from engine.store.stragglers()) if row.stream == run and row.parked]
+        if parked:  # so that it hears of it
+            yield from engine.store.unpark(parked)
         return True
 
     done: bool = yield Transact(op())

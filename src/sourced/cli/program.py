@@ -17,6 +17,7 @@ from sourced.cli.migrate import migrate
 from sourced.cli.screen import complain
 from sourced.cli.sending import dispatch, execute
 from sourced.cli.waiting import parked, scheduled
+from sourced.cli.workflows import workflows
 from sourced.cli.working import worker
 from sourced.errors import SourcedError
 
@@ -41,6 +42,7 @@ program.command(rich_help_panel="Look")(streams)
 program.command("show", rich_help_panel="Look")(show_stream)
 for look in (tail, trace, groups, workers, parked, scheduled, doctor, topology):
     program.command(rich_help_panel="Look")(look)
+program.add_typer(workflows, name="workflows", rich_help_panel="Look")
 for act in (dispatch, execute, stop, start, replay, retry, skip, cancel, run_now):
     program.command(rich_help_panel="Act")(act)
 

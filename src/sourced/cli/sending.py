@@ -33,9 +33,11 @@ def execute(target: App, type: Type, stream: To, fields: Fields = "{}") -> None:
 
 
 def _message(app: Sourced, name: str, fields: str, family: type[Any]) -> Any:
-    cls = app._engine.codec.find(name, within=family)
+    return parse(app._engine.codec.find(name, within=family), given_fields(fields))
+
+
+def given_fields(fields: str) -> dict[str, Any]:
     try:
-        given = msgspec.json.decode(fields, type=dict[str, Any])
+        return msgspec.json.decode(fields, type=dict[str, Any])
     except msgspec.MsgspecError as error:
         raise typer.BadParameter(f"expected a JSON object such as '{{\"n\": 1}}', found {fields!r}: {error}") from error
-    return parse(cls, given)

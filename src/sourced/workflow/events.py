@@ -97,11 +97,13 @@ class ContextChanged(Journal, namespace="workflow", omit_defaults=True):
     removed: list[str] = []
 
 
-class Forked(Journal, namespace="workflow"):
+class Forked(Journal, namespace="workflow", omit_defaults=True):
     """What comes before it was copied from another run; from here on this one goes its own way."""
 
     run: str
     step: str
+    by: str = ""
+    reason: str = ""
 
 
 class Completed(Journal, namespace="workflow"):
@@ -120,6 +122,7 @@ class CancelRequested(Event, type="sourced.cancel_requested", omit_defaults=True
     """Somebody wants a run to end; it may still take back what it has done."""
 
     reason: str = ""
+    by: str = ""
 
 
 class ChildCompleted(Event, type="sourced.child_completed"):

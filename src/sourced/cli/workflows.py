@@ -1,0 +1,161 @@
+"""Runs of workflows: `workflows list`, `show`; `cancel`, `signal`, `fork`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, cast, get_args
+
+import typer
+from rich.text import Text
+
+from sourced.cli.acting import By, DryRun, Reason, would
+from sourced.cli.screen import AsJson, builtins, short, show, show_json, show_table, when
+from sourced.cli.sending import Fields, given_fields
+from sourced.cli.targets import App, app_at, now_of
+from sourced.doctor import ago
+from sourced.errors import NotKnown
+from sourced.messages import Payload, parse
+from sourced.workflow.info import RunInfo, Status, StepInfo
+from sourced.workflow.workflow import Workflow
+
+COLOURS = {"failed": "red", "retrying": "red", "cancelled": "yellow", "completed": "green", "running": ""}
+STATUSES = get_args(Status)
+
+RunId = Annotated[str, typer.Argument(help="The run, as `workflows list` shows it.", show_default=False)]
+
+workflows = typer.Typer(no_args_is_help=True, help="Runs of workflows: what each waits for, and what to do about it.")
+
+
+@workflows.command("list")
+def list_runs(
+    target: App,
+    workflow: Annotated[str | None, typer.Option("--workflow", "-w", help="Only this one's.")] = None,
+    status: Annotated[str | None, typer.Option("--status", "-s", help=f"Only those: {', '.join(STATUSES)}.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many.")] = 20,
+    json: AsJson = False,
+) -> None:
+    """The runs that were started last."""
+    if status not in (None, *STATUSES):
+        raise typer.BadParameter(f"expected one of {', '.join(STATUSES)}, found {status!r}", param_hint="--status")
+    with app_at(target) as app:
+        cls = None if workflow is None else _workflow(app, workflow)
+        found, now = app.workflows.list(cls, status=cast(Status, status), limit=limit), now_of(app)
+    if json:
+        return show_json([builtins(each) for each in found])
+    rows = [
+        (Text(each.id, style="bold"), _coloured(each), when(each.started_at, now), _took(each, now), _matter(each))
+        for each in found
+    ]
+    return show_table(("run", "status", "started", "took", ""), rows, nothing="no run has been started")
+
+
+@workflows.command("show")
+def show_run(target: App, run: RunId, json: AsJson = False) -> None:
+    """One run: its steps, what it waits for, what became of it."""
+    with app_at(target) as app:
+        info, now = app.workflows.get(run), now_of(app)
+    if json:
+        return show_json(builtins(info))
+    show(Text(info.id, style="bold").append("  ").append(_coloured(info)).append(f"  version {info.version}"))
+    show(f"started {when(info.started_at, now)} with {short(builtins(info.arguments))}")
+    for label, told in (("forked from", info.forked_from), ("started by", info.parent), ("parked", info.parked)):
+        if told:
+            show(Text(f"{label}: {told}", style="red" if label == "parked" else ""))
+    rows = [
+        (each.name, Text(each.status, style=COLOURS[each.status]), each.attempts, _span(each, now), _outcome(each))
+        for each in info.steps
+    ]
+    show("")
+    show_table(("step", "status", "attempts", "took", ""), rows, nothing="no step was begun")
+    if matter := _matter(info):
+        show(Text("\n").append(matter))
+    if info.error and info.error.traceback:
+        show(Text(info.error.traceback.rstrip(), style="dim"))
+    return None
+
+
+@workflows.command("cancel")
+def cancel_run(
+    target: App,
+    run: RunId,
+    by: By,
+    reason: Reason = "",
+    at_once: Annotated[bool, typer.Option("--at-once", help="Without asking its code: nothing is taken back.")] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Ask a run to end; it may still take back what it has done."""
+    with app_at(target) as app:
+        info = app.workflows.get(run)
+        going = info.status == "running"
+        if going and not dry_run:
+            going = app.workflows.cancel(run, reason, by=by, at_once=at_once)
+    if not going:
+        show(f"{run} is over: it is {info.status}")
+    else:
+        show(f"{would(dry_run, 'cancel', 'cancelled' if at_once else 'asked to end:')} {run}")
+
+
+@workflows.command("signal")
+def signal_run(
+    target: App,
+    run: RunId,
+    type: Annotated[str, typer.Argument(help="The name the message is stored under.", show_default=False)],
+    fields: Fields = "{}",
+) -> None:
+    """Send a run a message that it waits for."""
+    with app_at(target) as app:
+        cls = app._engine.codec.find(type, within=Payload)
+        message = app.signal(run, parse(cls, given_fields(fields)))
+    show(f"stored as {run}#{message.seq}, id {message.id}")
+
+
+@workflows.command("fork")
+def fork_run(
+    target: App,
+    run: RunId,
+    step: Annotated[str, typer.Argument(help="The step to begin with: name, or name#2.", show_default=False)],
+    by: By,
+    reason: Reason = "",
+) -> None:
+    """Begin a new run that knows all that this one knew before a step, and goes on from there."""
+    with app_at(target) as app:
+        new = app.workflows.fork(run, step, reason=reason, by=by)
+    show(f"{new} goes on from {step} of {run}")
+
+
+def _workflow(app: object, name: str) -> type[Workflow]:
+    reactors = [each for each in app._engine.router if isinstance(each, Workflow)]  # type: ignore[attr-defined]
+    for each in reactors:
+        if name in (each.group, each.definition.name, each.definition.where):
+            return type(each)
+    known = ", ".join(each.definition.where for each in reactors) or "none"
+    raise NotKnown(f"no workflow named {name!r}; registered are: {known}")
+
+
+def _coloured(info: RunInfo) -> Text:
+    return Text("parked", style="red") if info.parked else Text(info.status, style=COLOURS[info.status])
+
+
+def _took(info: RunInfo, now: datetime) -> str:
+    return ago(info.started_at, info.ended_at) if info.ended_at else ""
+
+
+def _span(step: StepInfo, now: datetime) -> str:
+    return ago(step.started_at, step.ended_at or now)
+
+
+def _matter(info: RunInfo) -> Text:
+    """What there is to say of it in a line."""
+    if info.parked:
+        return Text(info.parked, style="red")
+    if info.status == "running":
+        return Text(f"waits for {'; '.join(info.waiting_for)}" if info.waiting_for else "")
+    if info.status == "completed":
+        return Text(f"→ {short(builtins(info.result))}")
+    return Text(str(info.error or info.reason), style=COLOURS[info.status])
+
+
+def _outcome(step: StepInfo) -> Text:
+    if step.status == "completed":
+        return Text(f"→ {short(builtins(step.result))}")
+    return Text(str(step.error) if step.error else "", style="red")
