@@ -45,6 +45,7 @@ class Sourced(Client):
         clock: Clock | None = None,
         batch: int = 500,
         cache: int = 10_000,
+        idle: timedelta | float = 300.0,
         lease: timedelta | float = 30.0,
     ) -> None:
         if errors is not None:
@@ -52,17 +53,19 @@ class Sourced(Client):
         for name, value, least in (("batch", batch, 1), ("cache", cache, 0)):
             if value < least:
                 raise DefinitionError(f"Sourced({name}=…): expected {least} or more, found {value}")
-        codec, opened = Codec(), _opened(store)
+        if as_delta(idle) < timedelta():
+            raise DefinitionError(f"Sourced(idle=…): expected a time from 0, found {idle!r}")
+        codec, opened, clock = Codec(), _opened(store), clock or SystemClock()
         relay = opened.relay()
         super().__init__(
             Engine(
                 store=opened,
                 codec=codec,
-                clock=clock or SystemClock(),
+                clock=clock,
                 notifier=LocalNotifier() if relay is None else RelayedNotifier(LocalNotifier(), relay),
                 errors=Retry() if errors is None else errors,
                 router=Router(codec),
-                memos=Memos(cache),
+                memos=Memos(cache, clock, as_delta(idle)),
                 batch=batch,
                 lease=as_delta(lease),
             )

@@ -15,7 +15,7 @@ from sourced.actor import Actor, Decision
 from sourced.clock import as_delta
 from sourced.doctor import Finding
 from sourced.envelope import Message, To, address, dispatch
-from sourced.errors import InTransaction, Invalid, TransactionEnded
+from sourced.errors import InTransaction, Invalid, Rejection, TransactionEnded
 from sourced.ids import new_id
 from sourced.loaded import AsyncLoaded, Loaded
 from sourced.messages import Command, Payload
@@ -100,6 +100,22 @@ class Verbs(Side):
         """
         source = self._message(command, to, metadata)
         return (yield from foreground.execute_routed(self._engine, source, expected_seq=expected_seq))
+
+    @verb
+    def attempt(
+        self,
+        command: Command | Message[Command],
+        *,
+        to: To | None = None,
+        expected_seq: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Program[Decision | Rejection]:
+        """The same where a no is an answer like any other: a `Rejection` is returned and not raised."""
+        source = self._message(command, to, metadata)
+        try:
+            return (yield from foreground.execute_routed(self._engine, source, expected_seq=expected_seq))
+        except Rejection as no:
+            return no
 
     @verb
     def dispatch(

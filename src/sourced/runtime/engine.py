@@ -108,24 +108,45 @@ class Router:
 
 
 class Memos:
-    """What reactors remember of the streams used last. A memo is taken out to be used: two never share one."""
+    """What reactors remember of the streams used last. A memo is taken out to be used: two never share one.
 
-    def __init__(self, capacity: int) -> None:
+    What nobody has used for a while is forgotten, as is the one used longest ago when there are too many.
+    """
+
+    def __init__(self, capacity: int, clock: Clock, idle: timedelta) -> None:
         self._capacity = capacity
-        self._memos: OrderedDict[tuple[str, str], Memo] = OrderedDict()
+        self._now = clock.now
+        self._idle = idle
+        self._memos: OrderedDict[tuple[str, str], tuple[Memo, datetime]] = OrderedDict()
         self._lock = threading.Lock()
 
+    def __len__(self) -> int:
+        return len(self._memos)
+
     def take(self, reactor: Reactor, stream: str) -> Memo:
-        return self._memos.pop((reactor.group, stream), None) or reactor.memo(stream)
+        kept = self._memos.pop((reactor.group, stream), None)
+        return kept[0] if kept else reactor.memo(stream)
 
     def keep(self, reactor: Reactor, memo: Memo) -> None:
         if memo.keep and not memo.tainted and self._capacity:
             if memo.batch.commands or memo.batch.events:
                 memo.batch = Batch(memo.stream)
+            now = self._now()
             with self._lock:
-                self._memos[reactor.group, memo.stream] = memo
+                self._memos[reactor.group, memo.stream] = memo, now
                 while len(self._memos) > self._capacity:
                     self._memos.popitem(last=False)
+                self._passivate(now - self._idle)
+
+    def passivate(self) -> None:
+        """Forgets what nobody has used for a while."""
+        with self._lock:
+            self._passivate(self._now() - self._idle)
+
+    def _passivate(self, last_used: datetime) -> None:
+        """The first ones: whoever is used becomes the last."""
+        while self._memos and next(iter(self._memos.values()))[1] < last_used:
+            self._memos.popitem(last=False)
 
     def forget(self, reactor: Reactor) -> None:
         """Everything about a group, after it was reset."""

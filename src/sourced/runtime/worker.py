@@ -142,6 +142,7 @@ class Worker:
     async def _tell_that_i_live(self) -> None:
         """And take our share of the shards: all rounds of all workers together could have every one of them in hand."""
         store, now = self.engine.store, self.engine.clock.now()
+        self.engine.memos.passivate()
         await self._transact(
             store.beat(SignOfLife(self.id, self.host, os.getpid(), self.rounds, self._started_at, now))
         )
