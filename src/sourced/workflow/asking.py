@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeAlias
@@ -99,8 +99,8 @@ class Asking:
 
         return Wait(self.loom, begin)
 
-    def gather(self, coroutines: Sequence[Coroutine[Any, Any, Any]], *, return_exceptions: bool) -> Wait:
-        return self.loom.gather(coroutines, return_exceptions=return_exceptions)
+    def gather(self, awaitables: Sequence[Awaitable[Any]], *, return_exceptions: bool) -> Wait:
+        return self.loom.gather(awaitables, return_exceptions=return_exceptions)
 
     def child(self, key: str) -> Child:
         child = self.promises[key]

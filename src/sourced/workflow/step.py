@@ -61,10 +61,10 @@ class Step(Generic[P, R]):
 
         return called
 
-    @overload
+    @overload  # without an Any in it, for which mypy would choose no overload of `gather`
     def __get__(self, workflow: None, cls: Any = None) -> Step[P, R]: ...
     @overload
-    def __get__(self, workflow: object, cls: Any = None) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    def __get__(self, workflow: object, cls: Any = None) -> Callable[P, Coroutine[object, object, R]]: ...
     def __get__(self, workflow: Any, cls: Any = None) -> Any:
         return self if workflow is None else MethodType(self._called, workflow)
 

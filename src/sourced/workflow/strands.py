@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from typing import Any, TypeAlias
 
 from sourced.errors import DefinitionError
@@ -80,13 +80,13 @@ class Loom:
             strand.leave()
             self.fail(strand, asyncio.CancelledError(reason))
 
-    def gather(self, coroutines: Sequence[Coroutine[Any, Any, Any]], *, return_exceptions: bool) -> Wait:
+    def gather(self, awaitables: Sequence[Awaitable[Any]], *, return_exceptions: bool) -> Wait:
         """All of them side by side: the results in order, or, when the last one has ended, what failed first."""
 
         def begin(strand: Strand) -> None:
-            results: list[Any] = [None] * len(coroutines)
+            results: list[Any] = [None] * len(awaitables)
             failed: list[BaseException] = []
-            left = len(coroutines)
+            left = len(awaitables)
 
             def ended(at: int, result: Any, error: BaseException | None) -> None:
                 nonlocal left
@@ -100,10 +100,10 @@ class Loom:
                     self.answer(strand, results) if first is None else self.fail(strand, first)
 
             strand.parts = [
-                self.spawn(each, lambda result, error, at=at: ended(at, result, error))  # type: ignore[misc]
-                for at, each in enumerate(coroutines)
+                self.spawn(_coroutine(each), lambda result, error, at=at: ended(at, result, error))  # type: ignore[misc]
+                for at, each in enumerate(awaitables)
             ]
-            if not coroutines:
+            if not awaitables:
                 self.answer(strand, results)
 
         return Wait(self, begin)
@@ -135,6 +135,13 @@ class Loom:
                 wait.begin(strand)
             except Exception as refused:
                 self.fail(strand, refused)
+
+
+def _coroutine(awaitable: Awaitable[Any]) -> Coroutine[Any, Any, Any]:
+    async def awaiting() -> Any:
+        return await awaitable
+
+    return awaitable if isinstance(awaitable, Coroutine) else awaiting()
 
 
 def _wanted_a_loop(error: RuntimeError) -> bool:

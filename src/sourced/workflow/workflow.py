@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, overload
@@ -124,20 +124,16 @@ class Workflow(Reactor):
         return await run.listen(messages, None if timeout is None else as_delta(timeout))
 
     @overload
-    async def gather(self, a: Coroutine[Any, Any, A], b: Coroutine[Any, Any, B], /) -> tuple[A, B]: ...
+    async def gather(self, a: Awaitable[A], b: Awaitable[B], /) -> tuple[A, B]: ...
     @overload
-    async def gather(
-        self, a: Coroutine[Any, Any, A], b: Coroutine[Any, Any, B], c: Coroutine[Any, Any, C], /
-    ) -> tuple[A, B, C]: ...
+    async def gather(self, a: Awaitable[A], b: Awaitable[B], c: Awaitable[C], /) -> tuple[A, B, C]: ...
     @overload
-    async def gather(self, *coroutines: Coroutine[Any, Any, R]) -> tuple[R, ...]: ...
+    async def gather(self, *awaitables: Awaitable[R]) -> tuple[R, ...]: ...
     @overload
-    async def gather(
-        self, *coroutines: Coroutine[Any, Any, R], return_exceptions: bool
-    ) -> tuple[R | BaseException, ...]: ...
-    async def gather(self, *coroutines: Coroutine[Any, Any, Any], return_exceptions: bool = False) -> tuple[Any, ...]:
+    async def gather(self, *awaitables: Awaitable[R], return_exceptions: bool) -> tuple[R | BaseException, ...]: ...
+    async def gather(self, *awaitables: Awaitable[Any], return_exceptions: bool = False) -> tuple[Any, ...]:
         """Side by side: all results, in order. It waits for every one of them, and then raises what failed first."""
-        return tuple(await self._within("gather").gather(coroutines, return_exceptions=return_exceptions))
+        return tuple(await self._within("gather").gather(awaitables, return_exceptions=return_exceptions))
 
     async def start(self, workflow: type[Runs[P, R]], /, *args: P.args, **kwargs: P.kwargs) -> Child[R]:
         """Starts a run of another workflow, which goes its own way; `await child.result()` waits for its end."""
