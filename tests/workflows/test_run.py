@@ -361,6 +361,26 @@ def test_who_is_cancelled_while_he_waits_for_another_run_cancels_it():
     assert by_argument == {1: "running", 5: "cancelled"}
 
 
+def test_a_run_that_would_go_on_for_ever_starts_the_next_one_and_ends():
+    """However long the chain gets, the names in it do not."""
+
+    class Poll(Workflow):
+        async def run(self, cursor: int) -> int:
+            await self.sleep(60)
+            if cursor < 9:
+                await self.start(Poll, cursor + 1)
+            return cursor
+
+    app = working("memory://", Poll())
+    app.start(Poll, 1)
+    app.drain()
+    for _ in range(9):
+        later(app, 60)
+    runs = app.workflows.list(Poll)
+    assert [run.result for run in runs] == [9, 8, 7, 6, 5, 4, 3, 2, 1]
+    assert max(len(run.id) for run in runs) < 150
+
+
 # -- what it may not
 
 

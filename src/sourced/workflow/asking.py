@@ -13,7 +13,7 @@ from sourced.envelope import Message
 from sourced.messages import Payload
 from sourced.workflow import events as e
 from sourced.workflow.definition import Definition
-from sourced.workflow.promises import Call, Child, Listener, Promise, Timer, attempt_id, timer_id
+from sourced.workflow.promises import Call, Child, Listener, Promise, Timer, attempt_id, child_id, timer_id
 from sourced.workflow.step import Step
 from sourced.workflow.strands import Loom, Strand, Wait
 
@@ -85,7 +85,7 @@ class Asking:
         def begin(strand: Strand) -> None:
             arguments, digest = definition.shape.pack(args, kwargs)
             ordinal = self._next(definition.name)
-            run = f"{definition.prefix}{self.stream}/{ordinal.rpartition('#')[2]}"
+            run = child_id(definition.prefix, self.stream, ordinal)
             child = Child(f"{ordinal}:{digest}", definition, run)
             self.promises[child.key] = child
             self.plan(child.key, lambda now: self.own[e.ChildStarted](child.key, run, arguments))

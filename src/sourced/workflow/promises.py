@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +11,8 @@ from sourced.messages import Payload
 from sourced.workflow.definition import Definition
 from sourced.workflow.step import Step
 from sourced.workflow.strands import Strand
+
+LONG = 100  # letters
 
 
 class Promise:
@@ -73,6 +76,13 @@ class Listener(Timer):
     def __init__(self, key: str, strand: Strand, wanted: tuple[type[Payload], ...]) -> None:
         super().__init__(key)
         self.strand, self.wanted = strand, wanted
+
+
+def child_id(prefix: str, parent: str, ordinal: str) -> str:
+    """The run that a run starts: named after it, unless that would get longer from generation to generation."""
+    name = f"{parent}/{ordinal.rpartition('#')[2]}"
+    short = name if len(name) < LONG else hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
+    return f"{prefix}{short}"
 
 
 def attempt_key(key: str, attempt: int) -> str:
