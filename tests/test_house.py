@@ -13,12 +13,12 @@ import sourced
 ROOT = Path(__file__).parent.parent
 FLOORS = {
     "ground": "errors ids clock ops",
-    "domain": "messages audit envelope codec snapshots fold evolving actions handlers handling actor projector reactor "
-    "workflow policy",
+    "domain": "messages audit envelope codec snapshots view fold evolving actions handlers handling actor projector "
+    "reactor workflow policy",
     "ports": "store notifier telemetry",
     "adapters": "stores notifiers",
     "runtime": "runtime",
-    "façade": "app client context doctor loaded operations subscription topology unit verbs workflows",
+    "façade": "app client context doctor loaded operations subscription topology unit verbs views workflows",
     "edges": "__main__ cli dashboard web testing integrations",
 }
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS.values()) for room in rooms.split()}

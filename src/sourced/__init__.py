@@ -44,6 +44,8 @@ from sourced.reactor import Delivery, Reactor
 from sourced.runtime.cascade import Cascade
 from sourced.subscription import AsyncSubscription, Subscription
 from sourced.unit import AsyncUnit, Unit
+from sourced.view import Deleted, View
+from sourced.views import AsyncViews, Views
 from sourced.workflow.step import step
 from sourced.workflow.workflow import Workflow
 from sourced.workflows import AsyncRun, Run
@@ -60,6 +62,7 @@ __all__ = [
     "AsyncRun",
     "AsyncSubscription",
     "AsyncUnit",
+    "AsyncViews",
     "Batch",
     "Cascade",
     "Client",
@@ -69,6 +72,7 @@ __all__ = [
     "Conflict",
     "Decision",
     "DefinitionError",
+    "Deleted",
     "Delivery",
     "Diverged",
     "Duplicate",
@@ -106,6 +110,8 @@ __all__ = [
     "Unit",
     "Unknown",
     "Unschedule",
+    "View",
+    "Views",
     "Workflow",
     "after_commit",
     "decide",

@@ -127,12 +127,21 @@ Actions: TypeAlias = Iterable[Action] | Awaitable[Iterable[Action] | None] | Non
 
 @dataclass(slots=True)
 class Batch:
-    """What one stream got in one round, as `@sync` and `@after_commit` methods see it."""
+    """What one stream, or one row, got in one round, as `@sync` and `@after_commit` methods see it."""
 
-    stream: str
+    stream: str  # of a row that is keyed by something else: empty
     commands: list[Message[Any]] = field(default_factory=list)  # decided just now; projectors have none
     events: list[Message[Any]] = field(default_factory=list)  # an actor: appended just now; a projector: evolved
     replaying: bool = False  # all of it had been handled before, so this is a rebuild
+    key: str = ""  # what the row is found by; the stream, unless the projector says otherwise
+    deleted: bool = False  # there is to be no such row any more
+
+    def __post_init__(self) -> None:
+        self.key = self.key or self.stream
+
+    def evolved(self, message: Message[Any], replaying: bool) -> None:
+        self.replaying = replaying and (self.replaying or not self.events)
+        self.events.append(message)
 
     def placed(self, records: Sequence[Record]) -> None:
         """Its messages with the places the store gave them."""

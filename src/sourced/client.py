@@ -32,6 +32,7 @@ from sourced.operations import (
     group_infos,
 )
 from sourced.ops import AsyncConnection, Connection, Op
+from sourced.projector import Projector
 from sourced.reactor import Reactor
 from sourced.runtime import foreground
 from sourced.runtime.engine import Engine, committed
@@ -58,6 +59,8 @@ from sourced.store import StreamState, Worker
 from sourced.subscription import AsyncSubscription, Subscription, check_channel
 from sourced.unit import AsyncUnit, Unit
 from sourced.verbs import Awaiting, Blocking, Side, verb
+from sourced.view import View
+from sourced.views import AsyncViews, Views
 from sourced.workflow.workflow import Named, Runs
 from sourced.workflows import AsyncRun, AsyncWorkflows, BlockingWorkflows, Run, RunOrId, signalled, started
 
@@ -65,6 +68,7 @@ T = TypeVar("T")
 S = TypeVar("S")
 P = ParamSpec("P")
 R = TypeVar("R")
+V = TypeVar("V", bound=View)
 
 
 class Filters(TypedDict, total=False):
@@ -316,6 +320,10 @@ class Client(Verbs, Blocking):
             yield page
             after = page[-1].position
 
+    def views(self, projector: type[Projector[V]]) -> Views[V]:
+        """The rows of a projector whose state is a `View`."""
+        return Views(self, projector)
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Client]:
         """A client whose verbs all belong to one transaction; inside one, it joins it."""
@@ -410,6 +418,10 @@ class AsyncClient(Verbs, Awaiting):
         while page := await self.read_all(after=after, limit=_at_least_one(size), **filters):
             yield page
             after = page[-1].position
+
+    def views(self, projector: type[Projector[V]]) -> AsyncViews[V]:
+        """The rows of a projector whose state is a `View`."""
+        return AsyncViews(self, projector)
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncClient]:

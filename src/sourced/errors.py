@@ -13,6 +13,7 @@ SourcedError
 │   ├── DifferentStream
 │   └── SmallerSequence
 ├── Undecodable            a stored message and the code disagree: mend the class or add an upcaster
+├── Unreadable             a stored row and its view's class disagree: rebuild the projection
 ├── Unavailable            the store cannot be reached or written to: see to what it names, then try again
 │   └── ConnectionLost
 ├── SchemaMismatch         the database's tables are not what this version works with: migrate, or update the code
@@ -141,6 +142,17 @@ class Undecodable(SourcedError):
     def __init__(self, message_id: str, type: str, version: int, why: str) -> None:
         self.message_id, self.type, self.version = message_id, type, version
         super().__init__(f"stored message {message_id} ({type!r}, version {version}) cannot be read: {why}")
+
+
+class Unreadable(SourcedError):
+    """A stored row that its view's class can no longer read."""
+
+    def __init__(self, projector: str, key: str, view: str, why: str) -> None:
+        self.projector, self.key, self.view = projector, key, view
+        super().__init__(
+            f"{projector}: the stored row {key!r} is no {view} any more ({why}); make the rows anew with "
+            f"app.rebuild({projector}), or give the field a type that reads both"
+        )
 
 
 class Unavailable(SourcedError, ConnectionError):

@@ -11,6 +11,7 @@ from sourced.codec import Codec, Record
 from sourced.envelope import Message
 from sourced.errors import DefinitionError, DifferentStream, SmallerSequence
 from sourced.messages import detached
+from sourced.view import Deleted, check_view, is_view
 
 S = TypeVar("S")
 
@@ -29,7 +30,7 @@ class Evolves(Protocol):
 class Fold(Generic[S]):
     """One stream's messages folded into one state."""
 
-    __slots__ = ("_ahead", "_codec", "_next", "owner", "seq", "state", "stream")
+    __slots__ = ("_ahead", "_codec", "_next", "gone", "owner", "seq", "state", "stream")
 
     def __init__(self, owner: Evolves, stream: str) -> None:
         self.owner = owner
@@ -40,6 +41,7 @@ class Fold(Generic[S]):
         """Back to the first state, with nothing read."""
         self.seq = 0
         self.state: S = self.owner.initial(self.stream)
+        self.gone = False  # the last one deleted it: what comes next begins with a new one
         self._ahead: Sequence[Record] = ()  # history that is at hand, applied up to `_next`
         self._next = 0
         self._codec: Codec | None = None
@@ -66,12 +68,13 @@ class Fold(Generic[S]):
         if evolver is not None:
             method, envelope = evolver
             following = method(self.state, message.detached() if envelope else detached(message.payload))
+            self.gone = following is Deleted
             if following is not None:
-                self.state = following
+                self.state = self.owner.initial(self.stream) if self.gone else following
 
     def feed(self, records: Iterable[Record], codec: Codec) -> None:
         """Applies stored records in bulk; what no method evolves by is not decoded, what was read is passed over."""
-        evolvers, state, seq = self.owner.evolvers, self.state, self.seq
+        evolvers, state, seq, gone = self.owner.evolvers, self.state, self.seq, self.gone
         for record in records:
             if record.seq <= seq:
                 continue
@@ -79,10 +82,11 @@ class Fold(Generic[S]):
             if evolver is not None:
                 method, envelope = evolver
                 following = method(state, codec.decode(record) if envelope else codec.payload(record))
+                gone = following is Deleted
                 if following is not None:
-                    state = following
+                    state = self.owner.initial(self.stream) if gone else following
             seq = record.seq
-        self.state, self.seq = state, seq
+        self.state, self.seq, self.gone = state, seq, gone
 
     def hold(self, records: Sequence[Record], codec: Codec) -> None:
         """Takes history without applying it, so that `as_of` can go through it step by step."""
@@ -111,6 +115,8 @@ def state_class(cls: type, base: type) -> Any:
 
 def check_first_state(where: str, made_of: Any) -> None:
     """A first field that has a default would take the stream's id for something else, and nobody would notice."""
+    if is_view(made_of):
+        return check_view(where, made_of)
     try:
         first = next(iter(signature(made_of).parameters.values()), None)
     except (TypeError, ValueError):
@@ -127,6 +133,8 @@ def first_state(where: str, made_of: Any, stream: str) -> Any:
     """The default first state: the state class, called with the stream's id."""
     if made_of is None or made_of is type(None):
         return None
+    if is_view(made_of):
+        return made_of()
     if (get_origin(made_of) or made_of).__module__ == "builtins":  # a list would take the stream's id letter by letter
         raise DefinitionError(f"{where}: override `initial(self, stream)` to say what the first {made_of} holds")
     try:

@@ -33,6 +33,7 @@ from sourced.envelope import Message
 from sourced.errors import Conflict, NotKnown, Undecodable
 from sourced.messages import Payload
 from sourced.ops import Call, Op
+from sourced.projector import Projector
 from sourced.reactor import Reactor
 from sourced.runtime import seams
 from sourced.runtime.effects import each_alone
@@ -131,6 +132,8 @@ class GroupVerbs(Side):
         def op() -> Op[GroupReset]:
             yield from engine.store.reserve([OPERATIONS], found.group)
             before = yield from engine.store.reset(found.group)
+            if isinstance(found, Projector):
+                yield from engine.store.drop_views(found.group)
             yield Call(found.on_reset)
             reset = replace(event, was=before.status)
             yield from engine.store.append([_told(engine, reset)])

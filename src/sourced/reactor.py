@@ -35,8 +35,6 @@ class Memo:
     __slots__ = ("background", "batch", "stream", "tainted")
 
     keep = False  # worth keeping for the next round
-    elsewhere = False  # its state is not made of the stream's history: `loaded` brings it
-    loads = False  # … and is stored by the user: `load` reads it
 
     def __init__(self, stream: str) -> None:
         self.stream = stream
@@ -46,12 +44,6 @@ class Memo:
 
     def wants(self, deliveries: Sequence[Delivery]) -> Iterable[Want]:
         return ()
-
-    def load(self, tx: Any) -> Any:
-        """Reads the state that is stored elsewhere, inside the loading transaction."""
-
-    def loaded(self, state: Any) -> None:
-        """Takes what `load` has read."""
 
     @property
     def blank(self) -> bool:
@@ -69,8 +61,17 @@ class Memo:
         """Takes note of where the messages of the batch were stored."""
         self.batch.placed(records)
 
+    def torn(self, message: Message[Any]) -> bool:
+        """What the message goes into was left in doubt by another stream's, and has to be brought back first."""
+        return False
+
+    def back_to(self, mark: tuple[int, int], message: Message[Any]) -> None:
+        """Nothing of the message stays in the batch; what it did to the state is not known."""
+        self.batch.back_to(mark)
+        self.tainted = True
+
     def restart(self) -> None:
-        """Forgets all but the batch; the next `wants` and `load` bring the state back to the end of the batch."""
+        """Forgets all but the batch; the next `wants` brings the state back to the end of the batch."""
         self.tainted = False
 
 

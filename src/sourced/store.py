@@ -1,7 +1,7 @@
 """The port every store implements: one ordered log, the groups that read it, and the messages that are not due yet.
 
-MUST: the log, groups, rounds, the schedule, snapshots; every operation is an `Op`, a generator of statements that
-takes part in whatever transaction it is run in. The proof is `sourced.testing.conformance`, not these sentences.
+MUST: the log, groups, rounds, the schedule, snapshots, views; every operation is an `Op`, a generator of statements
+that takes part in whatever transaction it is run in. The proof is `sourced.testing.conformance`, not these sentences.
 
 MAY: more `Capabilities` than a single process in memory has.
 
@@ -27,6 +27,8 @@ from sourced.errors import Conflict, DefinitionError, Duplicate, Invalid
 from sourced.notifier import Relay
 from sourced.ops import AsyncConnection, Connection, Op, run, run_async
 from sourced.snapshots import Snapshot as Snapshot
+from sourced.view import Equal as Equal
+from sourced.view import ViewRow as ViewRow
 
 T = TypeVar("T")
 
@@ -105,6 +107,11 @@ class Group(msgspec.Struct, frozen=True):
     error: str = ""
     stopped_by: str = ""  # nobody: the error policy did
     stopped_at: datetime | None = None
+    view: str = ""  # the name its rows are kept under; its own, to begin with
+
+    def __post_init__(self) -> None:
+        if not self.view:
+            msgspec.structs.force_setattr(self, "view", self.name)
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -445,4 +452,34 @@ class Store(Protocol):
 
     def snapshots(self, group: str, streams: Sequence[str]) -> Op[dict[str, Snapshot]]:
         """The newest one of each stream that has any."""
+        ...
+
+    # -- views: the rows that a group's projector keeps here
+
+    def views(self, group: str, keys: Collection[str]) -> Op[dict[str, ViewRow]]:
+        """Those of these rows that there are."""
+        ...
+
+    def hold_views(self, group: str, revisions: Mapping[str, int]) -> Op[list[str]]:
+        """Keeps others from writing to these rows until the end of the transaction, also where there is none yet.
+
+        The keys of those that are not at the revision that is given: somebody else has written to them meanwhile.
+        Everybody takes rows in the same order, so that no two ever wait for each other.
+        """
+        ...
+
+    def save_views(self, group: str, rows: Sequence[ViewRow]) -> Op[None]:
+        """Writes rows, no key twice, whatever is there, and takes away those without a body."""
+        ...
+
+    def page_views(
+        self, group: str, *, after: str = "", limit: int | None = None, equal: Sequence[Equal] = ()
+    ) -> Op[list[ViewRow]]:
+        """Rows in order of their keys, from after one on; of all that are asked for each field holds the value."""
+        ...
+
+    def count_views(self, group: str, equal: Sequence[Equal] = ()) -> Op[int]: ...
+
+    def drop_views(self, group: str, limit: int | None = None) -> Op[int]:
+        """Takes rows away, all of them or as many as `limit`; how many there were."""
         ...

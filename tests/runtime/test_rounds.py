@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sourced import Delivery, Event, Park, Projector, Rejected, Send, Sourced, evolve, sync
+from sourced import Batch, Delivery, Event, Park, Projector, Rejected, Send, Sourced, evolve, sync
 from sourced.actions import Actions
 from sourced.ops import Statement
 from sourced.store import Store
@@ -117,10 +117,10 @@ def test_a_batch_is_bounded_and_in_order_and_of_one_stream(store: Store):
         @evolve
         def noted(self, state: None, event: Noted): ...
 
-        def closing(self, memo):
-            batches.append([message.seq for message in memo.batch.events])
-            assert {message.stream for message in memo.batch.events} == {memo.stream}
-            return ()
+        @sync
+        def see(self, state: None, batch: Batch, tx: object):
+            batches.append([message.seq for message in batch.events])
+            assert {message.stream for message in batch.events} == {batch.stream}
 
     app = Sourced(store)
     app.register(Tally)

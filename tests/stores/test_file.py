@@ -29,7 +29,7 @@ from sourced.testing import VirtualClock
 from sourced.testing.conformance import AsyncStoreConformance, StoreConformance
 from sourced.testing.conformance.bench import Broken, breaking, entry, kept, record, scheduled
 from sourced.testing.conformance.day import Day
-from sourced.testing.shop import AddItem, Cart, Sales, Stock
+from sourced.testing.shop import AddItem, Cart, Products, Sales, Stock
 from tests.stores.lives import holdings, live
 
 # -- the contract ------------------------------------------------------------------------------------------------------
@@ -56,7 +56,7 @@ class InFolders:
 
 
 class TestFile(InFolders, StoreConformance):
-    reactors = (Cart, Stock, Sales)
+    reactors = (Cart, Stock, Sales, Products)
     stride = 3
 
     def make(self) -> Store:
@@ -107,7 +107,7 @@ class Forgetful(FileStore):
 
 
 class TestFileReadAgainAllTheTime(InFolders, StoreConformance):
-    reactors = (Cart, Stock, Sales)
+    reactors = (Cart, Stock, Sales, Products)
     stride = 60
 
     def make(self) -> Store:

@@ -12,11 +12,11 @@ from sourced.testing import Crash
 from sourced.testing.conformance import AsyncStoreConformance, StoreConformance
 from sourced.testing.conformance.bench import Broken, breaking
 from sourced.testing.conformance.day import Day
-from sourced.testing.shop import Cart, Sales, Stock
+from sourced.testing.shop import Cart, Products, Sales, Stock
 
 
 class TestMemory(StoreConformance):
-    reactors = (Cart, Stock, Sales)
+    reactors = (Cart, Stock, Sales, Products)
 
     def make(self) -> Store:
         return MemoryStore()

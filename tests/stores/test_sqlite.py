@@ -8,6 +8,7 @@ from sourced.store import Store
 from sourced.stores.sqlite import SqliteStore
 from sourced.testing.conformance import AsyncStoreConformance, StoreConformance
 from sourced.testing.conformance.bench import Bench
+from sourced.testing.shop import Cart, Products, Stock
 
 
 class Files(Bench):
@@ -33,6 +34,8 @@ class Files(Bench):
 
 class TestSqlite(Files, StoreConformance):
     """As it comes."""
+
+    reactors = (Cart, Stock, Products)
 
 
 class TestSqliteAsync(Files, AsyncStoreConformance):

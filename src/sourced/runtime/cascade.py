@@ -29,6 +29,7 @@ from sourced.runtime import seams
 from sourced.runtime.effects import VERDICTS, caused
 from sourced.runtime.engine import Engine, committed, remembered, write_down
 from sourced.runtime.programs import Afterwards, Invoke, Program, Transact, Work
+from sourced.runtime.rows import Rows
 from sourced.store import Entry, Lease, Range, Scheduled, shard_of
 from sourced.telemetry import Executed
 
@@ -154,6 +155,7 @@ class Plan:
         self.order: list[Planned] = []
         self.tails: dict[str, Tail] = {}
         self.memos: dict[tuple[Reactor, str], Memo] = {}
+        self.rows = {each: Rows(each, engine.store) for each in reactors if isinstance(each, Projector)}
         self.lagging: set[tuple[Reactor, str]] = set()
         self.scheduled: list[Scheduled] = []
         self.later: list[Message[Any]] = []
@@ -225,13 +227,16 @@ class Plan:
             if memo.blank:
                 op = self.engine.store.snapshots(reactor.group, [stream])
                 memo.begin_with((yield Transact(op, reading=True)).get(stream))
-            if memo.elsewhere:
-                memo.loaded((yield Transact(_loaded(memo), reading=True)) if memo.loads else None)
+            if rows := self.rows_of(reactor):
+                rows.lend(memo)
             head = memo.head.seq if isinstance(memo, ActorMemo) else 0
             tail = yield from self.opened(stream, head)
             if head > (tail.head or 0):  # somebody was here since the stream was looked at
                 memo = self.memos[reactor, stream] = reactor.memo(stream)
         return memo
+
+    def rows_of(self, reactor: Reactor) -> Rows | None:
+        return self.rows.get(reactor) if isinstance(reactor, Projector) else None
 
     def opened(self, stream: str, after: int) -> Program[Tail]:
         tail = self.tails.setdefault(stream, Tail(stream))
@@ -261,6 +266,8 @@ class Plan:
             tail = yield from self.opened(want.stream, want.after)
             want.take((yield from self.records(tail, want.after, want.upto)), self.engine.codec)
             tail.relied_on(reactor.heeds if isinstance(reactor, Actor) else None)
+        if rows := self.rows_of(reactor):
+            yield Transact(rows.bring([(memo, [delivery])]), reading=True)
         answer = Answer(reactor, delivery)
         yield Invoke([answer.work()])
         actions = answer.actions()
@@ -315,18 +322,20 @@ class Plan:
         for reactor, stream in self.memos:
             if isinstance(reactor, Projector) and (yield from lags(self.engine, reactor, stream)):
                 raise Overtaken(stream, self.tails[stream].end)
-        yield from self.append()
+        places = yield from self.append()
         for (reactor, _), memo in self.memos.items():
-            if memo.elsewhere:  # what it had loaded may have changed before the shards were ours
-                memo.restart()
-                memo.loaded((yield Call(memo.load)) if memo.loads else None)
-            yield from self.close(reactor.closing(memo))
+            if not isinstance(reactor, Projector):
+                yield from self.close(reactor.closing(memo))
+        for rows in self.rows.values():
+            mine = [memo for (reactor, _), memo in self.memos.items() if reactor is rows.projector]
+            yield from self.close((yield from rows.settled(mine, places, self.engine.clock.now())))
         for sync in self.syncs:
             yield Call(sync.work)
         if self.scheduled:
             yield from store.schedule(self.scheduled)
 
-    def append(self) -> Op[None]:
+    def append(self) -> Op[dict[str, Record]]:
+        """Where each of them was stored."""
         runs = list(self.runs())
         outcomes = (yield from self.engine.store.append([self.entry(run) for run in runs])) if runs else []
         places: dict[str, Record] = {}
@@ -344,6 +353,7 @@ class Plan:
             memo.batch.placed([places[each.record.id] for each in tail.planned])
             if isinstance(memo, ActorMemo):
                 memo.head.seq += tail.shift
+        return places
 
     def runs(self) -> Iterator[list[Planned]]:
         """Stretches of messages of one stream, so that causes come before their effects in the whole log."""
@@ -438,7 +448,3 @@ def lags(engine: Engine, reactor: Reactor, stream: str) -> Op[bool]:
             return True
         reached = pending.scanned.get(shard, come)
     return False
-
-
-def _loaded(memo: Memo) -> Op[Any]:
-    return (yield Call(memo.load))

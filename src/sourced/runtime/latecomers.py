@@ -21,6 +21,7 @@ from sourced.runtime import seams
 from sourced.runtime.engine import log
 from sourced.runtime.programs import CANCELLED, Invoke, Program, Transact, Work, go_on
 from sourced.runtime.rounds import Round
+from sourced.runtime.rows import Bundle
 from sourced.runtime.slice import Slice, described
 from sourced.store import Claim, Group, Straggler
 
@@ -34,6 +35,7 @@ class Latecomer(Round):
         self.now = left_by.now
         self.begun = self.hurried = left_by.hurried = True
         self.one = one
+        self.rows = left_by.rows and left_by.rows.part(one.memo)
         self.row: Straggler = one.held
         self.before = one.straggler  # what it was when the round got it
         self.under_way = left_by.late[one]
@@ -44,8 +46,8 @@ class Latecomer(Round):
         one.straggler, one.held, one.limit = self.row, None, 0  # whatever becomes of it, it is left as a straggler
         try:
             yield Invoke([_going_on(*self.under_way)])
-            yield from self.handle([one])
-            yield from self.settle(Claim(Group(one.group)), [one])
+            bundles = yield from self.handle([one])
+            yield from self.settle(Claim(Group(one.group)), [one], bundles)
         except Fenced as fenced:
             log.info("%s", fenced)
             seams.lease_lost(self.engine, fenced, self.owner)
@@ -55,11 +57,11 @@ class Latecomer(Round):
             raise
         return one.done
 
-    def settlement(self, claim: Claim, slices: list[Slice]) -> Op[None]:
+    def settlement(self, claim: Claim, slices: list[Slice], bundles: list[Bundle]) -> Op[None]:
         """What the stream has to say. It goes on waiting, for a round that has its shard: only there it catches up."""
         one = self.one
         yield from self.store.hold(self.row)
-        yield from self.carry_out([one] if one.done else [])
+        yield from self.carry_out([bundle for bundle in bundles if bundle.settled])
         row = one.left_behind(0)
         assert row
         if one.settled:

@@ -19,16 +19,20 @@ from sourced.actions import Failure, Park, RetryAt, Stop, Verdict
 from sourced.codec import Record
 from sourced.errors import Conflict, ConnectionLost, Fenced, NeedsAwait
 from sourced.ids import new_id
-from sourced.ops import Call, Op, savepoint
+from sourced.ops import Op, savepoint
 from sourced.policy import in_words, judge
+from sourced.projector import Projector
 from sourced.reactor import Delivery, Reactor
 from sourced.runtime import seams
 from sourced.runtime.background import Background
 from sourced.runtime.effects import append_and_sync, append_together, send
 from sourced.runtime.engine import Engine, committed, log, remembered, write_down
 from sourced.runtime.programs import Afterwards, Invoke, Leaving, Program, Transact, UnderWay, Work
+from sourced.runtime.rows import Bundle, Outdated, Rows
 from sourced.runtime.slice import Slice, described
 from sourced.store import Claim, Lease, Move, Pending, Range, Straggler, shard_of
+
+TRIES = 10  # to settle, while others change the same rows
 
 
 class Died(Exception):
@@ -58,6 +62,7 @@ class Round:
         self.late: dict[Slice, UnderWay] = {}  # what was left so, and has to be gone on with
         self.types = engine.types(reactor)
         self.breadth = engine.breadths[reactor.group]
+        self.rows = Rows(reactor, engine.store) if isinstance(reactor, Projector) else None
         self.scanned: dict[int, int] = {}  # shard → how far it has been looked through
         self.counted: list[Straggler] = []  # whose attempt was written down before it is made
         self.begun = False  # a message was handed out
@@ -79,10 +84,14 @@ class Round:
         try:
             careful = any(lease.careful for lease in claim.leases)  # only then is anything written before it is handled
             slices: list[Slice] = yield Transact(self.load(claim), reading=not careful)
-            yield from self.handle(slices)
-            yield from self.settle(claim, slices)
+            bundles = yield from self.handle(slices)
+            yield from self.settle(claim, slices, bundles)
             if not self.waits:
                 self.breadth.learn(len(claim.leases), sum(len(one.deliveries) for one in slices), self.limit)
+        except Outdated as outdated:
+            log.info("%s: %s", self.reactor.group, outdated)
+            yield Transact(self.give_back(claim))
+            return 0  # others were faster again and again
         except Fenced as fenced:
             log.info("%s", fenced)
             seams.lease_lost(self.engine, fenced, self.owner)
@@ -122,6 +131,8 @@ class Round:
     def load(self, claim: Claim) -> Op[list[Slice]]:
         """What is pending and what is due again, as slices."""
         leases = {lease.shard: lease for lease in claim.leases}
+        if self.rows and self.rows.keyed and any(s.suspected for s in claim.due):
+            return (yield from self.load_suspect(claim, leases))
         pending = yield from self.store.pending(self.reactor.group, claim.leases, self.types, self.limit)
         self.scanned = dict(pending.scanned)
         if any(lease.careful for lease in claim.leases):
@@ -143,6 +154,13 @@ class Round:
         for one in stragglers:
             one.limit = 0  # it goes on waiting, its shard goes on without it
         return [*stragglers, *(yield from self.load_pending(claim, pending.records, leases))]
+
+    def load_suspect(self, claim: Claim, leases: dict[int, Lease]) -> Op[list[Slice]]:
+        """Whose messages went into one row failed together, so each is tried with nobody beside it."""
+        self.scanned = {lease.shard: lease.checkpoint for lease in claim.leases}
+        suspect = next(s for s in claim.due if s.suspected)
+        others = yield from self.load_stragglers([s for s in claim.due if s is not suspect], leases, limit=0)
+        return [*(yield from self.load_stragglers([suspect], leases, limit=1)), *others]
 
     def load_pending(self, claim: Claim, records: Sequence[Record], leases: dict[int, Lease]) -> Op[list[Slice]]:
         slices: dict[str, Slice] = {}
@@ -175,6 +193,8 @@ class Round:
     def slice(self, leases: dict[int, Lease], stream: str, limit: int, straggler: Straggler | None = None) -> Slice:
         memo = self.engine.memos.take(self.reactor, stream)
         memo.background = self.background
+        if self.rows:
+            self.rows.lend(memo)
         return Slice(self.reactor.group, leases[self.shard(stream)], memo, self.now, limit, straggler)
 
     def deliver(self, one: Slice, record: Record, handled_before: int) -> None:
@@ -201,24 +221,46 @@ class Round:
 
     # -- handle ------------------------------------------------------------------------------------------------------
 
-    def handle(self, slices: list[Slice]) -> Program[None]:
+    def handle(self, slices: list[Slice]) -> Program[list[Bundle]]:
         """Every slice until it is through or has failed, and its state is as of the last message it handled."""
         unfinished = [one for one in slices if not one.finished]
-        attend = self.attend_batch if self.reactor.in_batches else self.attend
-        while unfinished:
+        while unfinished or (self.rows and self.rows.torn):
             yield Transact(self.remember(unfinished), reading=True)
-            works = {attend(one): one for one in unfinished}
-            for work, waiting_for in ((yield Invoke([*works], self.drive)) or {}).items():
+            works = self.works(unfinished)
+            drive = None if self.rows and self.rows.keyed else self.drive  # what is nobody's has to be waited for
+            for work, waiting_for in ((yield Invoke([*works], drive)) or {}).items():
                 self.leave(works[work], (work, waiting_for))
             unfinished = [one for one in unfinished if not (one.finished or one.held)]
+        bundles = self.bundles([one for one in slices if one.settled])
+        for bundle in bundles:
+            try:
+                self.close(bundle)
+            except Exception as error:
+                self.unsettled(bundle, error)
         for one in slices:
-            if one.done and not one.held:
-                try:
-                    one.effects.add(self.reactor.closing(one.memo), one.deliveries[0].message, self.engine)
-                except Exception as error:
-                    self.spoilt(one, error)
             if one.error and self.raise_errors:
                 raise one.error
+        return bundles
+
+    def works(self, slices: list[Slice]) -> dict[Work, Slice]:
+        """What may be done side by side, and whose it is; where streams share rows nothing may, and it is nobody's."""
+        if self.rows and self.rows.keyed:
+            return {self.attend(self.rows.in_order(slices)): slices[0]} if slices else {}
+        if self.reactor.in_batches:
+            return {self.attend_batch(one): one for one in slices}
+        return {self.attend([(one, delivery) for delivery in one.rest()]): one for one in slices}
+
+    def bundles(self, slices: list[Slice]) -> list[Bundle]:
+        return self.rows.bundles(slices) if self.rows else [Bundle([one]) for one in slices]
+
+    def close(self, bundle: Bundle) -> None:
+        """What is asked for by the batch as a whole goes with the first of its slices."""
+        one = bundle.slices[0]
+        if self.rows:
+            actions, bundle.kept = self.rows.close(bundle.rows, self.now)
+        else:
+            actions = list(self.reactor.closing(one.memo))
+        one.effects.add(actions, one.deliveries[0].message, self.engine)
 
     def leave(self, one: Slice, under_way: UnderWay) -> None:
         """The round goes on without it: its stream is a straggler from here on, in the hand of whoever goes on."""
@@ -260,22 +302,23 @@ class Round:
                     want.take(records, self.engine.codec)
                 except Exception as error:
                     self.spoilt(one, error)
-        for one in slices:
-            if one.memo.elsewhere:
-                try:
-                    one.memo.loaded((yield Call(one.memo.load)) if one.memo.loads else None)
-                except ConnectionLost:
-                    raise
-                except Exception as error:
-                    self.spoilt(one, error)
+        if self.rows:
+            yield from self.rows.bring((one.memo, one.rest()) for one in slices)
 
-    def attend(self, one: Slice) -> Work:
-        """Hands a slice's messages to the reactor, one after the other."""
+    def attend(self, turns: Sequence[tuple[Slice, Delivery]]) -> Work:
+        """Hands messages to the reactor, one after the other; a slice that has stopped is passed over."""
         hand_over = seams.handing(self.engine, self.reactor.group, self.hand_over)
-        for delivery in one.rest():
+        for one, _ in turns:
+            one.paused = False
+        for one, delivery in turns:
+            if one.paused or one.verdict or one.cut:
+                continue
+            if self.rows and one.memo.torn(delivery.message):
+                one.paused = True
+                continue
             if self.in_a_hurry:
                 one.cut = True
-                return
+                continue
             before = one.memo.batch.mark()
             try:
                 if one.unreadable and delivery is one.deliveries[-1]:
@@ -285,14 +328,13 @@ class Round:
                     if asked:
                         one.drop(before)
                         one.verdict = self.not_now(asked)
-                        return
+                        continue
             except Exception as error:
                 one.drop(before)
                 self.failed(one, error)
-                return
+                continue
             one.done += 1
-            if one.memo.tainted:
-                return
+            one.paused = one.memo.tainted
 
     def hand_over(self, one: Slice, delivery: Delivery) -> seams.Handing:
         """One message to the reactor, and what it asks for to the slice; a verdict: it was not handled after all."""
@@ -366,9 +408,17 @@ class Round:
 
     # -- settle ------------------------------------------------------------------------------------------------------
 
-    def settle(self, claim: Claim, slices: list[Slice]) -> Program[None]:
+    def settle(self, claim: Claim, slices: list[Slice], bundles: list[Bundle]) -> Program[None]:
         """The transaction, and what comes after its commit."""
-        yield Transact(self.settlement(claim, slices))
+        for tries_left in reversed(range(TRIES)):
+            try:
+                yield Transact(self.settlement(claim, slices, bundles))
+                break
+            except Outdated:
+                if not (tries_left and self.rows):
+                    raise
+                self.rows.forget(bundles)  # and handled once more, from what others have made of the rows meanwhile
+                bundles = yield from self.handle(slices)
         memos = [one.memo for one in slices if not (one.verdict or one.deferred or one.cut or one.held)]
         hooks = [hook for one in slices if one.settled for hook in one.effects.after]
         if slices:  # who waits for these messages is told
@@ -378,11 +428,11 @@ class Round:
         kept = remembered(self.engine, self.reactor, memos)  # not before: the hooks look at these states
         yield Afterwards([*told, kept])
 
-    def settlement(self, claim: Claim, slices: list[Slice]) -> Op[None]:
+    def settlement(self, claim: Claim, slices: list[Slice], bundles: list[Bundle]) -> Op[None]:
         """Everything the round has to say, in one transaction that the fence guards."""
         group = self.reactor.group
         yield from self.store.fence(claim)
-        yield from self.carry_out([one for one in slices if one.done and not one.held])
+        yield from self.carry_out([bundle for bundle in bundles if bundle.settled])
         straggling = [row for one in slices if (row := one.left_behind(self.scanned[one.lease.shard]))]
         if straggling:
             yield from self.store.straggle(straggling)
@@ -395,52 +445,59 @@ class Round:
             if isinstance(one.verdict, Stop):
                 yield from self.store.stop(group, one.verdict.reason, described(one.error), at=self.now)
 
-    def carry_out(self, slices: list[Slice]) -> Op[None]:
+    def carry_out(self, bundles: list[Bundle]) -> Op[None]:
+        slices = [one for bundle in bundles for one in bundle.slices]
+        if self.rows:
+            yield from self.rows.hold(bundles)
         appends = [entry.stream for one in slices for entry in one.effects.entries]
         sends = [record.stream for one in slices for record in one.effects.sent]
-        if appends and (sends or not all(one.effects.simple for one in slices)):
+        if appends and (sends or not all(bundle.simple for bundle in bundles)):
             yield from self.store.reserve({*appends, *sends})
-        together = {one.effects: one for one in slices if one.effects.simple}
+        together = {one.effects: bundle for bundle in bundles if bundle.simple for one in bundle.slices}
         refused = yield from append_together(self.store, together)
         for effects, refusal in refused.items():
             self.unsettled(together[effects], refusal)
-        for one in (yield from self.together([one for one in slices if not one.effects.simple])):
+        for bundle in (yield from self.together([bundle for bundle in bundles if not bundle.simple])):
             try:
-                yield from savepoint(append_and_sync(self.store, [one.effects]))
+                yield from savepoint(append_and_sync(self.store, [one.effects for one in bundle.slices]))
             except ConnectionLost:
                 raise
             except Exception as error:
-                self.unsettled(one, error)
+                self.unsettled(bundle, error)
         yield from send(self.store, [one.effects for one in slices if one.settled])
+        if self.rows:
+            yield from self.rows.save(bundles)
 
-    def together(self, slices: list[Slice]) -> Op[list[Slice]]:
+    def together(self, bundles: list[Bundle]) -> Op[list[Bundle]]:
         """Hardly ever does any of them fail: they share a savepoint, and only when one does, each gets its own."""
-        if len(slices) < 2:
-            return slices
+        if len(bundles) < 2:
+            return bundles
         try:
-            yield from savepoint(append_and_sync(self.store, [one.effects for one in slices]))
+            effects = [one.effects for bundle in bundles for one in bundle.slices]
+            yield from savepoint(append_and_sync(self.store, effects))
         except ConnectionLost:
             raise
         except Exception:
-            return slices
+            return bundles
         return []
 
-    def unsettled(self, one: Slice, error: Exception) -> None:
-        """What the slice asked for could not be stored.
+    def unsettled(self, bundle: Bundle, error: Exception) -> None:
+        """What was asked for could not be stored.
 
-        When somebody else wrote to its stream meanwhile, it is handled anew in the next round, with fresh history, a
-        few times. After anything else nobody knows which of its messages is to blame, so each is tried alone first.
+        When somebody else wrote to the stream meanwhile, it is handled anew in the next round, with fresh history, a
+        few times. After anything else nobody knows which message is to blame, so each is tried alone first.
         """
-        tried = one.straggler.attempts if one.straggler else 1
-        if isinstance(error, Conflict) and tried < self.engine.tries:
-            one.deferred = replace(one.as_straggler(), attempts=tried)
-        elif self.raise_errors or isinstance(error, NeedsAwait):
-            raise error
-        elif one.done > 1:
-            one.deferred = replace(one.as_straggler(), error=described(error))
-        else:
-            one.undo()
-            self.failed(one, error)
+        for one in bundle.slices:
+            tried = one.straggler.attempts if one.straggler else 1
+            if isinstance(error, Conflict) and tried < self.engine.tries:
+                one.deferred = replace(one.as_straggler(), attempts=tried)
+            elif self.raise_errors or isinstance(error, NeedsAwait):
+                raise error
+            elif one.done > 1 or len(bundle.slices) > 1:
+                one.deferred = replace(one.as_straggler(), error=described(error))
+            else:
+                one.undo()
+                self.failed(one, error)
 
     def moves(self, claim: Claim, slices: list[Slice]) -> list[Move]:
         """Where the round leaves every shard it had leased."""

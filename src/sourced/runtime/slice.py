@@ -18,7 +18,7 @@ class Slice:
 
     __slots__ = (
         "cut", "deferred", "deliveries", "done", "effects", "error", "group", "held", "lease", "limit", "memo", "now",
-        "straggler", "stream", "unreadable", "verdict",
+        "paused", "straggler", "stream", "unreadable", "verdict",
     )  # fmt: skip
 
     def __init__(
@@ -40,6 +40,7 @@ class Slice:
         self.deferred: Straggler | None = None  # to be handled anew, with nothing held against it
         self.cut = False  # the rest of it is for another round
         self.held: Straggler | None = None  # the round goes on without it: what it is until it is through
+        self.paused = False  # it goes on once what its next message goes into is brought back
 
     @property
     def finished(self) -> bool:
@@ -60,13 +61,19 @@ class Slice:
         return [] if self.verdict or self.cut or self.deferred else self.deliveries[self.done :]
 
     def drop(self, before: tuple[int, int]) -> None:
-        """Nothing of the message at hand stays in the batch; what it did to the state is not known."""
-        self.memo.batch.back_to(before)
-        self.memo.tainted = True
+        """Nothing of the message at hand stays in the batch."""
+        self.memo.back_to(before, self.deliveries[self.done].message)
 
     def undo(self) -> None:
         """Nothing of it will be stored."""
         self.done, self.effects, self.memo.tainted = 0, Effects(self.memo), True
+
+    def afresh(self) -> None:
+        """As if nothing of it had been handled yet."""
+        self.undo()
+        self.memo.restart()
+        self.verdict = self.error = None
+        self.cut = False
 
     # -- what it leaves behind ---------------------------------------------------------------------------------------
 

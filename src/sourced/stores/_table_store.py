@@ -14,6 +14,7 @@ from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, AsyncConnection, Connectio
 from sourced.store import (
     Claim,
     Entry,
+    Equal,
     Group,
     Lease,
     Move,
@@ -26,6 +27,7 @@ from sourced.store import (
     Store,
     Straggler,
     StreamState,
+    ViewRow,
     Worker,
 )
 from sourced.stores._gate import Gate
@@ -189,6 +191,28 @@ class TableStore(Store):
 
     def snapshots(self, group: str, streams: Sequence[str]) -> Op[dict[str, Snapshot]]:
         return (yield Statement("snapshots", Tables.latest_snapshots, (group, streams)))
+
+    # -- views -------------------------------------------------------------------------------------------------------
+
+    def views(self, group: str, keys: Collection[str]) -> Op[dict[str, ViewRow]]:
+        return (yield Statement("views", Tables.some_of_view, (group, keys)))
+
+    def hold_views(self, group: str, revisions: Mapping[str, int]) -> Op[list[str]]:
+        return (yield Statement("hold views", Tables.hold_view, (group, revisions)))
+
+    def save_views(self, group: str, rows: Sequence[ViewRow]) -> Op[None]:
+        yield Statement("save views", Tables.save_view, (group, rows))
+
+    def page_views(
+        self, group: str, *, after: str = "", limit: int | None = None, equal: Sequence[Equal] = ()
+    ) -> Op[list[ViewRow]]:
+        return (yield Statement("page views", Tables.page_of_view, (group, after, limit, equal)))
+
+    def count_views(self, group: str, equal: Sequence[Equal] = ()) -> Op[int]:
+        return (yield Statement("count views", Tables.count_view, (group, equal)))
+
+    def drop_views(self, group: str, limit: int | None = None) -> Op[int]:
+        return (yield Statement("drop views", Tables.drop_view, (group, limit)))
 
 
 # -- transactions ------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from sourced.store import (
     SILENT,
     Claim,
     Entry,
+    Equal,
     Group,
     Lease,
     Move,
@@ -31,12 +32,15 @@ from sourced.store import (
     Snapshot,
     Straggler,
     StreamState,
+    ViewRow,
     Worker,
     shard_of,
 )
+from sourced.view import NOTHING, first_revision
 
 _MISSING: Any = object()
 _position = attrgetter("position")
+_key = attrgetter("key")
 _changed: Any = msgspec.structs.replace
 
 
@@ -68,6 +72,7 @@ class Tables:
         self.schedule: dict[str, tuple[int, Scheduled]] = {}  # with the order they were scheduled in
         self.scheduled_so_far = itertools.count()
         self.snapshots: dict[tuple[str, str], tuple[Snapshot, ...]] = {}
+        self.views: dict[str, dict[str, ViewRow]] = {}
         self.workers: dict[str, Worker] = {}
         self.users: dict[str, dict[Any, Any]] = {}
         self.undo: list[tuple[Any, Any, Any]] = []
@@ -427,6 +432,54 @@ class Tables:
 
     def latest_snapshots(self, group: str, streams: Sequence[str]) -> dict[str, Snapshot]:
         return {s: self.snapshots[group, s][0] for s in streams if (group, s) in self.snapshots}
+
+    # -- views
+
+    def view(self, group: str) -> dict[str, ViewRow]:
+        return self.views.setdefault(self.groups[group].view, {}) if group in self.groups else {}
+
+    def some_of_view(self, group: str, keys: Collection[str]) -> dict[str, ViewRow]:
+        rows = self.view(group)
+        return {key: rows[key] for key in keys if key in rows}
+
+    def hold_view(self, group: str, revisions: Mapping[str, int]) -> list[str]:
+        """There is one transaction at a time, so nobody has to be kept from anything."""
+        there = self.view(group)
+        return [key for key, revision in revisions.items() if revision != (there[key].revision if key in there else 0)]
+
+    def save_view(self, group: str, rows: Sequence[ViewRow]) -> None:
+        there = self.view(group)
+        for row in rows:
+            known = there.get(row.key)
+            if row.body is not None:
+                revision = known.revision + 1 if known else first_revision()
+                self.put(there, row.key, _changed(row, revision=revision))
+            elif known:
+                self.drop(there, row.key)
+
+    def page_of_view(self, group: str, after: str, limit: int | None, equal: Sequence[Equal]) -> list[ViewRow]:
+        rows = self.view(group)
+        wanted = (row for key, row in rows.items() if key > after and row.body != NOTHING and _holds(row, equal))
+        return sorted(wanted, key=_key) if limit is None else heapq.nsmallest(limit, wanted, key=_key)
+
+    def count_view(self, group: str, equal: Sequence[Equal]) -> int:
+        return sum(1 for row in self.view(group).values() if row.body != NOTHING and _holds(row, equal))
+
+    def drop_view(self, group: str, limit: int | None) -> int:
+        rows = self.view(group)
+        keys = list(itertools.islice(rows, limit))
+        for key in keys:
+            self.drop(rows, key)
+        return len(keys)
+
+
+def _holds(row: ViewRow, equal: Sequence[Equal]) -> bool:
+    data = msgspec.json.decode(row.body or NOTHING) if equal else {}
+    return all(_same(data[each.field], each.value) if each.field in data else each.or_missing for each in equal)
+
+
+def _same(one: Any, other: Any) -> bool:
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
 class Table(MutableMapping[Any, Any]):

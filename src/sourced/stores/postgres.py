@@ -17,7 +17,7 @@ from psycopg.pq import TransactionStatus
 
 from sourced.errors import DefinitionError, Duplicate, InTransaction, NeedsAwait, SchemaMismatch, Unavailable
 from sourced.ops import Op, Statement, run, run_async
-from sourced.store import SHARDS, Capabilities, Claim, Entry, Group, Lease, Outcome, Straggler
+from sourced.store import SHARDS, Capabilities, Claim, Entry, Equal, Group, Lease, Outcome, Straggler
 from sourced.stores._borrowed import driver_connection, driver_connection_async, refused
 from sourced.stores._committer import AsyncCommitter, Committer
 from sourced.stores._pool import AsyncPool, Pool
@@ -429,6 +429,15 @@ class PostgresStore(SqlStore):
     def straggling_rows(self, asked: Sequence[tuple[Straggler, int]], types: Collection[str], limit: int) -> Statement:
         rows = [(each.group, quoted(each.group), each.stream, each.from_seq, upto) for each, upto in asked]
         return self.say("straggling", _STRAGGLING, r=rows, types=types, limit=limit)
+
+    def holds(self, equal: Equal, name: str, values: dict[str, Any]) -> str:
+        """By containment, which an index serves whatever the fields: `using gin ((body::jsonb) jsonb_path_ops)`."""
+        values[name] = msgspec.json.encode({equal.field: equal.value}).decode()
+        held = f"v.body::jsonb @> (:{name}::text)::jsonb"
+        if not equal.or_missing:
+            return held
+        values[f"{name}_field"] = equal.field
+        return f"({held} or not v.body::jsonb ? :{name}_field::text)"
 
 
 _Who: TypeAlias = "tuple[int, asyncio.Task[Any] | None]"  # a thread, and the task that runs in it

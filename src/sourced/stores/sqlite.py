@@ -19,7 +19,7 @@ from sourced.codec import Record
 from sourced.errors import Conflict, DefinitionError, Duplicate, SchemaMismatch, Unavailable
 from sourced.notifier import Hearing
 from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, Op, Statement, finish, finish_async
-from sourced.store import SHARDS, Capabilities, Entry, Outcome, Straggler
+from sourced.store import SHARDS, Capabilities, Entry, Equal, Outcome, Straggler
 from sourced.stores._borrowed import driver_connection, driver_connection_async, refused
 from sourced.stores._committer import AsyncCommitter, Committer
 from sourced.stores._gate import Gate
@@ -388,6 +388,18 @@ class SqliteStore(SqlStore):
             found = raw.execute(text, bind({**common, **there})).fetchall() if upto > checkpoint else []
             rows += [(shard, upto, *row) for row in found] or [(shard, upto, *_NOTHING)]
         return iter(rows)
+
+    def holds(self, equal: Equal, name: str, values: dict[str, Any]) -> str:
+        values[name], field = equal.value, f"{name}_field"
+        values[field] = f'$."{equal.field}"'
+        kind = f"json_type(v.body, :{field})"
+        if equal.value is None or isinstance(equal.value, bool):
+            values[name] = {None: "null", True: "true", False: "false"}[equal.value]
+            held = f"{kind} = :{name}"
+        else:
+            kinds = "'text'" if isinstance(equal.value, str) else "'integer', 'real'"
+            held = f"({kind} in ({kinds}) and json_extract(v.body, :{field}) = :{name})"
+        return f"({held} or {kind} is null)" if equal.or_missing else held
 
 
 _CLOSED = "this store was closed; open it anew"

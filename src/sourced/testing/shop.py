@@ -7,11 +7,12 @@ from typing import Any
 
 from sourced.actions import Batch
 from sourced.actor import Actor
-from sourced.envelope import dispatch
+from sourced.envelope import Message, dispatch
 from sourced.errors import Rejection
 from sourced.handlers import Commands, Events, decide, evolve, react, sync
 from sourced.messages import Command, Event
 from sourced.projector import Projector
+from sourced.view import View
 
 
 class AddItem(Command, type="shop.add_item"):
@@ -115,3 +116,20 @@ class Sales(Projector[dict[str, int]], group="shop.sales"):
 
     def on_reset(self, tx: Any) -> None:
         tx.table("sales").clear()
+
+
+class Sold(View):
+    quantity: int = 0
+    carts: int = 0
+
+
+class Products(Projector[Sold], group="shop.products"):
+    """How much of each product is in how many carts, as rows beside the log."""
+
+    def key(self, message: Message[ItemAdded]) -> str:
+        return message.payload.product
+
+    @evolve
+    def added(self, row: Sold, event: ItemAdded) -> None:
+        row.quantity += event.quantity
+        row.carts += 1

@@ -2,7 +2,22 @@
 
 from typing import Any
 
-from sourced import Batch, Commands, Delivery, Event, Projector, Reactor, Retry, Send, after_commit, evolve, react, sync
+from sourced import (
+    Batch,
+    Commands,
+    Delivery,
+    Event,
+    Message,
+    Projector,
+    Reactor,
+    Retry,
+    Send,
+    Sourced,
+    after_commit,
+    evolve,
+    react,
+    sync,
+)
 from sourced.actions import Actions
 from tests.typing.good.cart import AddItem, CartState, ItemAdded
 
@@ -41,6 +56,14 @@ class Keys(Projector[CartState]):
 
     def load(self, key: int, tx: Any) -> CartState | None:  # E: both
         return None
+
+
+class Keyless(Projector[CartState]):
+    def key(self, message: Message[Any]) -> int:  # E: both
+        return 7
+
+
+Sourced().views(Rows)  # E: both
 
 
 class Receipts(Reactor):

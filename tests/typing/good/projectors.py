@@ -7,6 +7,7 @@ from sourced import (
     Ack,
     Batch,
     Commands,
+    Deleted,
     Delivery,
     EventSourced,
     Message,
@@ -16,6 +17,7 @@ from sourced import (
     Retry,
     Send,
     Sourced,
+    View,
     after_commit,
     evolve,
     react,
@@ -72,6 +74,23 @@ class Items(EventSourced[set[str]]):
     async def save(self, items: set[str], batch: Batch, tx: Any) -> None: ...
 
 
+class Basket(View):
+    total: int = 0
+
+
+class Baskets(Projector[Basket]):
+    def key(self, message: Message[Any]) -> str | None:
+        return message.stream if message.seq else None
+
+    @evolve
+    def added(self, row: Basket, event: ItemAdded) -> None:
+        row.total += event.price
+
+    @evolve
+    def removed(self, row: Basket, event: ItemRemoved) -> Basket:
+        return Deleted if row.total == 0 else Basket(0)
+
+
 class Receipts(Reactor):
     handles = (ItemAdded, ItemRemoved)
 
@@ -90,5 +109,13 @@ class Slow(Reactor):
 
 
 app = Sourced()
-app.register(Cart, Listings, Items, Receipts, Slow())
+app.register(Cart, Listings, Items, Baskets, Receipts, Slow())
 app.groups.reset(Listings)
+assert_type(app.views(Baskets).get("b1"), Basket | None)
+assert_type(app.views(Baskets).find(total=1), dict[str, Basket])
+assert_type(app.views(Baskets).count(), int)
+
+
+async def awaited() -> None:
+    assert_type(await app.aio.views(Baskets).get("b1"), Basket | None)
+    assert_type(await app.aio.views(Baskets).all(limit=3), dict[str, Basket])

@@ -4,10 +4,11 @@ from sourced.stores._sql.log import Log
 from sourced.stores._sql.migrations import Migration
 from sourced.stores._sql.rounds import Rounds
 from sourced.stores._sql.schedule import Schedule
+from sourced.stores._sql.views import Views
 
 
-class SqlStore(Log, Rounds, Schedule):
-    """What is left to a database's own store: connections, `append`, `pending_rows` and its migrations."""
+class SqlStore(Log, Rounds, Schedule, Views):
+    """What is left to a database's own store: connections, `append`, `pending_rows`, `holds` and its migrations."""
 
     def migrations(self) -> list[Migration]:
         """All steps from an empty database to the tables of this version, for a migration tool of your own."""

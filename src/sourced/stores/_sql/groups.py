@@ -18,7 +18,8 @@ STRAGGLER = (
 )  # fmt: skip
 STRAGGLERS = f"select {', '.join(f's.{column}' for column in STRAGGLER)} from {{stragglers}} s "
 GROUPS = """
-select g.name, g.status, g.start, g.epoch, g.reset_at, g.reason, g.error, g.stopped_by, g.stopped_at from {groups} g
+select g.name, g.status, g.start, g.epoch, g.reset_at, g.reason, g.error, g.stopped_by, g.stopped_at, g.view
+from {groups} g
 """
 
 _group: Any = Group
@@ -32,7 +33,7 @@ class Groups(Tables):
             start = yield from self._start(start_from)
             yield self.say(
                 "register",
-                "insert into {groups} (name, start) values (:group, :start) on conflict do nothing",
+                "insert into {groups} (name, start, view) values (:group, :start, :group) on conflict do nothing",
                 group=group,
                 start=start,
             )
@@ -55,7 +56,7 @@ class Groups(Tables):
         return self._read_groups(rows)[0] if rows else None
 
     def _read_groups(self, rows: Sequence[Any]) -> list[Group]:
-        return [_group(*row[:8], self.maybe_time(row[8])) for row in rows]
+        return [_group(*row[:8], self.maybe_time(row[8]), *row[9:]) for row in rows]
 
     def _start(self, start_from: Literal["beginning", "now"] | datetime) -> Op[int]:
         if start_from == "beginning":

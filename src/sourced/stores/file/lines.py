@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from sourced.codec import Record
-from sourced.store import Group, Scheduled, Snapshot, Straggler, Worker
+from sourced.store import Group, Scheduled, Snapshot, Straggler, ViewRow, Worker
 from sourced.stores._tables import ShardRow
 
 encode = msgspec.json.Encoder().encode
@@ -127,6 +127,20 @@ class SnapshotsRow(_Row, frozen=True, tag="snapshots"):
     newest_first: tuple[SnapshotLine, ...]
 
 
+class ViewLine(_Row, frozen=True, tag="view"):
+    view: str
+    key: str
+    body: Raw
+    revision: int
+    position: int
+    updated_at: datetime | None
+
+
+class GoneViewLine(_Row, frozen=True, tag="gone from view"):
+    view: str
+    key: str
+
+
 class TableRow(_Row, frozen=True, tag="table"):
     table: str
     key: Any
@@ -140,7 +154,7 @@ class DeletedRow(_Row, frozen=True, tag="deleted"):
 
 Row: TypeAlias = (
     GroupRow | ProgressRow | StragglerRow | CaughtUpRow | ScheduledRow | UnscheduledRow | SnapshotsRow | TableRow
-    | DeletedRow | WorkerRow | GoneRow
+    | DeletedRow | WorkerRow | GoneRow | ViewLine | GoneViewLine
 )  # fmt: skip
 
 
@@ -151,6 +165,10 @@ def scheduled_row(order: int, each: Scheduled) -> ScheduledRow:
 def snapshots_row(group: str, stream: str, snapshots: tuple[Snapshot, ...]) -> SnapshotsRow:
     lines = (SnapshotLine(each.seq, embedded(each.state), each.fingerprint) for each in snapshots)
     return SnapshotsRow(group, stream, tuple(lines))
+
+
+def view_line(view: str, row: ViewRow) -> ViewLine:
+    return ViewLine(view, row.key, embedded(row.body or "null"), row.revision, row.position, row.updated_at)
 
 
 # -- what the files are made of ----------------------------------------------------------------------------------------

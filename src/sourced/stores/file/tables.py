@@ -13,12 +13,13 @@ from msgspec import Raw
 
 from sourced.codec import Record
 from sourced.errors import Invalid
-from sourced.store import Scheduled, Snapshot, Straggler
+from sourced.store import Scheduled, Snapshot, Straggler, ViewRow
 from sourced.stores._tables import Table, Tables
 from sourced.stores.file.lines import (
     CaughtUpRow,
     DeletedRow,
     GoneRow,
+    GoneViewLine,
     GroupRow,
     ProgressRow,
     Row,
@@ -27,12 +28,14 @@ from sourced.stores.file.lines import (
     StragglerRow,
     TableRow,
     UnscheduledRow,
+    ViewLine,
     WorkerRow,
     encode,
     record_of,
     scheduled_row,
     snapshots_row,
     text_of,
+    view_line,
 )
 
 _decode = msgspec.json.Decoder().decode
@@ -69,6 +72,8 @@ class DurableTables(Tables):
         yield self.schedule, lambda id, row: scheduled_row(*row) if row else UnscheduledRow(id)
         yield self.snapshots, lambda key, snapshots: snapshots_row(key[0], key[1], snapshots)
         yield self.workers, lambda id, worker: WorkerRow(worker) if worker else GoneRow(id)
+        for view, lines in self.views.items():
+            yield lines, partial(_view_line, view)
         for name, rows in self.users.items():
             yield rows, partial(_table_row, name)
 
@@ -99,6 +104,10 @@ class DurableTables(Tables):
                 self.workers[worker.id] = worker
             case GoneRow(id):
                 self.workers.pop(id, None)
+            case ViewLine(view, key, body, revision, position, at):
+                self.views.setdefault(view, {})[key] = ViewRow(key, text_of(body), revision, position, at)
+            case GoneViewLine(view, key):
+                self.views.setdefault(view, {}).pop(key, None)
             case TableRow(name, key, value):
                 self.users.setdefault(name, {})[key] = value
             case DeletedRow(name, key):
@@ -133,6 +142,10 @@ class DurableTable(Table):
 
 def _straggler_row(group: str, stream: str, straggler: Straggler | None) -> Row:
     return StragglerRow(straggler) if straggler else CaughtUpRow(group, stream)
+
+
+def _view_line(view: str, key: str, row: ViewRow | None) -> Row:
+    return view_line(view, row) if row else GoneViewLine(view, key)
 
 
 def _table_row(table: str, key: Any, value: Raw | None) -> Row:

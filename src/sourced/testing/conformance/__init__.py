@@ -21,6 +21,7 @@ from sourced.testing.conformance.schedule import Schedule
 from sourced.testing.conformance.settling import Settling
 from sourced.testing.conformance.snapshots import Snapshots
 from sourced.testing.conformance.stragglers import Stragglers
+from sourced.testing.conformance.views import Views
 from sourced.testing.conformance.workers import Workers
 
 __all__ = ["AsyncStoreConformance", "StoreConformance"]
@@ -28,7 +29,7 @@ __all__ = ["AsyncStoreConformance", "StoreConformance"]
 
 class StoreConformance(
     Crashes, Appending, Reading, Groups, Claims, Settling, Rounds, Stragglers, Schedule, Snapshots, Concurrency,
-    Carrying, Workers,
+    Carrying, Views, Workers,
 ):  # fmt: skip
     """Every case, through `transaction`."""
 

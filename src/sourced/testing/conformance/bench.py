@@ -212,6 +212,7 @@ class Bench:
                 found[f"progress of {name}"] = sorted((yield from store.progress(name)), key=lambda each: each.shard)
                 found[f"stragglers of {name}"] = sorted((yield from store.stragglers(name)), key=lambda row: row.stream)
                 found[f"snapshots of {name}"] = yield from store.snapshots(name, [s.stream for s in found["streams"]])
+                found[f"views of {name}"] = yield from store.page_views(name)
             return found | {"schedule": (yield from store.scheduled())}
 
         return self.do(op(), store)

@@ -17,7 +17,7 @@ from sourced.testing.conformance.bench import at, entry, scheduled
 from sourced.testing.conformance.day import LEASE, Day, check_invariants
 from sourced.testing.conformance.transactions import Transactions
 from sourced.testing.faults import Crash, CrashingStore, crash_everywhere
-from sourced.testing.shop import Cart, Stock
+from sourced.testing.shop import Cart, Products, Stock
 
 
 class Pausing:
@@ -133,7 +133,8 @@ class Crashes(Transactions):
     def outcome(self, day: Day, store: Store) -> Any:
         """Where a day has led to; override it to look at tables of your own as well."""
         check_invariants(self.do(store.read_all(), store), everything_done=True)
-        return day.outcome()
+        rows = self.do(store.page_views(Products.group), store)
+        return day.outcome(), {row.key: row.body for row in rows}
 
     def undisturbed(self) -> Any:
         """What a day comes to that nothing happens to."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from sourced.errors import Conflict, DefinitionError
 from sourced.ops import Call, Op, run, run_async, savepoint
-from sourced.store import Move, Range, Snapshot, Straggler, shard_of
+from sourced.store import Move, Range, Snapshot, Straggler, ViewRow, shard_of
 from sourced.testing.conformance.bench import Bench, Broken, at, breaking, entry, kept, refused, scheduled
 from sourced.testing.faults import Crash
 
@@ -22,6 +22,7 @@ class Transactions(Bench):
         self.straggle("s", 2, parked=True)
         self.do(self.store.schedule([scheduled("s", 1), scheduled("s", 100)]))
         self.do(self.store.save_snapshot(Snapshot("g", "s", 1, "{}", "f")))
+        self.do(self.store.save_views("g", [ViewRow("s", "{}"), ViewRow("gone", "{}")]))
         self.work_off(limit=1)
 
     def busy(self) -> Op[None]:
@@ -44,6 +45,7 @@ class Transactions(Bench):
         yield from store.promote(at(10))
         yield from store.cancel([each.record.id for each in (yield from store.scheduled())])
         yield from store.save_snapshot(Snapshot("g", "s", 2, "{}", "f"))
+        yield from store.save_views("g", [ViewRow("s", '{"n":1}'), ViewRow("new", "{}"), ViewRow("gone", None)])
 
     # -- all or nothing
 

@@ -32,7 +32,8 @@ create table {groups} (
   reason text not null default '',
   error text not null default '',
   stopped_by text not null default '',
-  stopped_at timestamptz
+  stopped_at timestamptz,
+  view text collate "C" not null
 );
 
 create table {progress} (
@@ -105,6 +106,17 @@ create table {snapshots} (
   fingerprint text not null,
   primary key (group_name, stream, seq)
 );
+
+-- The rows that projectors keep here; the name a group's are kept under is in its own row.
+create table {views} (
+  view text collate "C" not null,
+  key text collate "C" not null,
+  body text not null,
+  revision bigint not null,
+  position bigint not null,
+  updated_at timestamptz,
+  primary key (view, key)
+) with (fillfactor = 80);
 
 create table {migrations} (
   number integer primary key,

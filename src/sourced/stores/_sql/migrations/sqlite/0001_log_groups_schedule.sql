@@ -30,7 +30,8 @@ create table {groups} (
   reason text not null default '',
   error text not null default '',
   stopped_by text not null default '',
-  stopped_at text
+  stopped_at text,
+  view text not null
 ) without rowid;
 
 create table {progress} (
@@ -110,6 +111,16 @@ create table {notes} (
   channel text not null,
   data text not null
 );
+-- The rows that projectors keep here; the name a group's are kept under is in its own row.
+create table {views} (
+  view text not null,
+  key text not null,
+  body text not null,
+  revision integer not null,
+  position integer not null,
+  updated_at text,
+  primary key (view, key)
+) without rowid;
 
 create table {migrations} (
   number integer primary key,
