@@ -4,8 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
+SECONDS ?= 60
+
 .DEFAULT_GOAL := help
-.PHONY: help test check demo bench fmt clean
+.PHONY: help test check demo bench chaos fmt clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -26,6 +28,9 @@ bench: $(VENV)/.bench-installed ## Compare Sourced with its neighbours, in memor
 	$(RUN) -m benchmarks.compare
 	$(RUN) -m benchmarks.stored
 	$(RUN) -m benchmarks.running
+
+chaos: $(VENV)/.dev-installed ## Kill workers and crash databases for a minute each, and see whether anything is lost
+	$(RUN) -m tests.chaos.run --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 fmt: $(VENV)/.dev-installed ## Format, and mend what lint can mend
 	$(RUN) -m ruff check --fix-only --quiet .

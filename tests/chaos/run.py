@@ -143,7 +143,7 @@ def chaos(place: Place, plan: Plan, log: Path) -> Report:
         sent |= each.sent
     with place.asked() as raw:
         found = [*left, *(f"a client failed: {error!r}" for each in clients for error in each.failures)]
-        found += [f"a worker ended with {code}" for code in codes if code]
+        found += [f"a worker ended with {code}" for code in codes if code not in (0, -signal.SIGTERM)]  # so young
         found += wrong(raw, sent)
         ((messages,),) = raw.execute("select count(*) from sourced_messages").fetchall()
     return Report(place.name, plan, blows, messages, len(sent), peace - began, monotonic() - peace, found)
