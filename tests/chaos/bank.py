@@ -13,9 +13,9 @@ from typing import Any
 
 from sourced import (
     Actor,
+    AsyncCommands,
     Batch,
     Command,
-    Commands,
     Event,
     Events,
     Projector,
@@ -153,17 +153,17 @@ class Accounts(Actor[Balance], group=GROUPS[0]):
         balance.changes += 1
 
     @react
-    async def pass_on(self, balance: Balance, event: Withdrawn) -> Commands:
+    async def pass_on(self, balance: Balance, event: Withdrawn) -> AsyncCommands:
         if random.random() < LONG:
             await asyncio.sleep(random.random() * LONGEST)
         LUCK.try_it()
         after = 0.05 if event.transfer % 11 == 0 else None  # some by way of the schedule
-        return iter([dispatch(Deposit(event.transfer, event.amount, balance.account), to=event.to, after=after)])
+        yield dispatch(Deposit(event.transfer, event.amount, balance.account), to=event.to, after=after)
 
     @react
-    async def give_back(self, balance: Balance, event: DepositRefused) -> Commands:
+    async def give_back(self, balance: Balance, event: DepositRefused) -> AsyncCommands:
         LUCK.try_it()
-        return iter([dispatch(Refund(event.transfer, event.amount), to=event.source)])
+        yield dispatch(Refund(event.transfer, event.amount), to=event.source)
 
 
 class Balances(Projector[Balance], group=GROUPS[1]):

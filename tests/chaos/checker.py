@@ -79,11 +79,9 @@ def _of_causes(log: Collection[Row]) -> Iterator[str]:
     for row in log:
         if row.causation_id != row.id:
             caused[row.causation_id].append(row.type)
-            expected = ANSWERS.get(types.get(row.causation_id, ""), set()) | FOLLOWS.get(
-                types.get(row.causation_id, ""), set()
-            )
-            if row.type not in expected:
-                yield f"{row} was caused by {types.get(row.causation_id)}"
+            cause = types.get(row.causation_id, "nothing")
+            if row.type not in ANSWERS.get(cause, FOLLOWS.get(cause, ())):
+                yield f"{row} was caused by {cause}"
         elif row.is_event:
             yield f"{row} came of nothing"
     for row in log:
