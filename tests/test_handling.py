@@ -26,8 +26,10 @@ from sourced import (
     dispatch,
     on,
 )
+from sourced.store import Store
 from sourced.testing import VirtualClock, given
 from sourced.testing.clock import START
+from tests.rows import put, table
 
 
 class OrderEvent(Event, namespace="orders"): ...
@@ -436,3 +438,33 @@ class TestWrongDeclarations:
 
         with pytest.raises(DefinitionError, match="handles no messages"):
             Sourced().register(Handlers)
+
+
+def test_on_every_store(store: Store):
+    """H1, H5, H6, A11. What a function is given, and what becomes of its answer, with the rows in one transaction."""
+    app = Sourced(store, clock=VirtualClock())
+    seen: list[tuple[str, int, bool]] = []
+
+    @app.on(Placed, Started)
+    async def packing(event: Message[Placed | Started], history: History, replaying: bool):
+        seen.append((event.type, len(history), replaying))
+        yield Pack("tea")
+        yield dispatch(Pack("gift"), to="gifts")
+        yield Sync(lambda tx: put(tx, "packed", event.seq, replaying))
+        if len(history) == 3 and not replaying:
+            yield RetryAt(START + timedelta(minutes=1))
+
+    app.append("o1", [Placed(), Other(), Started()])
+    app.drain()
+    assert dict(table(store, "packed")) == {1: False}
+    assert len(app.history("gifts")) == 1
+    app._engine.clock.advance(60)  # type: ignore[attr-defined]
+    app.groups.reset(packing)
+    app.drain()
+    assert seen == [
+        ("orders.placed", 1, False),
+        ("orders.started", 3, False),
+        ("orders.placed", 1, True),
+        ("orders.started", 3, False),
+    ]
+    assert dict(table(store, "packed")) == {1: True}

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -41,11 +42,13 @@ from sourced import (
 from sourced.errors import Endless, NotKnown, UnknownGroup
 from sourced.ops import run
 from sourced.store import Store
+from sourced.stores.memory import MemoryStore
 from sourced.stores.postgres import PostgresStore
 from sourced.stores.sqlite import SqliteStore
-from sourced.testing import VirtualClock
+from sourced.testing import VirtualClock, crash_everywhere
 from sourced.testing.clock import START
 from tests.rows import get, put, table
+from tests.runtime.listener import together
 
 
 class Order(Command, type="unit.order"):
@@ -598,3 +601,98 @@ def test_the_awaited_side(store: Store):
     asyncio.run(main())
     assert app.load(Stock, "stock-tea").state == 0
     assert dict(table(store, "counts")) == {"stock-tea": {"n": 3}, "stock-mug": {"n": 1}}
+
+
+class Move(Command, type="unit.move"):
+    amount: int
+    to: str
+
+
+class Moved(Event, type="unit.moved"):
+    amount: int
+    to: str
+
+
+class Receive(Command, type="unit.receive"):
+    amount: int
+
+
+class Received(Event, type="unit.received"):
+    amount: int
+
+
+class Purse(Actor[int], group="purses"):
+    def initial(self, stream: str) -> int:
+        return 100
+
+    @decide
+    def move(self, left: int, command: Move):
+        if command.amount > left:
+            raise SoldOut(left)
+        yield Moved(command.amount, command.to)
+
+    @evolve
+    def moved(self, left: int, event: Moved):
+        return left - event.amount
+
+    @react
+    def hand_over(self, left: int, event: Moved):
+        yield dispatch(Receive(event.amount), to=event.to)
+
+    @decide
+    def receive(self, left: int, command: Receive):
+        yield Received(command.amount)
+
+    @evolve
+    def received(self, left: int, event: Received):
+        return left + event.amount
+
+
+def test_many_at_once_in_every_direction(store: Store):
+    """Nothing is lost, nothing is made, nobody waits for somebody who waits for him, and no purse is overdrawn."""
+    app = Sourced(store)
+    app.register(Purse)
+    unit, purses, turns = app.unit(Purse), [f"purse-{n}" for n in range(3)], 12
+
+    def moving(turn: int) -> Callable[[], None]:
+        def work() -> None:
+            for n in range(turns):
+                here, there = purses[(turn + n) % 3], purses[(turn + 2 * n + 1) % 3]
+                done = here == there
+                while not done:
+                    with contextlib.suppress(Conflict):
+                        unit.execute(Move(1 + n, there), to=here)
+                        done = True
+
+        return work
+
+    together(*(moving(turn) for turn in range(4)))
+    left = {purse: app.load(Purse, purse).state for purse in purses}
+    assert sum(left.values()) == 300
+    moved, received = app.read_all(types=[Moved]), app.read_all(types=[Received])
+    assert len(moved) == len(received) > 20
+    assert {m.causation_id for m in received} == {m.id for m in app.read_all(types=[Receive])}
+    for purse in purses:
+        assert [m.seq for m in app.history(purse)] == list(range(1, len(app.history(purse)) + 1))
+    assert app.drain() == 0
+
+
+def test_a_crash_at_any_statement_leaves_all_of_it_or_nothing():
+    """K183 for processes that die. What is left to do afterwards is done by whoever comes next, once."""
+
+    def scenario(store: Any) -> None:
+        app = Sourced(store, clock=VirtualClock())
+        app.register(Orders, Stock, Counts)
+        app.unit(Orders, Stock, Counts).execute(Order("tea"), to="o1")
+
+    def check(store: Store) -> None:
+        app = Sourced(store, clock=VirtualClock())
+        app.register(Orders, Stock, Counts)
+        stored = [m.type for m in app.read_all()]
+        assert len(stored) in (0, 6)
+        assert dict(table(store, "counts")) == ({"stock-tea": {"n": 1}} if stored else {})
+        assert len(app.scheduled.list()) == (1 if stored else 0)
+        app.drain(raise_errors=True)
+        assert [m.type for m in app.read_all()] == stored
+
+    assert crash_everywhere(MemoryStore, scenario, check) > 10
