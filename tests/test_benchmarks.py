@@ -43,6 +43,14 @@ def test_the_comparison_of_workers_runs():
     assert printed("benchmarks.running", "--quick").count("\n| ") == 8
 
 
+def test_the_account_of_plans_runs():
+    try:
+        find_binaries()
+    except NoPostgres as none:
+        pytest.skip(str(none))
+    assert printed("benchmarks.plans", "--messages", "2000", "--streams", "200").count("\n| ") == 30
+
+
 def printed(module: str, *arguments: str) -> str:
     command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)

@@ -359,6 +359,23 @@ class SqliteStore(SqlStore):
     def pending_rows(self, group: str, shares: Sequence[tuple[int, int, int]], types: Collection[str]) -> Statement:
         return Statement("pending", self._pending, (group, shares, types))
 
+    def typed_rows(
+        self, types: Collection[str], way: str, order: str, also: str, asked: Mapping[str, Any]
+    ) -> Statement:
+        text = f"""
+        select {{record}} from {{messages}} m where m.type = :type and m.position {way} :after {also}
+        order by m.position {order} limit :limit
+        """
+        return Statement("read all", self._typed, (types, text, order, asked))
+
+    def _typed(
+        self, raw: Raw, types: Collection[str], text: str, order: str, asked: Mapping[str, Any]
+    ) -> list[tuple[Any, ...]]:
+        said, bind = self.query(text)
+        found = [row for type in types for row in raw.execute(said, bind({**asked, "type": type}))]
+        found.sort(key=lambda row: row[3], reverse=order == "desc")
+        return found[: asked["limit"]]
+
     def straggling_rows(self, asked: Sequence[tuple[Straggler, int]], types: Collection[str], limit: int) -> Statement:
         return Statement("straggling", self._straggling, (asked, types, limit))
 

@@ -17,6 +17,7 @@ create table {messages} (
 create unique index {.messages_by_stream} on {messages} (stream, seq);
 create unique index {.messages_by_id} on {messages} (id);
 create index {.messages_by_shard} on {messages} (shard, position);
+create index {.messages_by_type} on {messages} (type, position);
 create index {.messages_by_story} on {messages} (correlation_id);
 create index {.messages_first} on {messages} (stream) where seq = 1;
 
