@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
-from sourced import Delivery, Sourced
+from sourced import Delivery, Sourced, Sync
 from sourced.actions import Actions
 from sourced.ops import run
 from sourced.runtime.rounds import Round
 from sourced.store import Store
 from sourced.testing import Crash, VirtualClock, steal_leases
+from tests.rows import put, table
 from tests.runtime.killers import LEASE, killed_by
 from tests.runtime.listener import Listener, Noted, listening, streams
 
@@ -32,6 +33,32 @@ def test_a_stolen_lease_is_fenced_and_changes_nothing(store: Store):
     clock.advance(2 * 86_400)  # the thief never comes back either
     app.drain()
     assert [len(app.history(f"echo-{n}")) for n in (1, 2)] == [1, 1]
+
+
+@pytest.mark.parametrize("streams_at_once", [1, 2, 3])
+@pytest.mark.parametrize("failing", [False, True])
+def test_a_stolen_lease_is_fenced_whatever_the_round_has_to_say(store: Store, streams_at_once: int, failing: bool):
+    """Rows of its own, each behind a savepoint, and streams that failed: the fence comes before all of them."""
+    clock, late = VirtualClock(), [True]
+
+    def paused(delivery: Delivery) -> Actions:
+        text = delivery.message.payload.text
+        if late:
+            late.clear()
+            steal_leases(store, "listener", clock.now())
+            if failing:
+                raise ValueError("late, and wrong as well")
+        return (Sync(lambda tx: put(tx, "rows", text, True)),)
+
+    app, listener = listening(paused, store=store, clock=clock)
+    for name in streams(streams_at_once):
+        app.append(name, Noted(name))
+    assert app.drain() == 0
+    assert table(store, "rows") == {}
+    assert app.groups.get(listener).stragglers == ()
+    clock.advance(2 * 86_400)
+    app.drain()
+    assert table(store, "rows") == dict.fromkeys(streams(streams_at_once), True)
 
 
 def test_a_round_that_is_late_for_one_shard_only_changes_nothing_at_all(store: Store):

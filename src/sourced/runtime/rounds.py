@@ -35,6 +35,9 @@ from sourced.store import Claim, Lease, Move, Pending, Range, Straggler, shard_o
 TRIES = 10  # to settle, while others change the same rows
 
 
+_OUR_OWN = (ConnectionLost, Fenced)  # what ends a round as a whole, and is no stream's fault
+
+
 class Died(Exception):
     """The process handling a message went away in the middle of it: killed, or paused beyond its lease."""
 
@@ -460,7 +463,7 @@ class Round:
         for bundle in (yield from self.together([bundle for bundle in bundles if not bundle.simple])):
             try:
                 yield from savepoint(append_and_sync(self.store, [one.effects for one in bundle.slices]))
-            except ConnectionLost:
+            except _OUR_OWN:
                 raise
             except Exception as error:
                 self.unsettled(bundle, error)
@@ -475,7 +478,7 @@ class Round:
         try:
             effects = [one.effects for bundle in bundles for one in bundle.slices]
             yield from savepoint(append_and_sync(self.store, effects))
-        except ConnectionLost:
+        except _OUR_OWN:
             raise
         except Exception:
             return bundles
