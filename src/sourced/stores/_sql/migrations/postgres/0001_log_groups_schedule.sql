@@ -347,7 +347,7 @@ begin
       select f.*, row_number() over (partition by f.shard order by f.stream) as nth from found f
     ) n where n.nth <= case when carefuls[array_position(shards, n.shard)] > 0 then 1 else wanted end
   ), counted as (
-    update {stragglers} s set attempts = s.attempts + 1, running = true
+    update {stragglers} s set attempts = s.attempts + 1, running = true, holder = ''
     from chosen c where s.group_name = the_group and s.stream = c.stream
   )
   select json_agg(json_build_object(
