@@ -137,10 +137,9 @@ def prepare(store: Store, log: Log) -> Op[None]:
     """A group that has come half way, one that is through, streams that wait, a schedule, snapshots."""
     yield from store.register(GROUP, log.at(log.messages // 2))
     yield from store.register("idle", "now")
-    yield from store.straggle(
-        [Straggler(GROUP, log.stream(n * 7), 3, parked=n % 2 == 0, error="x") for n in range(500)]
-    )
-    for number in range(200):
+    waiting = [Straggler(GROUP, log.stream(n), 3, parked=n % 10 != 0) for n in range(min(500, log.streams))]
+    yield from store.straggle(waiting)
+    for number in range(min(200, log.streams)):
         yield from store.save_snapshot(Snapshot(GROUP, log.stream(number), 2, "{}", "v1"))
     records = [Record(new_id(), "later", 0, 0, "item_added", 1, "{}", "{}", "x", "x", NOON) for _ in range(1_000)]
     yield from store.schedule([Scheduled(each, log.at(n * 10 * log.messages)) for n, each in enumerate(records)])
