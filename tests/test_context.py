@@ -126,7 +126,7 @@ ODD = [None, True, 0, 3, -1.5, float("nan"), "", "x", "\ud800", "\0", b"x", [], 
        {1: 2}, {None: None}, (), object(), AddItem, AddItem("tea"), 10**400]  # fmt: skip
 
 
-@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: type(odd).__name__ if type(odd) is object else repr(odd))
 def test_whatever_a_client_sends_it_is_built_or_refused(app, odd):
     """In place of the whole, and of each of its parts: `Invalid` or `UnknownMessage`, never another error."""
     odd_parts = [odd, *(ADD | {part: odd} for part in ADD), ADD | {"payload": {"product": odd}},

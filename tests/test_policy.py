@@ -1,5 +1,6 @@
 """An error policy is told of a failure and answers: try again then, park the stream, or stop the group."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -147,7 +148,7 @@ class TestRefused:
         [{"times": -1}, {"times": "3"}, {"times": 1.5}, {"after": -1}, {"after": "5s"}, {"after": None},
          {"backoff": 2}, {"backoff": Exponential}, {"backoff": lambda after: 1}, {"then": None}, {"on_retry": 3},
          {"on_retry": lambda failure: None}, {"on_stop": lambda: None}],
-        ids=str,
+        ids=lambda options: re.sub(" at 0x[0-9a-f]+", "", str(options)),  # the same in every process
     )  # fmt: skip
     def test_options_of_retry_that_cannot_work(self, options):
         (name,) = options
