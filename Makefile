@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/python
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help test check demo bench chaos fmt clean
+.PHONY: help test check demo tour bench chaos fmt clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
@@ -21,7 +21,10 @@ check: $(VENV)/.dev-installed ## Format, lint and types, without the tests
 	$(RUN) -m mypy
 	$(RUN) -m pyright --pythonpath $(RUN)
 
-demo: $(or $(wildcard $(VENV)/.dev-installed),$(VENV)/.core-installed) ## Run the shopping cart example; the core is all it needs
+demo: $(or $(wildcard $(VENV)/.dev-installed),$(VENV)/.cli,ui-installed) ## Run the TODO application; without a terminal, a visit to it
+	@if [ -t 1 ]; then $(RUN) -m sourced demo; else $(RUN) -m sourced demo --visit; fi
+
+tour: $(or $(wildcard $(VENV)/.dev-installed),$(VENV)/.core-installed) ## Walk through the shopping cart example; the core is all it needs
 	$(RUN) examples/cart.py
 
 bench: $(VENV)/.bench-installed ## Compare Sourced with its neighbours, in memory, on SQLite and on PostgreSQL

@@ -1,4 +1,4 @@
-"""A small shop, as a tour: `make demo`, or `python examples/cart.py`. It needs Sourced and nothing else.
+"""A small shop, as a tour: `make tour`, or `python examples/cart.py`. It needs Sourced and nothing else.
 
 First comes the shop, which is all of the program. What follows it shows the shop at work.
 """

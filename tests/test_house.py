@@ -19,7 +19,7 @@ FLOORS = {
     "adapters": "stores notifiers",
     "runtime": "runtime",
     "façade": "app client context doctor loaded operations subscription topology unit verbs views workflows",
-    "edges": "__main__ cli dashboard web testing integrations",
+    "edges": "__main__ cli dashboard demo web testing integrations",
 }
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS.values()) for room in rooms.split()}
 ADAPTERS, RUNTIME, FACADE = HEIGHT["stores"], HEIGHT["runtime"], HEIGHT["app"]

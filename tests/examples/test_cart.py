@@ -1,4 +1,4 @@
-"""What `make demo` tells is what happens."""
+"""What `make tour` tells is what happens."""
 
 import os
 import pty

@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from sourced.cli.acting import cancel, replay, retry, run_now, skip, start, stop
 from sourced.cli.dashboard import ui
+from sourced.cli.demo import demo
 from sourced.cli.describing import docs, topology
 from sourced.cli.following import tail, trace
 from sourced.cli.groups import doctor, groups, workers
@@ -37,6 +38,7 @@ program = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, 
 program.command()(worker)
 program.command()(migrate)
 program.command()(ui)
+program.command()(demo)
 program.command()(docs)
 program.command(rich_help_panel="Look")(streams)
 program.command("show", rich_help_panel="Look")(show_stream)

@@ -9,6 +9,7 @@ import socket
 import sys
 from datetime import datetime
 from pathlib import Path
+from types import FunctionType
 from typing import Annotated
 from urllib.request import url2pathname
 
@@ -42,7 +43,7 @@ def opened(url: str) -> Store:
 
 
 def app_at(target: str) -> Sourced:
-    """The app that `module:app` names; modules are looked for in the current folder, too."""
+    """The app that `module:app` names, or that a function of that name makes; the current folder is looked in, too."""
     module, colon, name = target.partition(":")
     if is_url(target) or not (module and colon and name):
         raise typer.BadParameter(f"expected module:app, such as shop:app, found {target!r}")
@@ -59,9 +60,10 @@ def app_at(target: str) -> Sourced:
         others = [each for each, thing in vars(found).items() if isinstance(thing, Sourced)]
         hint = f"; did you mean {module}:{others[0]}?" if others else ""
         raise typer.BadParameter(f"module {module!r} has no {name!r}{hint}")
-    if not isinstance(app, Sourced):
-        raise typer.BadParameter(f"{target} is {app!r}, not an app made with Sourced(…)")
-    return app
+    made = app() if isinstance(app, FunctionType) else app  # a function that makes one will do
+    if not isinstance(made, Sourced):
+        raise typer.BadParameter(f"{target} is {made!r}, not an app made with Sourced(…)")
+    return made
 
 
 def now_of(app: Sourced) -> datetime:

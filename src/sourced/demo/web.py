@@ -1,0 +1,212 @@
+"""The pages of the TODO application; everything they change goes through commands, everything they show is read."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Mount, Route
+
+from sourced import CommandContext, Invalid, Message, Sourced
+from sourced.demo.lists import TodoList
+from sourced.demo.messages import ListCommand, TodoCommand
+from sourced.demo.overview import Listing, Overview
+from sourced.errors import UnknownMessage
+from sourced.ids import new_id
+from sourced.messages import Command
+from sourced.web.guard import Forged, form_of, guards, is_htmx
+from sourced.web.live import Fragments, live
+from sourced.web.pages import Assets, Pages
+from sourced.web.story import tree
+
+HERE = Path(__file__).parent
+
+pages = Pages(HERE / "templates", static=[HERE / "static"])
+
+
+@pages.filter
+def kind(message: Message[Any]) -> str:
+    return "command" if isinstance(message.payload, Command) else "event"
+
+
+@dataclass(frozen=True)
+class Page:
+    """What every fragment of a page needs to know, whoever renders it."""
+
+    root: str
+    token: str
+    new_stream: str
+    expander: bool
+
+
+class Site:
+    """One app's pages."""
+
+    def __init__(self, app: Sourced, *, expander: bool = False) -> None:
+        self.app = app
+        self.expander = expander
+
+    def routes(self) -> list[Route | Mount]:
+        return [
+            Route("/", self.home),
+            Route("/login", self.login, methods=["POST"]),
+            Route("/logout", self.logout, methods=["POST"]),
+            Route("/commands", self.command, methods=["POST"]),
+            Route("/updates", self.home_updates),
+            Route("/lists/{id}", self.todo_list),
+            Route("/lists/{id}/at", self.travel),
+            Route("/lists/{id}/at/{seq:int}", self.todo_list),
+            Route("/lists/{id}/updates", self.list_updates),
+            Route("/messages/{id}/story", self.story),
+            Mount("/static", Assets(pages.static), name="static"),
+        ]
+
+    # -- who is there
+
+    async def login(self, request: Request) -> Response:
+        username = (await form_of(request)).get("username", "").strip()
+        if not username:
+            return pages.page(request, "login.html", status=422, complaint="Please say a name")
+        request.session["username"] = username[:40]
+        return see(request, "/")
+
+    async def logout(self, request: Request) -> Response:
+        await form_of(request)
+        request.session.clear()
+        return see(request, "/")
+
+    # -- all lists
+
+    async def home(self, request: Request) -> Response:
+        if "username" not in request.session:
+            return pages.page(request, "login.html", complaint="")
+        page = self.page(request)
+        return pages.page(request, "home.html", page=page, **await self._listings())
+
+    async def home_updates(self, request: Request) -> Response:
+        page = self.page(request)
+
+        async def look() -> Fragments:
+            return {"lists": pages.render("_lists.html", page=page, **await self._listings())}
+
+        return live(self.app, look)
+
+    async def _listings(self) -> Mapping[str, Any]:
+        views = self.app.aio.views(Overview)
+        return {status: newest_first(await views.find(status=status)) for status in ("active", "archived")}
+
+    # -- one list, now or as it was
+
+    async def todo_list(self, request: Request) -> Response:
+        stream, at = request.path_params["id"], request.path_params.get("seq")
+        history = await self.app.aio.history(stream)
+        if at is not None and not 1 <= at <= len(history):
+            return see(request, f"/lists/{stream}")
+        todo = await self.app.aio.load(TodoList, stream, upto=at)
+        return pages.page(request, "list.html", page=self.page(request), todo=todo.state, history=history, at=at)
+
+    async def travel(self, request: Request) -> Response:
+        """Where the slider leads to without a script."""
+        return see(request, f"/lists/{request.path_params['id']}/at/{request.query_params.get('seq', '1')}")
+
+    async def list_updates(self, request: Request) -> Response:
+        """Who looks at a list as it was goes on doing so; only its history grows."""
+        page, at = self.page(request), int(request.query_params.get("at", 0)) or None
+        todo = await self.app.aio.load(TodoList, request.path_params["id"])
+
+        async def look() -> Fragments:
+            await todo.refresh()
+            show = partial(pages.render, page=page, todo=todo.state, at=at)
+            shown = {"history": show("_history.html", history=await todo.history())}
+            return shown if at else {"list": show("_list.html"), **shown}
+
+        return live(self.app, look)
+
+    async def story(self, request: Request) -> Response:
+        chosen = request.path_params["id"]
+        roots = tree(await self.app.aio.trace(chosen))
+        name = "_story.html" if is_htmx(request) else "story.html"
+        return pages.page(request, name, roots=roots, chosen=chosen)
+
+    # -- the one way to change anything
+
+    async def command(self, request: Request) -> Response:
+        fields = await form_of(request)
+        form, back = fields.pop("_form", ""), request.headers.get("referer", f"{request.scope['root_path']}/")
+        metadata = {"username": request.session["username"], "producer": "UI"}
+        context = CommandContext(self.app, metadata=metadata, scope=TodoCommand)
+        said = {"type": fields.pop("type", ""), "stream": fields.pop("stream", ""), "payload": fields}
+        try:
+            await self.app.aio.dispatch(context.build(said))
+        except (Invalid, UnknownMessage) as refusal:
+            wrong = refusal.fields if isinstance(refusal, Invalid) else {"type": str(refusal)}
+            if is_htmx(request):
+                return pages.page(request, "_complaints.html", status=422, form=form, complaints=wrong)
+            complaints = [f"{name}: {complaint}" for name, complaint in wrong.items()]
+            return pages.page(
+                request, "sorry.html", status=422, title="That did not work", complaints=complaints, back=back
+            )
+        return Response(status_code=204) if is_htmx(request) else RedirectResponse(back, 303)
+
+    def page(self, request: Request) -> Page:
+        return Page(request.scope.get("root_path", ""), request.session.get("token", ""), new_id(), self.expander)
+
+
+def newest_first(lists: Mapping[str, Listing]) -> list[tuple[str, Listing]]:
+    return sorted(lists.items(), key=lambda each: str(each[1].created_at), reverse=True)
+
+
+class LoggedIn:
+    """Nothing but the login is there for those whose name we do not know."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and not _open(scope) and "username" not in scope["session"]:
+            request = Request(scope)
+            answer = Response("log in first", 401) if is_htmx(request) else see(request, "/")
+            await answer(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def _open(scope: Any) -> bool:
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    return path in ("/", "/login") or path.startswith("/static/")
+
+
+def see(request: Request, path: str) -> Response:
+    return RedirectResponse(request.scope.get("root_path", "") + path, 303)
+
+
+async def forged(request: Request, _: Exception) -> Response:
+    complaints = ["This form is too old, or it was not ours. Load the page anew and try again."]
+    return pages.page(request, "sorry.html", status=403, title="Not accepted", complaints=complaints, back="/")
+
+
+def site(app: Sourced, *, secret: str, workers: bool = True, expander: bool = False) -> Starlette:
+    """The web application; with `workers` it does all the work itself, in this process."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with app.running() if workers else contextlib.nullcontext():
+            yield
+
+    return Starlette(
+        routes=Site(app, expander=expander).routes(),
+        middleware=[*guards(secret, cookie="todos"), Middleware(LoggedIn)],
+        exception_handlers={Forged: forged},
+        lifespan=lifespan,
+    )
+
+
+__all__ = ["ListCommand", "site"]
