@@ -72,7 +72,7 @@ def test_a_failing_after_commit_hook_is_logged_and_changes_nothing(app, notes, c
 
 
 class Mute(LocalNotifier):
-    def notify(self):
+    def notify(self, types=None):
         raise ConnectionError("nobody listens")
 
 

@@ -1,15 +1,20 @@
 """Wake-ups between processes: what one app commits, another one on the same store hears of."""
 
 import contextlib
+import json
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from sourced import Sourced
+from sourced.notifiers.relayed import BREATH
 from sourced.testing.shop import AddItem, Cart
 
 
@@ -80,3 +85,22 @@ def test_who_stops_listening_leaves_no_thread_behind(make: Callable[[], Sourced]
     app.dispatch(AddItem("tea"), to="c1")
     app.close()
     assert set(threading.enumerate()) <= before
+
+
+def test_thirty_two_writers_are_told_of_in_few_words(postgres_url: str):
+    """A NOTIFY holds up everybody who commits, so what comes together is told as one; nothing that came is left out."""
+    told: list[set[str]] = []
+    with Sourced(postgres_url) as app, psycopg.connect(postgres_url, autocommit=True) as raw:
+        app.migrate()
+        app.register(Cart)
+        raw.execute(sql.SQL("listen {}").format(sql.Identifier(app.store.relay()._channel)))  # type: ignore[union-attr]
+        began = monotonic()
+        with ThreadPoolExecutor(32) as writers:
+            list(writers.map(lambda n: app.execute(AddItem("tea"), to=f"c{n}"), range(640)))
+        seconds = monotonic() - began
+        while "shop.item_added" not in set().union(*told):
+            told += [set(json.loads(each.payload)[1]) for each in raw.notifies(timeout=0.2)]
+        told += [set(json.loads(each.payload)[1]) for each in raw.notifies(timeout=0.2)]
+    assert set().union(*told) == {"shop.add_item", "shop.item_added"}
+    assert 1 <= len(told) <= 2 + seconds / BREATH
+    assert len(told) < 640 / 2

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Set
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
 from sourced.ops import Op
+
+Types: TypeAlias = "Set[str] | None"
+"""The types of the messages that were stored, as far as a hint goes; None when it may be anything."""
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -31,6 +35,10 @@ class Listener(Protocol):
 
     async def wait_async(self, seconds: float) -> bool: ...
 
+    def news(self) -> Types:
+        """What the hints since the last time were about."""
+        ...
+
 
 class Mailbox(Protocol):
     """The notes for one who subscribed, in order."""
@@ -50,7 +58,7 @@ class Mailbox(Protocol):
 
 
 class Notifier(Protocol):
-    def notify(self) -> None:
+    def notify(self, types: Types = None) -> None:
         """Something was committed; always called after the commit."""
         ...
 
@@ -78,7 +86,7 @@ class Notifier(Protocol):
 class Hearing(Protocol):
     """What a process does with what it hears."""
 
-    def news(self) -> None:
+    def news(self, types: Types = None) -> None:
         """Another process has committed, or may have while this one was deaf."""
         ...
 
@@ -94,7 +102,7 @@ class Relay(Protocol):
 
     silent: bool  # others hear of a commit without being told
 
-    def tell(self) -> None:
+    def tell(self, types: Types = None) -> None:
         """Others are to look."""
         ...
 
@@ -109,3 +117,7 @@ class Relay(Protocol):
     def rouse(self) -> None:
         """Lets `hear` notice soon that it is to end."""
         ...
+
+
+def together(one: Types, other: Types) -> Types:
+    return None if one is None or other is None else one | other

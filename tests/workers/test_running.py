@@ -3,7 +3,10 @@
 import asyncio
 import contextlib
 import threading
+import tracemalloc
+from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +19,7 @@ from sourced.runtime.attendance import Attendance
 from sourced.runtime.worker import Worker
 from sourced.testing import CrashingStore, DeafNotifier
 from sourced.testing.shop import AddItem, Cart, Stock
-from tests.runtime.listener import Listener, Noted, echo, handled, streams, waiting
+from tests.runtime.listener import Ignored, Listener, Noted, echo, handled, streams, waiting
 from tests.workers.crew import at_work, held, on_a_loop, owners, threads, until
 
 Make = Callable[..., Sourced]
@@ -127,7 +130,7 @@ def test_a_group_that_is_registered_later_is_attended_to_as_well(make: Make):
 def test_what_becomes_due_is_handled_then(make: Make, monkeypatch: pytest.MonkeyPatch):
     """Scheduled messages, and streams that wait for their next try."""
     monkeypatch.setattr(working, "TICK", 0.01)
-    monkeypatch.setattr(working, "LOOK", 0.02)
+    monkeypatch.setattr(working, "LOOK", 60.0)  # nobody has to look for them
     app, fails = make(), ["1"]
 
     def once(delivery: Delivery) -> Any:
@@ -147,6 +150,96 @@ def test_what_becomes_due_is_handled_then(make: Make, monkeypatch: pytest.Monkey
 
     on_a_loop(main())
     assert listener.texts.count("1") == 2
+
+
+class Deaf(Listener, group="deaf"):
+    """Wants something else."""
+
+    handles = (Ignored,)  # type: ignore[assignment]
+
+
+def test_only_groups_that_handle_what_was_stored_are_woken(make: Make, monkeypatch: pytest.MonkeyPatch):
+    """J164. By name of the types; by a hint that says nothing, everybody."""
+    monkeypatch.setattr(working, "LOOK", 60.0)
+    app, listener = make(), Listener()
+    app.register(listener, Deaf())
+    claim, claims = app.store.claim, Counter[str]()
+
+    def counted(group: str, *rest: Any, **options: Any) -> Any:
+        claims[group] += 1
+        return claim(group, *rest, **options)
+
+    app.store.claim = counted  # type: ignore[method-assign]
+
+    async def main() -> None:
+        async with app.running():
+            await until(lambda: claims.keys() == {"listener", "deaf"})
+            await asyncio.sleep(0.1)  # the relay's own start wakes everybody once more
+            before = claims["deaf"]
+            for n in range(10):
+                await app.aio.append("s", Noted(str(n)))
+                await until(lambda n=n: str(n) in listener.texts)  # type: ignore[misc]
+            assert claims["deaf"] == before
+            assert claims["listener"] >= 10
+            await app.aio.wake()
+            await until(lambda: claims["deaf"] > before)
+            before = claims["listener"]
+            await app.aio.append("s", Ignored())
+            await until(lambda: not app.groups.get("deaf").lag)
+            assert claims["listener"] == before
+
+    on_a_loop(main())
+
+
+def test_what_rounds_bring_about_wakes_whoever_handles_it(make: Make, monkeypatch: pytest.MonkeyPatch):
+    """From one group to the next, with nobody looking by himself: orders, reservations, and a scheduled order."""
+    monkeypatch.setattr(working, "LOOK", 60.0)
+    monkeypatch.setattr(working, "TICK", 0.01)
+    app = make()
+    app.register(Cart, Stock)
+
+    async def main() -> None:
+        async with app.running():
+            await until(app.workers)
+            await app.aio.dispatch(AddItem("tea"), to="c1")
+            await until(lambda: app.load(Stock, "stock-tea").state.reserved == 1)
+            await app.aio.execute(AddItem("tea"), to="c1")
+            await until(lambda: app.load(Stock, "stock-tea").state.reserved == 2)
+            await app.aio.dispatch(AddItem("tea"), to="c1", after=0.02)
+            await until(lambda: app.load(Stock, "stock-tea").state.reserved == 3)
+
+    on_a_loop(main())
+
+
+def test_a_backlog_takes_no_memory(tmp_path: Path):
+    """A round holds its batch and no more: eight times as much to do takes no more room."""
+
+    class Counts(Listener, group="counts"):
+        handled = 0
+
+        def handle(self, delivery: Delivery) -> Any:
+            self.handled += 1
+            return ()
+
+    def peak(messages: int) -> int:
+        with Sourced(f"sqlite:///{tmp_path}/{messages}.db", batch=100) as app:
+            counts = Counts()
+            app.register(counts)
+            for n in range(messages // 500):
+                app.append(f"s{n}", [Noted("x" * 500) for _ in range(500)])
+
+            async def main() -> None:
+                tracemalloc.start()
+                async with app.running():
+                    await until(lambda: counts.handled == messages)
+
+            on_a_loop(main())
+            most = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            return most
+
+    peak(1_000)
+    assert peak(8_000) < 1.5 * peak(1_000 + 500)
 
 
 # -- errors

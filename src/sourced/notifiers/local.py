@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from sourced.notifier import Note
+from sourced.notifier import Note, Types, together
 from sourced.ops import Op
 
 ROOM = 1_000  # notes that wait for one who is slow; when there are more, the oldest go
@@ -24,11 +24,11 @@ class LocalNotifier:
         self._mailboxes: dict[LocalMailbox, frozenset[str]] = {}
         self._lock = threading.Lock()
 
-    def notify(self) -> None:
+    def notify(self, types: Types = None) -> None:
         if self._listeners:
             with self._lock:
                 for listener in self._listeners:
-                    listener.rouse()
+                    listener.rouse(types)
 
     def close(self) -> None:
         for mailbox in [*self._mailboxes]:
@@ -130,14 +130,23 @@ class LocalListener:
 
     def __init__(self) -> None:
         self._flag = threading.Event()
+        self._news: Types = frozenset()
+        self._lock = threading.Lock()
         self._waiting: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
 
-    def rouse(self) -> None:
+    def rouse(self, types: Types = None) -> None:
+        with self._lock:
+            self._news = together(self._news, types)
         self._flag.set()
         if self._waiting:
             loop, event = self._waiting
             with contextlib.suppress(RuntimeError):  # the loop was closed while we looked
                 loop.call_soon_threadsafe(event.set)
+
+    def news(self) -> Types:
+        with self._lock:
+            news, self._news = self._news, frozenset()
+        return news
 
     def wait(self, seconds: float | None) -> bool:
         roused = self._flag.wait(seconds)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 
 from sourced.errors import Unavailable
-from sourced.notifier import Hearing, Listener, Mailbox, Notifier, Relay
+from sourced.notifier import Hearing, Listener, Mailbox, Notifier, Relay, Types, together
 from sourced.ops import Op
 
 log = logging.getLogger("sourced")
@@ -24,15 +24,18 @@ class RelayedNotifier:
         self._local = local
         self._relay = relay
         self._news = threading.Event()
+        self._types: Types = frozenset()  # what is to be told
         self._closed = threading.Event()
         self._teller: threading.Thread | None = None
         self._ears: _Ears | None = None
         self._guard = threading.Lock()
 
-    def notify(self) -> None:
-        self._local.notify()
+    def notify(self, types: Types = None) -> None:
+        self._local.notify(types)
         if self._relay.silent:
             return
+        with self._guard:
+            self._types = together(self._types, types)
         self._news.set()
         if self._teller is None:
             with self._guard:
@@ -46,8 +49,10 @@ class RelayedNotifier:
             self._news.clear()
             if self._closed.is_set():
                 return
+            with self._guard:
+                types, self._types = self._types, frozenset()
             try:
-                self._relay.tell()
+                self._relay.tell(types)
             except Exception as error:
                 log.warning("other processes were not woken, they look by themselves: %s", error)
             self._closed.wait(BREATH)
@@ -112,9 +117,9 @@ class _Ears(Hearing):
         self._thread = threading.Thread(target=relay.hear, args=(self, self._deaf), name="sourced-ears", daemon=True)
         self._thread.start()
 
-    def news(self) -> None:
+    def news(self, types: Types = None) -> None:
         self.ready.set()
-        self._local.notify()
+        self._local.notify(types)
 
     def note(self, channel: str, text: str) -> None:
         self._local.note(channel, text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sourced.actions import (
@@ -94,6 +94,12 @@ class Effects:
             self.acked, self.acked_at = max((self.acked, self.acked_at), (action.message.seq, action.message.position))
         else:
             raise TypeError(f"expected an action, found {action!r}; see sourced.actions for what there is")
+
+    def records(self) -> Iterator[Record]:
+        """What is stored in the log because of it."""
+        for entry in self.entries:
+            yield from entry.records
+        yield from self.sent
 
     def _append(self, entry: Entry) -> None:
         """Appends that follow each other become one."""

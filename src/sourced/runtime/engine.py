@@ -18,7 +18,7 @@ from sourced.codec import Codec, Record
 from sourced.envelope import Message
 from sourced.errors import DefinitionError, NotKnown, UnknownGroup
 from sourced.messages import Event, Payload, is_family
-from sourced.notifier import Notifier
+from sourced.notifier import Notifier, Types
 from sourced.ops import Op
 from sourced.policy import check_policy
 from sourced.reactor import Memo, Reactor
@@ -230,16 +230,16 @@ def _pinned(reactor: Reactor) -> Any:
     )
 
 
-def committed(engine: Engine, hooks: Iterable[AfterCommit]) -> Iterator[Work]:
+def committed(engine: Engine, hooks: Iterable[AfterCommit], types: Types = None) -> Iterator[Work]:
     """What follows a commit: whoever waits is told, then the hooks; one that fails is logged, the data is safe."""
-    yield _notify(engine)
+    yield _notify(engine, types)
     for hook in hooks:
         yield _guarded(hook)
 
 
-def _notify(engine: Engine) -> Work:
+def _notify(engine: Engine, types: Types) -> Work:
     try:
-        engine.notifier.notify()
+        engine.notifier.notify(types)
     except Exception:
         log.exception("nobody was woken up; what was committed is found when they next look")
     yield from ()

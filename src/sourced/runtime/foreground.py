@@ -62,7 +62,8 @@ def execute(
             if pinned or not outdated or not tries_left:
                 raise  # it was up to date, so the answer stands
         else:
-            yield Afterwards([*committed(engine, hooks)])
+            types = {each.type for each in (decision.command, *decision.events)}
+            yield Afterwards([*committed(engine, hooks, types)])
             yield from write_down(engine, filter(None, [snapshot_of(fold, place)]))
             return decision
     raise AssertionError("unreachable: the last try returns or raises")
@@ -145,7 +146,7 @@ def dispatch(engine: Engine, message: Message[Any], at: Any) -> Program[Message[
     if isinstance(outcome, Conflict):
         raise outcome
     kept = outcome.records[0] if isinstance(outcome, Duplicate) else outcome[0]
-    yield Afterwards([*committed(engine, ())])
+    yield Afterwards([*committed(engine, (), {kept.type})])
     return engine.codec.decode(kept)
 
 
@@ -159,7 +160,7 @@ def append(
     records = engine.encode(messages)
     (outcome,) = yield Commit([Entry(stream, records, expected_seq)])
     kept = _stored(outcome)
-    yield Afterwards([*committed(engine, ())])
+    yield Afterwards([*committed(engine, (), {each.type for each in kept})])
     return stored(messages, kept)
 
 

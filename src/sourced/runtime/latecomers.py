@@ -68,8 +68,9 @@ class Latecomer(Round):
             handled = one.deliveries[one.done - 1].message.position
             row = replace(row, live_after=max(row.live_after, handled))
         yield from self.store.straggle([row])
+        self.again = None if row.parked else row.retry_at or self.now
         if isinstance(one.verdict, Stop):
-            yield from self.store.stop(one.group, one.verdict.reason, described(one.error))
+            yield from self.store.stop(one.group, one.verdict.reason, described(one.error), at=self.now)
 
     def prolong(self, until: datetime) -> Op[None]:
         try:

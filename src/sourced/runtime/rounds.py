@@ -68,6 +68,7 @@ class Round:
         self.rows = Rows(reactor, engine.store) if isinstance(reactor, Projector) else None
         self.scanned: dict[int, int] = {}  # shard → how far it has been looked through
         self.counted: list[Straggler] = []  # whose attempt was written down before it is made
+        self.again: datetime | None = None  # when the next of its streams is due
         self.begun = False  # a message was handed out
         self.hurried = self.cut_short = False
         self.until = math.inf
@@ -424,8 +425,9 @@ class Round:
                 bundles = yield from self.handle(slices)
         memos = [one.memo for one in slices if not (one.verdict or one.deferred or one.cut or one.held)]
         hooks = [hook for one in slices if one.settled for hook in one.effects.after]
-        if slices:  # who waits for these messages is told
-            yield Afterwards([*committed(self.engine, hooks)])
+        if slices:  # who waits for these messages is told, and who handles what came of them
+            types = {each.type for one in slices if one.settled for each in one.effects.records()}
+            yield Afterwards([*committed(self.engine, hooks, types)])
         yield from write_down(self.engine, [each for one in slices if one.settled and (each := one.memo.snapshot())])
         told = seams.settled(self.engine, self.reactor.group, self.owner, self.now, slices)
         kept = remembered(self.engine, self.reactor, memos)  # not before: the hooks look at these states
@@ -439,6 +441,7 @@ class Round:
         straggling = [row for one in slices if (row := one.left_behind(self.scanned[one.lease.shard]))]
         if straggling:
             yield from self.store.straggle(straggling)
+        self.again = min((row.retry_at for row in straggling if row.retry_at and not row.holder), default=None)
         still = {row.stream for row in straggling}
         caught_up = [one.stream for one in slices if one.straggler and one.stream not in still]
         if caught_up:

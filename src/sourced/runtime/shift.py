@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from sourced.evolving import Evolving
+from sourced.notifier import Types
 from sourced.ops import Op
 from sourced.reactor import Reactor
 from sourced.runtime import seams
@@ -25,6 +26,7 @@ from sourced.runtime.threads import Driver, drive_on_the_loop, in_thread
 
 log = logging.getLogger("sourced.worker")
 
+TICK = 0.001  # seconds: a clock's hand may be a little late
 PATIENCE = 0.5  # seconds: after that a round begins no other message, and soon goes on without those who only wait
 
 
@@ -50,6 +52,7 @@ class Shift:
         self._background = background
         self._limit = engine.batch
         self._transact, self._transact_async = transacting(engine.store), transacting_async(engine.store)
+        self._wanted = engine.types(reactor)
         self._awaits = awaits_transactions(reactor)
         self._threads = ThreadPoolExecutor(rounds, thread_name_prefix=f"sourced-{reactor.group}")
         self._threads_of_the_late = ThreadPoolExecutor(rounds, thread_name_prefix=f"sourced-late-{reactor.group}")
@@ -63,6 +66,11 @@ class Shift:
             await self._call_off()
             self._threads.shutdown(wait=False)
             self._threads_of_the_late.shutdown(wait=False)
+
+    def call(self, types: Types) -> None:
+        """There may be something to do, if it is about these."""
+        if types is None or not self._wanted.isdisjoint(types):
+            self.attendance.call()
 
     def stop(self) -> None:
         """No more messages; those in hand are finished and settled."""
@@ -109,8 +117,15 @@ class Shift:
             self.rounds.discard(one)
             for each in one.late:
                 self._go_on_with(Latecomer(one, each))
+        self._call_again(one)
         self._learn(one, dealt_with or 0, self.engine.clock.elapsed() - began)
         return dealt_with
+
+    def _call_again(self, one: Round) -> None:
+        """What is to be tried again is, as soon as it is due."""
+        if one.again:
+            seconds = (one.again - self.engine.clock.now()).total_seconds()
+            asyncio.get_running_loop().call_later(max(0.0, seconds) + TICK, self.attendance.call)
 
     def _learn(self, one: Round, dealt_with: int, seconds: float) -> None:
         """A round should be as large as can be handled before its time is up."""
@@ -144,6 +159,7 @@ class Shift:
         drive = partial(drive_on_the_loop, threads=self._threads_of_the_late)
         try:
             await seams.faltering(self.engine, self.reactor.group, perform_async(late.program(), transact, drive=drive))
+            self._call_again(late)
         except Exception as error:
             log.error("%s: %s is handled anew, after: %r", self.reactor.group, late.one.stream, error)
 

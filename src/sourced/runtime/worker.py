@@ -11,10 +11,11 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from time import monotonic
 from typing import TypeVar
 
 from sourced.ids import new_id
-from sourced.notifier import Listener
+from sourced.notifier import Listener, Types
 from sourced.ops import Op
 from sourced.runtime import seams
 from sourced.runtime.background import Background
@@ -43,6 +44,7 @@ class Worker:
         self.id = f"{self.host}:{os.getpid()}:{new_id()[-12:]}"  # unique for each start, whatever the process id
         self._share = max(1, math.ceil(engine.store.shards / rounds))
         self._shifts: dict[str, Shift] = {}
+        self._look_at = 0.0
         self._stopping = asyncio.Event()
         self._in_touch = True  # with the store, when it was last asked for anything
         self._started_at = engine.clock.now()
@@ -72,10 +74,13 @@ class Worker:
         for shift in self._shifts.values():
             shift.stop()
 
-    def call(self) -> None:
-        """There may be something to do, for anybody."""
+    def call(self, types: Types = None) -> None:
+        """There may be something to do, for whoever handles these; now and then for everybody, whatever was told."""
+        now = monotonic()
+        if types is None or now >= self._look_at:
+            types, self._look_at = None, now + LOOK
         for shift in self._shifts.values():
-            shift.attendance.call()
+            shift.call(types)
 
     # -- wake-ups ----------------------------------------------------------------------------------------------------
 
@@ -90,7 +95,7 @@ class Worker:
         try:
             while not self._stopping.is_set():
                 await self._guarded(lambda: self._receive(tasks))
-                self.call()
+                self.call(listener.news())
                 await self._pause(BREATH)  # after the call and not before it: who comes alone waits for nothing
                 await self._unless_stopped(listener)
         finally:
@@ -120,7 +125,7 @@ class Worker:
         engine = self.engine
         while due := await self._transact(engine.store.promote(engine.clock.now())):
             seams.promoted(engine, len(due))
-            engine.notifier.notify()
+            engine.notifier.notify({record.type for record in due})
 
     async def _stay_alive(self) -> None:
         """The others learn that we live; leases of long rounds are prolonged, also while we wait for their end."""
@@ -176,7 +181,7 @@ class Worker:
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def _unless_stopped(self, listener: Listener) -> None:
-        heard = asyncio.ensure_future(listener.wait_async(LOOK))
+        heard = asyncio.ensure_future(listener.wait_async(max(0.0, self._look_at - monotonic())))
         stopped = asyncio.ensure_future(self._stopping.wait())
         try:
             await asyncio.wait({heard, stopped}, return_when=asyncio.FIRST_COMPLETED)

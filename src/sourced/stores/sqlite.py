@@ -17,7 +17,7 @@ import msgspec
 
 from sourced.codec import Record
 from sourced.errors import Conflict, DefinitionError, Duplicate, SchemaMismatch, Unavailable
-from sourced.notifier import Hearing
+from sourced.notifier import Hearing, Types
 from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, Op, Statement, finish, finish_async
 from sourced.store import SHARDS, Capabilities, Entry, Equal, Outcome, Straggler
 from sourced.stores._borrowed import driver_connection, driver_connection_async, refused
@@ -422,6 +422,7 @@ class SqliteStore(SqlStore):
 _CLOSED = "this store was closed; open it anew"
 _JOINABLE = "a sqlite3 Connection, or SQLAlchemy's or Django's over sqlite3 (aiosqlite lives in a thread of its own)"
 _OUTDATED = "since this transaction began to read somebody else has written; roll it back, begin with `begin immediate`"
+_STORED_SINCE = "select max(m.position), m.type from {messages} m where m.position > ? group by m.type"
 _TAKE_THE_LOCK = "delete from {migrations} where 0"  # changes nothing, and waits for who writes
 
 _NOTHING = (None,) * len(COLUMNS)
@@ -483,7 +484,7 @@ class SqliteRelay:
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
 
-    def tell(self) -> None:
+    def tell(self, types: Types = None) -> None:
         """They look by themselves."""
 
     def rouse(self) -> None:
@@ -496,11 +497,15 @@ class SqliteRelay:
         yield say("forget", "delete from {notes} where id <= (select max(id) from {notes}) - :kept", kept=KEPT)
 
     def hear(self, hearing: Hearing, deaf: threading.Event) -> None:
+        """Most commits store no message: checkpoints, signs of life. What does is looked at for the types of it."""
         look = self._store.query("select id, channel, data from {notes} where id > ? order by id").text
+        what = self._store.query(_STORED_SINCE).text
+        come = self._store.query("select coalesce(max(m.position), 0) from {messages} m").text
         end = self._store.query("select coalesce(max(id), 0) from {notes}").text
         with contextlib.closing(self._store._opened(self._store.timeout)) as raw, contextlib.suppress(sqlite3.Error):
             ((known,),) = raw.execute("pragma data_version")
             ((last,),) = raw.execute(end)
+            ((position,),) = raw.execute(come)
             hearing.news()
             while not deaf.wait(LOOK):
                 ((version,),) = raw.execute("pragma data_version")
@@ -512,7 +517,9 @@ class SqliteRelay:
                         hearing.lapse()
                     last = number
                     hearing.note(channel, text)
-                hearing.news()
+                stored = raw.execute(what, (position,)).fetchall()
+                position = max((position, *(each for each, _ in stored)))
+                hearing.news({name for _, name in stored})
 
 
 class SqliteConnection:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
+from sourced.notifier import Types
 from sourced.notifiers.local import LocalNotifier
 from sourced.ops import AsyncConnection, Connection, Statement, run
 from sourced.store import Claim, Store
@@ -114,5 +115,5 @@ def steal_leases(store: Store, group: str, now: datetime, thief: str = "thief") 
 class DeafNotifier(LocalNotifier):
     """Loses every wake-up."""
 
-    def notify(self) -> None:
+    def notify(self, types: Types = None) -> None:
         """Nobody hears it."""

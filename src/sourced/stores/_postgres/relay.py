@@ -18,7 +18,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from sourced.ids import new_id
-from sourced.notifier import Hearing
+from sourced.notifier import Hearing, Types
 from sourced.ops import Op, Statement
 
 log = logging.getLogger("sourced")
@@ -26,6 +26,7 @@ log = logging.getLogger("sourced")
 LOOK = 0.5  # seconds between looks whether it is to end
 LONGEST_PAUSE = 5.0  # seconds between tries to reach a server that is gone
 ROOM = 7_900  # bytes: a NOTIFY takes fewer than 8,000
+MINE = object()
 ALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}  # or a dead line is found in hours
 
 
@@ -48,8 +49,11 @@ class PostgresRelay:
         self._statement = statement
         self._me = new_id()
 
-    def tell(self) -> None:
-        self._ask("select pg_notify($1, $2)", (self._channel, self._me))
+    def tell(self, types: Types = None) -> None:
+        told = json.dumps([self._me, None if types is None else sorted(types)])
+        if len(told) > ROOM:
+            told = json.dumps([self._me, None])
+        self._ask("select pg_notify($1, $2)", (self._channel, told))
 
     def rouse(self) -> None:
         """Nobody who ends has to wait for the next look."""
@@ -87,8 +91,16 @@ class PostgresRelay:
                 if told.channel == self._notes:
                     if note := whole.with_piece(told.payload):
                         hearing.note(*note)
-                elif told.payload != self._me:
-                    hearing.news()
+                elif (types := self._told(told.payload)) is not MINE:
+                    hearing.news(types)
+
+    def _told(self, payload: str) -> Any:
+        """What somebody else has stored; who cannot be understood may have stored anything."""
+        try:
+            who, types = msgspec.json.decode(payload, type=tuple[str, frozenset[str] | None])
+        except msgspec.MsgspecError:
+            return None
+        return MINE if who == self._me else types
 
 
 class Whole:

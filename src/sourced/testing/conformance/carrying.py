@@ -12,9 +12,10 @@ from queue import SimpleQueue
 from typing import Any
 
 from sourced.errors import Conflict, Duplicate, Fenced, InTransaction
+from sourced.notifier import Types
 from sourced.ops import Op, run, run_async
 from sourced.store import Claim, Entry, Outcome, Range
-from sourced.testing.conformance.bench import Bench, Broken, at, breaking, entry, kept, record, refused
+from sourced.testing.conformance.bench import TYPES, Bench, Broken, at, breaking, entry, kept, record, refused
 
 
 class Carrying(Bench):
@@ -228,6 +229,28 @@ class Carrying(Bench):
             relay.rouse()
             ears.join()
 
+    def test_relay_tells_what_was_stored_or_that_it_may_be_anything(self) -> None:
+        """J164. Who is told of types that are not his need not look."""
+        relay, other = self.store.relay(), self.store.relay()
+        if relay is None or other is None:
+            return
+        hearing, deaf = Heard(), threading.Event()
+        ears = threading.Thread(target=relay.hear, args=(hearing, deaf))
+        ears.start()
+        try:
+            assert hearing.types.get(timeout=10) is None, "expected it to know nothing of what was before"
+            for types in (TYPES, ("thing.done", 'a "b" żółw'), [f"a.type.of.many.{number}" for number in range(2_000)]):
+                self.put("s", 1, type=types[0])
+                other.tell(frozenset(types))
+                heard: set[str] | None = set()
+                while heard is not None and types[0] not in heard:  # it may be told in pieces
+                    news = hearing.types.get(timeout=10)
+                    heard = None if news is None else heard | news
+        finally:
+            deaf.set()
+            relay.rouse()
+            ears.join()
+
     def test_relay_passes_notes_on_once_they_are_committed(self) -> None:
         """N231, PS2. To this process too, in order, however long they are."""
         relay, other = self.store.relay(), self.store.relay()
@@ -259,9 +282,11 @@ class Heard:
     def __init__(self) -> None:
         self.heard = threading.Semaphore(0)
         self.notes: SimpleQueue[tuple[str, str]] = SimpleQueue()
+        self.types: SimpleQueue[Types] = SimpleQueue()
         self.lapsed = False
 
-    def news(self) -> None:
+    def news(self, types: Types = None) -> None:
+        self.types.put(types)
         self.heard.release()
 
     def note(self, channel: str, text: str) -> None:
