@@ -32,6 +32,7 @@ from sourced import (
     Send,
     Sourced,
     Sync,
+    Workflow,
     after_commit,
     decide,
     dispatch,
@@ -436,6 +437,13 @@ class TestWhoMayTakePart:
             app.unit(Stock, most=0)
         with pytest.raises(UnknownGroup):
             app.unit("nobody")
+
+        class Slow(Workflow):
+            async def run(self) -> None: ...
+
+        app.register(Slow)
+        with pytest.raises(DefinitionError, match="Slow is a workflow"):
+            app.unit(Orders, Slow)
         stored = app.execute(Order("tea"), to="o1").command
         with pytest.raises(Duplicate):
             app.unit(Orders).execute(Message.new(Order("mug"), stream="o1", id=stored.id))
