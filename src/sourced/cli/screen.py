@@ -28,11 +28,12 @@ def screen(*, stderr: bool = False) -> Console:
 
 
 def show(line: str | Text) -> None:
-    screen().print(line if isinstance(line, Text) else Text(line))
+    """However long: what is folded cannot be copied, nor be SQL any more; a terminal does that by itself."""
+    screen().print(line if isinstance(line, Text) else Text(line), soft_wrap=True)
 
 
 def complain(error: Exception) -> None:
-    screen(stderr=True).print(Text(f"{type(error).__name__}: {error}", style="red"))
+    screen(stderr=True).print(Text(f"{type(error).__name__}: {error}", style="red"), soft_wrap=True)
 
 
 def show_json(thing: Any) -> None:
