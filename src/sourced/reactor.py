@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import asyncio
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
@@ -73,6 +75,18 @@ class Memo:
     def restart(self) -> None:
         """Forgets all but the batch; the next `wants` brings the state back to the end of the batch."""
         self.tainted = False
+
+
+class Later:
+    """An answer whose facts come from elsewhere: they are waited for by no event loop, and then made into actions."""
+
+    __slots__ = ("future", "then")
+
+    def __init__(self, future: Future[Any], then: Callable[[Any], Iterable[Action]]) -> None:
+        self.future, self.then = future, then
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return asyncio.wrap_future(self.future).__await__()
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):

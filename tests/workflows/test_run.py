@@ -465,6 +465,21 @@ def test_arguments_and_results_that_cannot_be_stored_are_refused_by_name():
     assert "Odd.run returned <object object at" in returned.info().parked
 
 
+def test_what_cannot_be_stored_does_not_get_into_the_context():
+    class Odd(Workflow):
+        async def run(self) -> None:
+            await self.keep()
+
+        @step(retries=3)
+        def keep(self) -> None:
+            self.context["it"] = object()
+
+    app = working("memory://", Odd())
+    run = app.start(Odd)
+    app.drain()
+    assert "Odd.keep put into the context what cannot be stored as JSON" in str(run.info().error)
+
+
 def test_wrong_arguments_are_refused_before_anything_is_stored():
     app = working("memory://", BookHoliday(Agency()))
     with pytest.raises(TypeError, match="missing a required argument: 'trip'"):

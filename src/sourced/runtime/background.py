@@ -7,25 +7,25 @@ more the watchdog comes to the run's stream instead, and the step is begun anew.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
-from typing import Any, TypeVar
+from time import monotonic
+from typing import Any
 
-from sourced.codec import Record
 from sourced.ops import Op
 from sourced.runtime.engine import Engine
-from sourced.store import Entry, Range, Scheduled
-from sourced.workflow import events as e
+from sourced.runtime.recording import put_off, recorded
 from sourced.workflow.attempts import Attempt, Ref, Result
-
-T = TypeVar("T")
 
 log = logging.getLogger("sourced.worker")
 
 PATIENCE = 0.1  # seconds: how long a round waits for steps before it goes on without them
 MOST = 1_000  # steps that go on beside the rounds of one worker; beyond that rounds wait
+BREATH = 0.001  # seconds in which steps gather before the loop is woken up for them
 THREADS = 32  # for steps that are plain methods
 AGAIN = 0.5  # seconds until what could not be stored is tried again
 
@@ -35,18 +35,42 @@ Transacting = Callable[[Op[Any]], Awaitable[Any]]
 class UnderWay:
     """An attempt that was begun here."""
 
-    __slots__ = ("adopted", "attempt", "stale", "task", "told")
+    __slots__ = ("adopted", "attempt", "context", "dropped", "open", "result", "stale", "task", "told", "wanted_by")
 
-    def __init__(self, attempt: Attempt, task: asyncio.Task[Result]) -> None:
+    def __init__(self, attempt: Attempt) -> None:
         self.attempt = attempt
-        self.task = task
+        self.context = contextvars.copy_context()
+        self.task: asyncio.Task[None] | None = None
+        self.open = [True]  # who takes that out is the one whose result counts
+        self.result: Result | None = None
+        self.wanted_by: Waiting | None = None
         self.told = False  # a round has its result
         self.adopted = False  # it goes on beside the rounds, with a watchdog
+        self.dropped = False  # nobody wants its result
         self.stale = False  # its round could not store it, and nobody has asked for it again
 
 
+class Waiting:
+    """A round that waits for the attempts of one run, though not for long."""
+
+    __slots__ = ("attempts", "future", "open")
+
+    def __init__(self, attempts: Sequence[UnderWay]) -> None:
+        self.attempts = attempts
+        self.open = [True]  # who takes that out is the one who answers
+        self.future: Future[list[Result | None]] = Future()
+
+    @property
+    def ready(self) -> bool:
+        return all(each.result is not None for each in self.attempts)
+
+
 class Background:
-    """Belongs to a worker and its event loop."""
+    """Belongs to a worker; plain steps are made in threads of it, others on the worker's event loop.
+
+    Rounds, threads and the loop meet here without a lock: each writes down what it has done before it looks at what the
+    others have written, so of any two at least one sees the other.
+    """
 
     def __init__(self, engine: Engine, transact: Transacting) -> None:
         self.engine = engine
@@ -55,77 +79,140 @@ class Background:
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sourced-steps")
         self._under_way: dict[Ref, UnderWay] = {}
+        self._to_begin: deque[UnderWay] = deque()
+        self._beginning = False
+        self._impatient: deque[tuple[float, Waiting]] = deque()
+        self._armed = False
         self._ended: list[UnderWay] = []
         self._recording: asyncio.Task[None] | None = None
+        self._fewer = asyncio.Event()
 
     def now(self) -> datetime:
         return self.engine.clock.now()
 
-    # -- for rounds --------------------------------------------------------------------------------------------------
+    # -- for rounds, called from their threads -----------------------------------------------------------------------
 
-    async def make(self, attempts: Sequence[Attempt]) -> list[Result | None]:
-        """What they came to; nothing for those that take longer. One that was begun already is not begun again."""
-        under_way = [self._begun(each) for each in attempts]
-        crowded = sum(each.adopted for each in self._under_way.values()) >= MOST
-        await asyncio.wait([each.task for each in under_way], timeout=None if crowded else PATIENCE)
-        for each in under_way:
-            each.told, each.stale = each.task.done() and not each.task.cancelled(), False
-        return [each.task.result() if each.told else None for each in under_way]
+    def make(self, attempts: Sequence[Attempt]) -> Future[list[Result | None]]:
+        """What they come to; nothing for those that take longer. One that was begun already is not begun again."""
+        known = [self._under_way.get(each.ref) for each in attempts]
+        waiting = Waiting([each or UnderWay(attempt) for each, attempt in zip(known, attempts, strict=True)])
+        for each in waiting.attempts:
+            each.wanted_by, each.stale = waiting, False
+        for begun, each in zip(known, waiting.attempts, strict=True):
+            if begun is None:
+                self._under_way[each.attempt.ref] = each
+                self._begin(each)
+        if waiting.ready:
+            self._answer(waiting)
+        elif len(self._under_way) < MOST:  # else it has to wait
+            self._wait_impatiently(waiting)
+        return waiting.future
 
     def settled(self, attempts: Sequence[Attempt]) -> None:
-        """What the round had to say of them is stored. Called from its thread."""
-        self._loop.call_soon_threadsafe(self._settled, attempts)
-
-    def stop(self, refs: Iterable[Ref]) -> None:
-        """Nobody wants their results any more. Called from a round's thread."""
-        for ref in refs:
-            each = self._under_way.get(ref)
-            if each is not None:  # or it is in another worker, which learns from its watchdog that it is off
-                self._loop.call_soon_threadsafe(each.task.cancel)
-
-    def _settled(self, attempts: Sequence[Attempt]) -> None:
+        """What the round had to say of them is stored."""
         for attempt in attempts:
             each = self._under_way.get(attempt.ref)
             if each is None or each.adopted:
                 continue
             if each.told:
                 del self._under_way[attempt.ref]
-            else:
-                each.adopted = True
-                each.task.add_done_callback(lambda _, each=each: self._through(each))  # type: ignore[misc]
+                continue
+            each.adopted = True
+            if each.result is not None:
+                self._loop.call_soon_threadsafe(self._through, each)
 
-    def _begun(self, attempt: Attempt) -> UnderWay:
-        each = self._under_way.get(attempt.ref)
-        if each is None:
-            task = self._loop.create_task(self._made(attempt), name=f"sourced {attempt.id}")
-            each = self._under_way[attempt.ref] = UnderWay(attempt, task)
-        return each
+    def stop(self, refs: Iterable[Ref]) -> None:
+        """Nobody wants their results any more."""
+        for ref in refs:
+            if ref in self._under_way:  # or it is in another worker, which learns from its watchdog that it is off
+                self._loop.call_soon_threadsafe(self._drop, ref)
 
-    async def _made(self, attempt: Attempt) -> Result:
-        begun = attempt.begun() if attempt.step.is_async else await self._in_a_thread(attempt)
-        return begun if isinstance(begun, Result) else await attempt.awaited(begun)
+    def _begin(self, each: UnderWay) -> None:
+        if not each.attempt.step.is_async:
+            self._threads.submit(each.context.run, self._make_here, each)
+            return
+        self._to_begin.append(each)
+        if not self._beginning:
+            self._beginning = True
+            self._loop.call_soon_threadsafe(self._loop.call_later, BREATH, self._begin_on_the_loop)
 
-    async def _in_a_thread(self, attempt: Attempt) -> Result | Awaitable[Any]:
-        limit = attempt.step.terms.timeout
-        if limit is None:
-            return await self._loop.run_in_executor(self._threads, attempt.begun)
-        begun = self._loop.create_future()
+    def _wait_impatiently(self, waiting: Waiting) -> None:
+        self._impatient.append((monotonic() + PATIENCE, waiting))
+        if not self._armed:
+            self._armed = True
+            self._loop.call_soon_threadsafe(self._loop.call_later, PATIENCE, self._lose_patience)
 
-        def work() -> Result | Awaitable[Any]:
-            self._loop.call_soon_threadsafe(begun.set_result, None)
-            return attempt.begun()
+    # -- making attempts ---------------------------------------------------------------------------------------------
 
-        working = self._loop.run_in_executor(self._threads, work)
-        await begun  # it may have waited for a thread
-        done, _ = await asyncio.wait({working}, timeout=limit.total_seconds())
-        return working.result() if done else Result(error=attempt.late())  # nobody can stop a thread
+    def _make_here(self, each: UnderWay) -> None:
+        """In a thread of ours, which nobody can stop."""
+        limit = each.attempt.step.terms.timeout
+        if limit is not None:
+            late = Result(error=each.attempt.late())
+            self._loop.call_soon_threadsafe(self._loop.call_later, limit.total_seconds(), self._made, each, late)
+        begun = each.attempt.begun()
+        if isinstance(begun, Result):
+            self._made(each, begun)
+        else:
+            self._loop.call_soon_threadsafe(self._go_on, each, begun)
 
-    # -- beside the rounds -------------------------------------------------------------------------------------------
+    def _begin_on_the_loop(self) -> None:
+        self._beginning = False
+        while self._to_begin:
+            each = self._to_begin.popleft()
+            if not each.dropped:
+                self._go_on(each, None)
+
+    def _go_on(self, each: UnderWay, begun: Awaitable[Any] | None) -> None:
+        name = f"sourced {each.attempt.id}"
+        each.task = self._loop.create_task(self._awaited(each, begun), name=name, context=each.context)
+
+    async def _awaited(self, each: UnderWay, begun: Awaitable[Any] | None) -> None:
+        made = begun or each.attempt.begun()
+        self._made(each, made if isinstance(made, Result) else await each.attempt.awaited(made))
+
+    def _made(self, each: UnderWay, result: Result) -> None:
+        if not _first(each.open):
+            return  # it was late, and that has been told
+        each.result = result
+        waiting = each.wanted_by
+        if waiting is not None and waiting.ready:
+            self._answer(waiting)
+        if each.adopted:
+            self._loop.call_soon_threadsafe(self._through, each)
+
+    def _answer(self, waiting: Waiting) -> None:
+        if not _first(waiting.open):
+            return
+        results = [each.result for each in waiting.attempts]
+        for each, result in zip(waiting.attempts, results, strict=True):
+            each.told = result is not None
+        if waiting.future.set_running_or_notify_cancel():
+            waiting.future.set_result(results)
+
+    def _lose_patience(self) -> None:
+        now = monotonic()
+        while self._impatient and self._impatient[0][0] <= now:
+            self._answer(self._impatient.popleft()[1])
+        self._armed = False
+        if self._impatient:
+            self._armed = True
+            self._loop.call_later(max(0.0, self._impatient[0][0] - now), self._lose_patience)
+
+    # -- beside the rounds, on the loop ------------------------------------------------------------------------------
+
+    def _drop(self, ref: Ref) -> None:
+        each = self._under_way.pop(ref, None)
+        if each is not None:
+            each.dropped = True
+            self._fewer.set()
+            if each.task is not None:
+                each.task.cancel()
 
     def _through(self, each: UnderWay) -> None:
-        self._under_way.pop(each.attempt.ref, None)
-        if each.task.cancelled():
+        if self._under_way.pop(each.attempt.ref, None) is None:
             return
+        self._fewer.set()
         self._ended.append(each)
         if self._recording is None or self._recording.done():
             self._recording = self._loop.create_task(self._record(), name="sourced steps")
@@ -135,7 +222,8 @@ class Background:
         while self._ended:
             batch, self._ended = self._ended, []
             try:
-                await self._transact(self._recorded(batch))
+                made = [(each.attempt, each.result) for each in batch if each.result is not None]
+                await self._transact(recorded(self.engine, made))
             except Exception as error:
                 log.warning("%d steps are through, and could not be stored yet: %s", len(batch), error)
                 self._ended = batch + self._ended
@@ -143,73 +231,37 @@ class Background:
             else:
                 self.engine.notifier.notify()
 
-    def _recorded(self, batch: Sequence[UnderWay]) -> Op[None]:
-        """Each at the end of its run's stream, unless the run has gone on without it."""
-        store, now = self.engine.store, self.now()
-        yield from store.reserve({each.attempt.run for each in batch})
-        since = yield from store.histories([Range(each.attempt.run, each.attempt.started.seq) for each in batch])
-        entries: list[Entry] = []
-        later: list[Scheduled] = []
-        for each, records in zip(batch, since, strict=True):
-            attempt = each.attempt
-            if self._is_over(attempt, each.task.result(), records):
-                continue
-            events = [*attempt.events(each.task.result(), now)]
-            messages = [attempt.started.follow(event, now=now) for event in events]
-            entries.append(Entry(attempt.run, self.engine.encode(messages)))
-            for event in events:
-                for action in attempt.following(event):
-                    later += [Scheduled(record, action.at) for record in self.engine.encode(action.messages)]
-        if entries:
-            yield from store.append(entries)
-        if later:
-            yield from store.schedule(later)
-        yield from store.cancel([each.attempt.watchdog(now).id for each in batch])
-
-    def _is_over(self, attempt: Attempt, result: Result, records: Iterable[Record]) -> bool:
-        """The run has ended, or this step has, or another attempt was begun and this one has come to nothing."""
-        for record in records:
-            payload = self.engine.codec.payload(record)
-            if isinstance(payload, e.ENDINGS):
-                return True
-            of_step = isinstance(payload, e.StepCompleted | e.StepFailed | e.StepInterrupted)
-            if of_step and payload.key == attempt.key and (result.error or isinstance(payload, e.StepCompleted)):
-                return True
-        return False
-
     # -- while the worker lives ----------------------------------------------------------------------------------------
 
     async def prolong(self) -> None:
         """Puts the watchdogs off; an attempt whose watchdog has come meanwhile is given up."""
-        for ref in [ref for ref, each in self._under_way.items() if each.stale and each.task.done()]:
-            del self._under_way[ref]
-        for each in self._under_way.values():
+        under_way = [*self._under_way.items()]
+        for ref, each in under_way:
+            if each.stale and each.result is not None:
+                self._drop(ref)
             each.stale = not each.adopted
-        adopted = [each for each in self._under_way.values() if each.adopted]
-        if not adopted:
-            return
-        gone = await self._transact(self._put_off(adopted))
-        for each in gone:
-            each.task.cancel()
-
-    def _put_off(self, adopted: Sequence[UnderWay]) -> Op[list[UnderWay]]:
-        store, now = self.engine.store, self.now()
-        watchdogs = {each.attempt.watchdog(now).id: each for each in adopted}
-        still = set((yield from store.cancel([*watchdogs])))
-        messages = [each.attempt.watchdog(now) for id, each in watchdogs.items() if id in still]
-        if messages:
-            yield from store.schedule([Scheduled(record, now + self.lease) for record in self.engine.encode(messages)])
-        return [each for id, each in watchdogs.items() if id not in still]
+        adopted = [each.attempt for _, each in under_way if each.adopted]
+        if adopted:
+            for attempt in await self._transact(put_off(self.engine, adopted)):
+                self._drop(attempt.ref)
 
     async def finish(self) -> None:
-        """Waits for what was begun, and until it is stored."""
-        while adopted := [each.task for each in self._under_way.values() if each.adopted]:
-            await asyncio.wait(adopted)
-            await asyncio.sleep(0)
+        """Waits for what goes on beside the rounds, and until it is stored."""
+        while any(each.adopted for each in self._under_way.values()):
+            self._fewer.clear()
+            await self._fewer.wait()
         while self._recording is not None and not self._recording.done():
             await asyncio.wait({self._recording})
 
     def close(self) -> None:
-        for each in self._under_way.values():
-            each.task.cancel()
+        for ref in [*self._under_way]:
+            self._drop(ref)
         self._threads.shutdown(wait=False)
+
+
+def _first(token: list[bool]) -> bool:
+    """Whether nobody was here before; of several threads it is so for one."""
+    try:
+        return token.pop()
+    except IndexError:
+        return False

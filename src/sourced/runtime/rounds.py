@@ -22,7 +22,7 @@ from sourced.ids import new_id
 from sourced.ops import Op, savepoint
 from sourced.policy import in_words, judge
 from sourced.projector import Projector
-from sourced.reactor import Delivery, Reactor
+from sourced.reactor import Delivery, Later, Reactor
 from sourced.runtime import seams
 from sourced.runtime.background import Background
 from sourced.runtime.effects import append_and_sync, append_together, send
@@ -345,7 +345,8 @@ class Round:
         actions: Any = self.reactor.handle(delivery)
         if type(actions) is not tuple and inspect.isawaitable(actions):
             self.waits = True
-            actions = yield actions
+            answer = yield actions
+            actions = actions.then(answer) if type(actions) is Later else answer
         return one.effects.add(actions, delivery.message, self.engine) if actions else None
 
     def attend_batch(self, one: Slice) -> Work:

@@ -12,6 +12,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, TypeVar
 
+from sourced.reactor import Later
 from sourced.runtime.programs import CANCELLED, UnderWay, Work, go_on
 
 T = TypeVar("T")
@@ -69,7 +70,8 @@ class Driver:
     ) -> None:  # fmt: skip
         if awaitable is None:
             return
-        future = waiting[work] = asyncio.run_coroutine_threadsafe(_awaited(awaitable), self._loop)
+        elsewhere = awaitable.future if type(awaitable) is Later else None
+        future = waiting[work] = elsewhere or asyncio.run_coroutine_threadsafe(_awaited(awaitable), self._loop)
         self._awaited.add(future)
         future.add_done_callback(lambda done: answers.put((work, done)))
         if self._abandoned:  # just now, and who did it may not have seen this one

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
 
+import msgspec
 from msgspec.structs import replace
 
 from sourced.actions import Schedule
@@ -101,8 +102,11 @@ class Attempt:
                 packed = self.definition.shapes[self.step.name].pack_result(result.value)
             except DefinitionError as unfit:
                 error = unfit
-        if change := self._context_changed():
-            yield own[e.ContextChanged](*change)
+        try:
+            if change := self._context_changed():
+                yield own[e.ContextChanged](*change)
+        except DefinitionError as unfit:
+            error = unfit
         if error is None:
             yield own[e.StepCompleted](self.key, packed)
         else:
@@ -126,7 +130,14 @@ class Attempt:
         before, after = self._before, self.context
         changed = {key: value for key, value in after.items() if key not in before or before[key] != value}
         removed = [key for key in before if key not in after]
-        return (copy.deepcopy(changed), removed) if changed or removed else None
+        if not changed and not removed:
+            return None
+        try:
+            return msgspec.json.decode(msgspec.json.encode(changed)), removed
+        except (TypeError, ValueError) as error:
+            raise DefinitionError(
+                f"{self.definition.where}.{self.step.name} put into the context what cannot be stored as JSON: {error}"
+            ) from None
 
 
 async def side_by_side(begun: Sequence[tuple[Attempt, Result | Awaitable[Any]]]) -> list[Result]:

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from sourced.actions import Ack, Action, Actions, AfterCommit, Append, Park, Schedule, Send, Unschedule
 from sourced.codec import Codec, Record
 from sourced.envelope import Message
-from sourced.reactor import Delivery, Memo, Want
+from sourced.reactor import Delivery, Later, Memo, Want
 from sourced.workflow import events as e
 from sourced.workflow.attempts import Attempt, Ref, Result, side_by_side
 from sourced.workflow.definition import Definition
@@ -129,11 +129,15 @@ class RunMemo(Memo):
             actions.append(AfterCommit(partial(self.attending.forget, made)))
         return actions
 
-    async def _in_the_background(self, delivery: Delivery, attempts: Sequence[Attempt]) -> list[Action]:
+    def _in_the_background(self, delivery: Delivery, attempts: Sequence[Attempt]) -> Later:
+        future = self.background.make(attempts)
+        return Later(future, partial(self._made_in_the_background, delivery, attempts))
+
+    def _made_in_the_background(
+        self, delivery: Delivery, attempts: Sequence[Attempt], results: Sequence[Result | None]
+    ) -> list[Action]:
         """Those that take long go on after this round, and a watchdog sees to it that they are not forgotten."""
         background = self.background
-        assert background is not None
-        results = await background.make(attempts)
         actions = self._following(
             delivery, [(each, result) for each, result in zip(attempts, results, strict=True) if result is not None]
         )
