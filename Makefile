@@ -21,7 +21,7 @@ check: $(VENV)/.dev-installed ## Format, lint and types, without the tests
 	$(RUN) -m mypy
 	$(RUN) -m pyright --pythonpath $(RUN)
 
-demo: $(or $(wildcard $(VENV)/.dev-installed),$(VENV)/.cli,ui-installed) ## Run the TODO application; without a terminal, a visit to it
+demo: $(or $(wildcard $(VENV)/.dev-installed),$(VENV)/.demo-installed) ## Run the TODO application; without a terminal, a visit to it
 	@if [ -t 1 ]; then $(RUN) -m sourced demo; else $(RUN) -m sourced demo --visit; fi
 
 tour: $(or $(wildcard $(VENV)/.dev-installed),$(VENV)/.core-installed) ## Walk through the shopping cart example; the core is all it needs
