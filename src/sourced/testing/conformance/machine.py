@@ -28,6 +28,7 @@ from sourced.ops import Op, savepoint
 from sourced.store import (
     Claim,
     Entry,
+    Equal,
     Group,
     Lease,
     Move,
@@ -38,16 +39,20 @@ from sourced.store import (
     Snapshot,
     Store,
     Straggler,
+    ViewRow,
     Worker,
     shard_of,
 )
 from sourced.stores.memory import MemoryStore
 from sourced.testing.conformance.bench import Broken, at, record
+from sourced.view import NOTHING
 
 STREAMS = tuple(f"s-{number}" for number in range(6))  # in four shards there are always some that share one
 KINDS = ("done", "undone", "noted")
 GROUPS = ("g", 'h "g"')
 OWNERS = ("a", "bb")
+KEYS = ("a", "Z", 'ż "k"', "b")
+BODIES = (None, NOTHING, "{}", '{"x":1}', '{"x":"1"}', '{"x":null,"y":true}')
 
 
 @dataclass
@@ -65,6 +70,7 @@ class Side:
     store: Store
     log: list[int] = field(default_factory=list)
     held: list[Held] = field(default_factory=list)
+    revisions: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def rank(self, position: int) -> int:
         return bisect_right(self.log, position)
@@ -100,6 +106,8 @@ class Side:
             case Pending():
                 by_shard = sorted((shard, rank(upto)) for shard, upto in found.scanned.items())
                 return plain(sorted(found.records, key=lambda each: each.position)), by_shard
+            case ViewRow():
+                return replace(found, revision=0)
             case dict():
                 return {key: plain(value) for key, value in found.items()}
             case list() | tuple():
@@ -475,6 +483,60 @@ class StoreMachine(RuleBasedStateMachine):
         snapshot = Snapshot(group, stream, seq, str(state), "f")
         self.both(lambda side: side.store.save_snapshot(snapshot, keep))
 
+    # -- views
+
+    @rule(
+        group=groups, seen=st.integers(0, 9),
+        rows=st.dictionaries(st.sampled_from(KEYS), st.sampled_from(BODIES), min_size=1),
+    )  # fmt: skip
+    def save_views(self, group: str, rows: dict[str, str | None], seen: int) -> None:
+        if self.known(group):
+            written = [ViewRow(key, body, 0, seen, at(self.now)) for key, body in rows.items()]
+            self.both(lambda side: side.store.save_views(group, written))
+
+    @rule(group=groups, keys=st.frozensets(st.sampled_from(KEYS)), awaited=st.booleans())
+    def views(self, group: str, keys: frozenset[str], awaited: bool) -> None:
+        self.both(lambda side: looked_up(side, group, keys), reading=True, awaited=awaited)
+
+    @rule(
+        group=groups, keys=st.frozensets(st.sampled_from(KEYS), min_size=1), body=st.sampled_from(BODIES),
+        awaited=st.booleans(),
+    )  # fmt: skip
+    def hold_views(self, group: str, keys: frozenset[str], body: str | None, awaited: bool) -> None:
+        """As a round does: what nobody has written to since it was looked up is written, the rest looked up again."""
+        now = at(self.now)
+
+        def step(side: Side) -> Op[Any]:
+            revisions = {key: side.revisions.get((group, key), 0) for key in keys}
+            stale = sorted((yield from side.store.hold_views(group, revisions)))
+            written = [ViewRow(key, body, 0, 1, now) for key in sorted(keys - {*stale})]
+            yield from side.store.save_views(group, written)
+            return stale, (yield from looked_up(side, group, keys))
+
+        if self.known(group):
+            self.both(step, awaited=awaited)
+
+    @rule(
+        group=groups, after=st.sampled_from(["", *KEYS]), limit=st.none() | st.integers(0, 3),
+        value=st.sampled_from([1, "1", None, True]), missing=st.booleans(),
+    )  # fmt: skip
+    def page_views(self, group: str, after: str, limit: int | None, value: Any, missing: bool) -> None:
+        equal = [Equal("x", value, or_missing=missing)]
+
+        def step(side: Side) -> Op[Any]:
+            page = yield from side.store.page_views(group, after=after, limit=limit, equal=equal)
+            return page, (yield from side.store.count_views(group, equal))
+
+        self.both(step, reading=True)
+
+    @rule(group=groups)
+    def drop_views(self, group: str) -> None:
+        def step(side: Side) -> Op[None]:
+            yield from side.store.drop_views(group)
+
+        if self.known(group):
+            self.both(step)
+
     # -- transactions
 
     @rule(
@@ -530,6 +592,13 @@ class StoreMachine(RuleBasedStateMachine):
         self.both(everything, reading=True)
 
 
+def looked_up(side: Side, group: str, keys: frozenset[str]) -> Op[Any]:
+    """Rows and, for the next time somebody holds them, their revisions."""
+    found = yield from side.store.views(group, keys)
+    side.revisions |= {(group, key): found[key].revision if key in found else 0 for key in keys}
+    return {key: row for key, row in found.items() if row.body != NOTHING}
+
+
 def guarded(part: Step, side: Side, how: str) -> Op[Any]:
     if how == "plain":
         return (yield from part(side))
@@ -556,6 +625,7 @@ def everything(side: Side) -> Op[Any]:
     for group in found["groups"]:
         found[f"progress of {group.name}"] = yield from store.progress(group.name)
         found[f"snapshots of {group.name}"] = yield from store.snapshots(group.name, STREAMS)
+        found[f"views of {group.name}"] = yield from store.page_views(group.name)
         of_one = yield from store.stragglers(group.name)
         found[f"stragglers of {group.name}"] = sorted(of_one, key=lambda each: each.stream)
     found["stragglers"] = sorted((yield from store.stragglers()), key=lambda each: (each.group, each.stream))
