@@ -42,6 +42,7 @@ from sourced.policy import Exponential, Linear, Retry
 from sourced.projector import EventSourced, Projector
 from sourced.reactor import Delivery, Reactor
 from sourced.runtime.cascade import Cascade
+from sourced.runtime.rebuild import Rebuilding
 from sourced.subscription import AsyncSubscription, Subscription
 from sourced.unit import AsyncUnit, Unit
 from sourced.view import Deleted, View
@@ -92,6 +93,7 @@ __all__ = [
     "Park",
     "Projector",
     "Reactor",
+    "Rebuilding",
     "Rejected",
     "Rejection",
     "Retry",

@@ -41,6 +41,21 @@ class GroupReset(Operation, kw_only=True):
     waiting: int  # streams that had failed, parked or not, and start over
 
 
+class GroupRebuilt(Operation, kw_only=True):
+    """Its rows were built anew, and took the place of those that were there."""
+
+    group: str
+    was: Standing
+    messages: int  # there were to build them of
+
+
+class GroupRestored(Operation, kw_only=True):
+    """The rows from before its last rebuild are the live ones again."""
+
+    group: str
+    was: Standing
+
+
 class ParkedStream(msgspec.Struct, frozen=True):
     """A stream that waited for a person, and the message it waited at."""
 

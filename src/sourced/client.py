@@ -58,9 +58,9 @@ from sourced.runtime.rounds import drain
 from sourced.store import StreamState, Worker
 from sourced.subscription import AsyncSubscription, Subscription, check_channel
 from sourced.unit import AsyncUnit, Unit
-from sourced.verbs import Awaiting, Blocking, Side, verb
+from sourced.verbs import Awaiting, Blocking, verb
 from sourced.view import View
-from sourced.views import AsyncViews, Views
+from sourced.views import AsyncViews, RowVerbs, Views
 from sourced.workflow.workflow import Named, Runs
 from sourced.workflows import AsyncRun, AsyncWorkflows, BlockingWorkflows, Run, RunOrId, signalled, started
 
@@ -80,7 +80,7 @@ class Filters(TypedDict, total=False):
     backwards: bool
 
 
-class Verbs(Side):
+class Verbs(RowVerbs):
     """What `app.…` and `app.aio.…` offer."""
 
     _connection: Connection | AsyncConnection | Borrowed | None  # what has the transaction that all of it belongs to
@@ -238,6 +238,8 @@ class Verbs(Side):
         """
         engine = self._engine
         return (yield from drain(engine, engine.router, new_id(), limit=limit, raise_errors=raise_errors))
+
+    # -- telling
 
     @verb
     def publish(self, channel: str, data: Any) -> Program[None]:

@@ -14,6 +14,7 @@ SourcedError
 │   └── SmallerSequence
 ├── Undecodable            a stored message and the code disagree: mend the class or add an upcaster
 ├── Unreadable             a stored row and its view's class disagree: rebuild the projection
+├── RebuildStopped         a message could not be projected: mend the projector and call it again, it goes on there
 ├── Unavailable            the store cannot be reached or written to: see to what it names, then try again
 │   └── ConnectionLost
 ├── SchemaMismatch         the database's tables are not what this version works with: migrate, or update the code
@@ -152,6 +153,17 @@ class Unreadable(SourcedError):
         super().__init__(
             f"{projector}: the stored row {key!r} is no {view} any more ({why}); make the rows anew with "
             f"app.rebuild({projector}), or give the field a type that reads both"
+        )
+
+
+class RebuildStopped(SourcedError):
+    """A message that the projector cannot handle; the live rows are as they were, what was built is kept."""
+
+    def __init__(self, projector: str, message: Any, error: BaseException) -> None:
+        self.projector, self.stream, self.seq, self.type = projector, message.stream, message.seq, message.type
+        super().__init__(
+            f"{projector}: {message.stream!r} seq {message.seq} ({message.type}) could not be projected: "
+            f"{type(error).__name__}: {error}; mend it and call rebuild again, which goes on there, or afresh=True"
         )
 
 

@@ -68,6 +68,13 @@ class Projector(Evolving, Generic[S]):
         """The stored row, or None when there is none yet; `tx` is the loading transaction."""
         return None
 
+    def beside(self) -> Projector[S] | None:
+        """Another one of it, whose rows are in other places: a rebuild fills these. For rows of your own only."""
+        return None
+
+    def swap(self, beside: Any, tx: Any) -> None:
+        """Exchanges the rows of the two, in the transaction in which a rebuild takes the place of what was live."""
+
     def memo(self, stream: str) -> Memo:
         return RowsMemo(self, stream)
 

@@ -126,6 +126,18 @@ class Progress(msgspec.Struct, frozen=True):
     until: datetime | None = None  # and for how long, if nothing more is heard of them
 
 
+class Place(msgspec.Struct, frozen=True):
+    """The same without anything that has to be counted."""
+
+    checkpoint: int
+    high: int
+
+    @property
+    def handled(self) -> int:
+        """Whatever is at or before this position was handled, now or before a reset; streams that wait aside."""
+        return max(self.checkpoint, self.high)
+
+
 class Lease(msgspec.Struct, frozen=True):
     """The right to move one shard's checkpoint, until it expires or a greater token is given out."""
 
@@ -482,4 +494,35 @@ class Store(Protocol):
 
     def drop_views(self, group: str, limit: int | None = None) -> Op[int]:
         """Takes rows away, all of them or as many as `limit`; how many there were."""
+        ...
+
+    # -- rows that are built beside those of a group
+
+    def build_beside(self, group: str, beside: str, view: str, *, afresh: bool = False) -> Op[Group]:
+        """A second group, that starts where the first one did and keeps rows of its own, under the name `view`.
+
+        One that is active already goes on, unless `afresh`; any other is forgotten first, and what it had come to.
+        """
+        ...
+
+    def places(self, group: str) -> Op[dict[int, Place]]:
+        """How far it has come, shard by shard, all of them."""
+        ...
+
+    def seize(self, group: str) -> Op[Group]:
+        """Takes every shard out of whosever hand; what is under way there changes nothing any more.
+
+        Until the end of the transaction nobody gets any, and nobody writes to the rows of the group. How it stands.
+        """
+        ...
+
+    def swap(self, group: str, beside: str) -> Op[None]:
+        """Exchanges the rows of two groups and how far they have come, for those who have seized both.
+
+        What either has handled it goes on having handled: it is a replay. Streams that wait stay where they are.
+        """
+        ...
+
+    def sweep_views(self, limit: int) -> Op[int]:
+        """Takes away rows that are no group's any more, as many as `limit`; how many there were."""
         ...

@@ -1,18 +1,75 @@
-"""`app.views(CartListings)`: the rows of a projector, as they are kept beside the log."""
+"""The rows of a projector: `app.views(CartListings)` reads them, `app.rebuild(CartListings)` makes them anew."""
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
-from sourced.errors import DefinitionError, Invalid
+from sourced.audit import GroupRebuilt, GroupRestored
+from sourced.errors import DefinitionError, InTransaction, Invalid
 from sourced.projector import Projector
-from sourced.runtime.engine import Engine
-from sourced.runtime.programs import Program, Transact
+from sourced.runtime.engine import Engine, committed
+from sourced.runtime.programs import Afterwards, Program, Transact
+from sourced.runtime.rebuild import Rebuild, Watching, beside_of, rebuilding, restoring
 from sourced.store import Equal, ViewRow
 from sourced.verbs import Awaiting, Blocking, Side, verb
 from sourced.view import NOTHING, Shape, View
 
 V = TypeVar("V", bound=View)
+
+
+AnyProjector: TypeAlias = "type[Projector[Any]] | Projector[Any] | str"
+
+
+class RowVerbs(Side):
+    """To build rows anew, and to go back."""
+
+    _connection: Any
+
+    @verb
+    def rebuild(
+        self, projector: AnyProjector, *, afresh: bool = False, after_commit: bool = False,
+        watching: Watching | None = None, by: str = "", reason: str = "", dry_run: bool = False,
+    ) -> Program[GroupRebuilt]:  # fmt: skip
+        """Builds a projector's rows anew beside the live ones, which go on, and lets them take their place.
+
+        One that was left in the middle goes on there, unless `afresh`; whoever else calls it meanwhile helps with it.
+        Nothing is sent by it, and no `@after_commit` runs unless that is asked for. `watching` is told how far it is.
+        """
+        live = self._projector(projector)
+        beside_of(live)  # which says what cannot be
+        event: GroupRebuilt = yield Transact(rebuilding(self._engine, live, by, reason), reading=True)
+        if dry_run:
+            return event
+        work = Rebuild(self._engine, live, afresh=afresh, after_commit=after_commit, watching=watching, event=event)
+        return (yield from work.program())
+
+    @verb
+    def _helped(self, projector: AnyProjector, *, after_commit: bool = False) -> Program[None]:
+        """A hand in a rebuild that somebody else has begun, and will finish."""
+        live = self._projector(projector)
+        event: GroupRebuilt = yield Transact(rebuilding(self._engine, live, "", ""), reading=True)
+        yield from Rebuild(self._engine, live, after_commit=after_commit, event=event).help()
+
+    @verb
+    def restore(
+        self, projector: AnyProjector, *, by: str = "", reason: str = "", dry_run: bool = False
+    ) -> Program[GroupRestored]:  # fmt: skip
+        """Lets the rows from before the last rebuild take the place of the live ones; what is new goes into them."""
+        engine, live = self._engine, self._projector(projector)
+        event = GroupRestored(by=by, reason=reason, group=live.group, was="active")
+        restored: GroupRestored = yield Transact(restoring(engine, live, event, dry_run=dry_run), reading=dry_run)
+        if not dry_run:
+            engine.memos.forget(live)
+            yield Afterwards([*committed(engine, ())])
+        return restored
+
+    def _projector(self, projector: AnyProjector) -> Projector[Any]:
+        if self._connection is not None:
+            raise InTransaction("rows are exchanged in a transaction of their own; ask the app itself")
+        found = self._engine.router.group(projector)
+        if not isinstance(found, Projector):
+            raise DefinitionError(f"{found.group}: expected a projector, found {type(found).__qualname__}")
+        return found
 
 
 class ViewVerbs(Side, Generic[V]):

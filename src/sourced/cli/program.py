@@ -15,6 +15,7 @@ from sourced.cli.following import tail, trace
 from sourced.cli.groups import doctor, groups, workers
 from sourced.cli.looking import show_stream, streams
 from sourced.cli.migrate import migrate
+from sourced.cli.rebuilding import rebuild, restore
 from sourced.cli.screen import complain
 from sourced.cli.sending import dispatch, execute
 from sourced.cli.waiting import parked, scheduled
@@ -45,7 +46,7 @@ program.command("show", rich_help_panel="Look")(show_stream)
 for look in (tail, trace, groups, workers, parked, scheduled, doctor, topology):
     program.command(rich_help_panel="Look")(look)
 program.add_typer(workflows, name="workflows", rich_help_panel="Look")
-for act in (dispatch, execute, stop, start, replay, retry, skip, cancel, run_now):
+for act in (dispatch, execute, stop, start, replay, rebuild, restore, retry, skip, cancel, run_now):
     program.command(rich_help_panel="Act")(act)
 
 

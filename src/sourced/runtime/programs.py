@@ -10,11 +10,12 @@ import contextlib
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from sourced.errors import NeedsAwait
 from sourced.notifier import Listener
-from sourced.ops import AsyncConnection, Connection, Op, finish, run, run_async, savepoint
+from sourced.ops import AsyncConnection, Call, Connection, Op, finish, run, run_async, savepoint
 from sourced.store import Entry, Store
 
 T = TypeVar("T")
@@ -239,6 +240,48 @@ async def _finish(work: Work, awaitable: Awaitable[Any] | None) -> None:
             awaitable = go_on(work.throw, error)
         else:
             awaitable = go_on(work.send, result)
+
+
+def within(program: Program[T], later: list[Work]) -> Op[T]:
+    """A program as a part of an open transaction: its own ones are this one, and `later` gets what follows a commit."""
+    try:
+        step = next(program)
+        while True:
+            try:
+                result: Any = None
+                if isinstance(step, Transact):
+                    result = yield from step.op
+                elif isinstance(step, Afterwards):
+                    later.extend(step.works)
+                elif isinstance(step, Invoke):
+                    for work in step.works:
+                        yield from _called(work)
+                else:
+                    raise TypeError(f"{step!r} has no place in an open transaction")
+            except BaseException as error:
+                step = program.throw(error)
+            else:
+                step = program.send(result)
+    except StopIteration as done:
+        return done.value
+
+
+def _called(work: Work) -> Op[None]:
+    """User code that runs while the transaction is open, and whatever it waits for."""
+    awaitable = next(work, None)
+    while awaitable is not None:
+        try:
+            result = yield Call(partial(_given, awaitable))
+        except NeedsAwait:
+            raise
+        except Exception as error:
+            awaitable = go_on(work.throw, error)
+        else:
+            awaitable = go_on(work.send, result)
+
+
+def _given(awaitable: Awaitable[Any], tx: Any) -> Awaitable[Any]:
+    return awaitable
 
 
 def transacting(store: Store) -> Transacting:

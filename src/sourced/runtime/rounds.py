@@ -137,7 +137,7 @@ class Round:
         leases = {lease.shard: lease for lease in claim.leases}
         if self.rows and self.rows.keyed and any(s.suspected for s in claim.due):
             return (yield from self.load_suspect(claim, leases))
-        pending = yield from self.store.pending(self.reactor.group, claim.leases, self.types, self.limit)
+        pending = yield from self.pending(claim)
         self.scanned = dict(pending.scanned)
         if any(lease.careful for lease in claim.leases):
             return (yield from self.load_one(claim, pending, leases))
@@ -146,6 +146,9 @@ class Round:
         due = [s for s in claim.due if not s.suspected]
         slices += yield from self.load_stragglers(due, leases, limit=max(1, self.limit // max(1, len(due))))
         return slices
+
+    def pending(self, claim: Claim) -> Op[Pending]:
+        return self.store.pending(self.reactor.group, claim.leases, self.types, self.limit)
 
     def load_one(self, claim: Claim, pending: Pending, leases: dict[int, Lease]) -> Op[list[Slice]]:
         """After a crash, one message: the straggler's if it is older than what is next in the shard, else that."""

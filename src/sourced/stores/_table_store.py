@@ -20,6 +20,7 @@ from sourced.store import (
     Move,
     Outcome,
     Pending,
+    Place,
     Progress,
     Range,
     Scheduled,
@@ -213,6 +214,23 @@ class TableStore(Store):
 
     def drop_views(self, group: str, limit: int | None = None) -> Op[int]:
         return (yield Statement("drop views", Tables.drop_view, (group, limit)))
+
+    # -- rows that are built beside those of a group -----------------------------------------------------------------
+
+    def build_beside(self, group: str, beside: str, view: str, *, afresh: bool = False) -> Op[Group]:
+        return (yield Statement("build beside", Tables.build_beside, (group, beside, view, afresh)))
+
+    def places(self, group: str) -> Op[dict[int, Place]]:
+        return (yield Statement("places", Tables.places, (group,)))
+
+    def seize(self, group: str) -> Op[Group]:
+        return (yield Statement("seize", Tables.seize, (group,)))
+
+    def swap(self, group: str, beside: str) -> Op[None]:
+        yield Statement("swap", Tables.swap, (group, beside))
+
+    def sweep_views(self, limit: int) -> Op[int]:
+        return (yield Statement("sweep views", Tables.sweep_views, (limit,)))
 
 
 # -- transactions ------------------------------------------------------------------------------------------------------

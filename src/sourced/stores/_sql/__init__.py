@@ -1,13 +1,12 @@
 """The port over tables: every operation once, whatever the database."""
 
+from sourced.stores._sql.beside import Beside
 from sourced.stores._sql.log import Log
 from sourced.stores._sql.migrations import Migration
-from sourced.stores._sql.rounds import Rounds
 from sourced.stores._sql.schedule import Schedule
-from sourced.stores._sql.views import Views
 
 
-class SqlStore(Log, Rounds, Schedule, Views):
+class SqlStore(Log, Schedule, Beside):
     """What is left to a database's own store: connections, `append`, `pending_rows`, `holds` and its migrations."""
 
     def migrations(self) -> list[Migration]:

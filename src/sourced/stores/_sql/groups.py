@@ -37,19 +37,22 @@ class Groups(Tables):
                 group=group,
                 start=start,
             )
-            yield self.say(
-                "register its shards",
-                """
-                insert into {progress} (group_name, shard, checkpoint)
-                select g.name, r.shard, g.start from each(r: shard integer) cross join {groups} g
-                where g.name = :group on conflict do nothing
-                """,
-                group=group,
-                r=[(shard,) for shard in range(self.shards)],
-            )
+            yield self.register_shards(group)
             found = yield from self._group(group)
         assert found is not None
         return found
+
+    def register_shards(self, group: str) -> Any:
+        return self.say(
+            "register its shards",
+            """
+            insert into {progress} (group_name, shard, checkpoint)
+            select g.name, r.shard, g.start from each(r: shard integer) cross join {groups} g
+            where g.name = :group on conflict do nothing
+            """,
+            group=group,
+            r=[(shard,) for shard in range(self.shards)],
+        )
 
     def _group(self, name: str, lock: str = "") -> Op[Group | None]:
         rows = yield self.say("group", GROUPS + "where g.name = :group " + lock, group=name)

@@ -10,6 +10,7 @@ pins. For readable failures call `pytest.register_assert_rewrite("sourced.testin
 
 from sourced.testing.conformance.appending import Appending
 from sourced.testing.conformance.bench import AsyncBench
+from sourced.testing.conformance.beside import Beside
 from sourced.testing.conformance.carrying import Carrying
 from sourced.testing.conformance.claims import Claims
 from sourced.testing.conformance.concurrency import Concurrency
@@ -29,7 +30,7 @@ __all__ = ["AsyncStoreConformance", "StoreConformance"]
 
 class StoreConformance(
     Crashes, Appending, Reading, Groups, Claims, Settling, Rounds, Stragglers, Schedule, Snapshots, Concurrency,
-    Carrying, Views, Workers,
+    Carrying, Views, Beside, Workers,
 ):  # fmt: skip
     """Every case, through `transaction`."""
 

@@ -1,0 +1,331 @@
+"""A projection is built anew beside the live one, as far as that has come, and takes its place in one transaction.
+
+The new rows have a group of their own, with its own progress: whoever calls, or calls again after a crash, goes on
+with it. It never handles a message that the live one has not handled, so no reaction is lost when they are exchanged.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from sourced.audit import OPERATIONS, GroupRebuilt, GroupRestored, Operation
+from sourced.codec import Record
+from sourced.envelope import Message
+from sourced.errors import DefinitionError, NotKnown, RebuildStopped
+from sourced.ids import new_id
+from sourced.ops import Call, Op
+from sourced.projector import Projector
+from sourced.runtime.engine import Engine, committed
+from sourced.runtime.programs import Afterwards, Await, Invoke, Program, Transact, Work, within
+from sourced.runtime.rounds import Round
+from sourced.runtime.rows import Bundle
+from sourced.runtime.slice import Slice
+from sourced.store import Claim, Entry, Group, Pending, Place, Range, Straggler, shard_of
+
+BESIDE = "@beside"  # at the end of the name of the group that builds, or keeps, the other rows
+KEPT = "the rows from before the last rebuild: app.restore(…) brings them back"
+NEVER = datetime(9999, 1, 1, tzinfo=UTC)  # what is put off is nobody's to retry: it is looked for at the exchange
+AHEAD = 2**62  # beyond every position
+SWEPT = 10_000  # rows at a time
+GLANCE = 0.25  # seconds between looks at how far it has come
+PAUSE = 0.05  # seconds, while others have all that is left in hand
+
+
+class Rebuilding(msgspec.Struct, frozen=True):
+    """How far a rebuild has come, whoever works on it."""
+
+    group: str
+    done: int  # messages, about
+    total: int
+    rate: float  # a second, since this call
+    left: timedelta | None  # until it is done, if it goes on like this
+
+
+Watching = Callable[[Rebuilding], object]
+
+
+def beside_of(projector: Projector[Any]) -> Projector[Any]:
+    """The one that the new rows are built with."""
+    name = type(projector).__qualname__
+    other = projector.beside()
+    if other is None:
+        if projector.tables.sync:
+            raise DefinitionError(
+                f"{name} keeps rows in tables of its own: say with beside() where new ones go, and with swap() how "
+                f"they are exchanged; or empty them and replay: app.groups.reset({name})"
+            )
+        if projector._shape is None:
+            raise DefinitionError(f"{name} keeps no rows, so there is nothing to build anew")
+        other = copy.copy(projector)
+    elif type(other) is not type(projector) or other is projector:
+        raise DefinitionError(f"{name}.beside: expected another {name}, found {other!r}")
+    other.group = projector.group + BESIDE
+    return other
+
+
+class Building(Round):
+    """A round of the new one: no further than the live one has come, and nothing but rows is changed by it."""
+
+    def __init__(self, rebuild: Rebuild) -> None:
+        super().__init__(rebuild.engine, rebuild.other, rebuild.owner, raise_errors=True)
+        self.rebuild = rebuild
+        self.live = rebuild.live.group
+        self.put_off: dict[str, Record] = {}  # stream → the first message that the live one has not handled
+
+    def pending(self, claim: Claim) -> Op[Pending]:
+        """What comes after a message the live one has yet to get to waits with its shard; behind one that waits there,
+        with its stream."""
+        found = yield from super().pending(claim)
+        come = yield from self.store.places(self.live)
+        waiting = {each.stream: each for each in (yield from self.store.stragglers(self.live))}
+        scanned, records = dict(found.scanned), list[Record]()
+        cut: set[int] = set()
+        for record in found.records:
+            shard = self.shard(record.stream)
+            if shard in cut or record.stream in self.put_off:
+                continue
+            there = waiting.get(record.stream)
+            if there is not None and not (record.seq < there.from_seq or record.position <= there.live_after):
+                self.put_off[record.stream] = record
+            elif there is None and record.position > come[shard].handled and self.live not in record.settled_by:
+                cut.add(shard)
+                scanned[shard] = record.position - 1
+            else:
+                records.append(record)
+        self.put_off = {s: r for s, r in self.put_off.items() if r.position <= scanned[self.shard(s)]}
+        return Pending(tuple(records), scanned)
+
+    def deliver(self, one: Slice, record: Record, handled_before: int) -> None:
+        super().deliver(one, record, AHEAD)
+
+    def close(self, bundle: Bundle) -> None:
+        super().close(bundle)
+        if not self.rebuild.after_commit:
+            for one in bundle.slices:
+                one.effects.after.clear()
+
+    def failed(self, one: Slice, error: BaseException) -> None:
+        self.rebuild.failed_at = one.deliveries[one.done].message
+        super().failed(one, error)
+
+    def unsettled(self, bundle: Bundle, error: Exception) -> None:
+        one = bundle.slices[0]
+        self.rebuild.failed_at = one.deliveries[one.done - 1].message  # or one before it
+        super().unsettled(bundle, error)
+
+    def settlement(self, claim: Claim, slices: list[Slice], bundles: list[Bundle]) -> Op[None]:
+        yield from super().settlement(claim, slices, bundles)
+        yield from self.store.straggle([
+            Straggler(self.reactor.group, stream, record.seq, retry_at=NEVER) for stream, record in self.put_off.items()
+        ])  # fmt: skip
+
+
+class Rebuild:
+    """One who works on it; there may be several, in as many processes."""
+
+    def __init__(
+        self, engine: Engine, live: Projector[Any], *, afresh: bool = False, after_commit: bool = False,
+        watching: Watching | None = None, event: GroupRebuilt,
+    ) -> None:  # fmt: skip
+        self.engine = engine
+        self.store = engine.store
+        self.live = live
+        self.other = beside_of(live)
+        self.owner = new_id()
+        self.afresh = afresh
+        self.after_commit = after_commit
+        self.watching = watching
+        self.event = event
+        self.failed_at: Message[Any] | None = None
+        self.group: Group  # that builds
+        self.helping = False
+        self.later: list[Work] = []
+
+    def program(self) -> Program[GroupRebuilt]:
+        """Until the new rows are the live ones."""
+        self.group = yield Transact(self.begun())
+        while (yield Transact(self.store.sweep_views(SWEPT))) == SWEPT:
+            pass
+        yield from self.work()
+        for each in (self.live, self.other):
+            self.engine.memos.forget(each)
+        yield Afterwards([*self.later, *committed(self.engine, ())])
+        return self.event
+
+    def begun(self) -> Op[Group]:
+        """A new one, or the one that somebody else has begun, or that was left when somebody died."""
+        view = f"{self.live.group}@{new_id()}"
+        group = yield from self.store.build_beside(self.live.group, self.other.group, view, afresh=self.afresh)
+        if group.view == view:
+            yield Call(self.other.on_reset)
+        return group
+
+    def help(self) -> Program[None]:
+        """Lends a hand as long as there is something to build; begins nothing, and leaves the exchange to others."""
+        _, other = yield Transact(self.standing(), reading=True)
+        if other is not None and other.status == "active":
+            self.group, self.helping = other, True
+            yield from self.work()
+
+    def work(self) -> Program[None]:
+        try:
+            yield from self.rounds()
+        except Exception as error:
+            if self.failed_at is None:
+                raise
+            raise RebuildStopped(type(self.live).__qualname__, self.failed_at, error) from error
+
+    def rounds(self) -> Program[None]:
+        clock, began = self.engine.clock, self.engine.clock.elapsed()
+        gone, left = yield Transact(self.measured(), reading=True)
+        before, looked = gone, -1.0
+        with self.engine.notifier.listen() as listener:
+            while True:
+                idle = not (yield from Building(self).program())
+                now = clock.elapsed()
+                if idle or now - looked > GLANCE:
+                    looked = now
+                    gone, left = yield Transact(self.measured(), reading=True)
+                    yield from self.tell(gone, left, gone - before, now - began)
+                    near = left <= 2 * self.engine.batch
+                    if (yield from self.over()) or (near and not self.helping and (yield Transact(self.finished()))):
+                        return
+                if idle:
+                    yield Await(listener, PAUSE)
+
+    def measured(self) -> Op[tuple[int, int]]:
+        """About how many messages are behind it, and how many more the live one has handled: shards are much alike."""
+        live, new = (yield from self.store.places(self.live.group)), (yield from self.store.places(self.other.group))
+        used = [shard for shard, place in live.items() if place.handled > self.group.start] or [*live]
+        gone = sum(new[shard].checkpoint - self.group.start for shard in used)
+        left = sum(max(0, live[shard].handled - new[shard].checkpoint) for shard in used)
+        return gone // len(used), left // len(used)
+
+    def tell(self, gone: int, left: int, new: int, seconds: float) -> Program[None]:
+        """The log holds other messages, too: what is counted is a share of those that are wanted."""
+        if self.watching is not None:
+            wanted = self.event.messages / max(1, gone + left)
+            rate = new / max(seconds, 0.001)
+            remaining = timedelta(seconds=left / rate) if rate > 0 else None
+            told = Rebuilding(self.live.group, int(gone * wanted), self.event.messages, rate * wanted, remaining)
+            yield Invoke([_calling(self.watching, told)])
+
+    def over(self) -> Program[bool]:
+        """Whether somebody else has let the new rows take their place."""
+        group, other = yield Transact(self.standing(), reading=True)
+        if other is not None and other.epoch == self.group.epoch:
+            return False
+        if group.view != self.group.view and not self.helping:
+            raise NotKnown(f"somebody else has begun the rebuild of {self.live.group!r} afresh; call it again to help")
+        return True
+
+    def standing(self) -> Op[tuple[Group, Group | None]]:
+        groups = {group.name: group for group in (yield from self.store.groups())}
+        return groups[self.live.group], groups.get(self.other.group)
+
+    def finished(self) -> Op[bool]:
+        """What is left and the exchange in one transaction, while the live one stands still; whether it is done."""
+        self.later = []
+        yield from self.store.reserve([OPERATIONS], self.live.group)
+        live = yield from self.store.seize(self.live.group)
+        other = yield from self.store.seize(self.other.group)
+        if other.epoch != self.group.epoch or other.status != "active":
+            return False  # which is looked into
+        yield from self.rest()
+        yield from exchanged(self.engine, self.live, self.other)
+        yield from self.store.stop(self.other.group, KEPT, at=self.engine.clock.now())
+        messages = yield from self.store.count(after=live.start, types=self.engine.types(self.live))
+        self.event = replace(self.event, was=live.status, messages=messages)
+        yield from self.store.append([_told(self.engine, self.event)])
+        return True
+
+    def rest(self) -> Op[None]:
+        """Rounds until one finds nothing that it may handle, and not because it looked at one shard with care."""
+        while True:
+            building = Building(self)
+            dealt_with = yield from within(building.program(), self.later)
+            careful = building.claimed is not None and any(lease.careful for lease in building.claimed.leases)
+            if not (dealt_with or careful) and (yield from self.measured())[1] == 0:
+                return
+
+
+def rebuilding(engine: Engine, live: Projector[Any], by: str, reason: str) -> Op[GroupRebuilt]:
+    """What is to be done."""
+    group = next(group for group in (yield from engine.store.groups()) if group.name == live.group)
+    messages = yield from engine.store.count(after=group.start, types=engine.types(live))
+    return GroupRebuilt(by=by, reason=reason, group=group.name, was=group.status, messages=messages)
+
+
+def restoring(engine: Engine, live: Projector[Any], event: GroupRestored, *, dry_run: bool) -> Op[GroupRestored]:
+    """The rows from before take the place of the live ones, and are brought up to date from where they were left."""
+    other = beside_of(live)
+    groups = {group.name: group for group in (yield from engine.store.groups())}
+    kept = groups.get(other.group)
+    if kept is None or kept.status == "active":
+        why = "nothing was rebuilt yet" if kept is None else "a rebuild is under way"
+        raise NotKnown(f"no rows from before are kept for {live.group!r}: {why}")
+    event = replace(event, was=groups[live.group].status)
+    if not dry_run:
+        yield from engine.store.reserve([OPERATIONS], live.group)
+        yield from engine.store.seize(live.group)
+        if (yield from engine.store.seize(other.group)).epoch != kept.epoch:
+            raise NotKnown(f"somebody else is about to exchange the rows of {live.group!r}; look again")
+        yield from exchanged(engine, live, other)
+        yield from engine.store.append([_told(engine, event)])
+    return event
+
+
+def exchanged(engine: Engine, live: Projector[Any], other: Projector[Any]) -> Op[None]:
+    """Rows and progress of the two. Streams that wait begin where the rows end that are live from now on."""
+    store = engine.store
+    come, new = (yield from store.places(live.group)), (yield from store.places(other.group))
+    waiting = {each.stream: each for each in (yield from store.stragglers(live.group))}
+    put_off = {each.stream: each for each in (yield from store.stragglers(other.group))}
+    streams = list({**waiting, **put_off})
+    histories = dict(zip(streams, (yield from store.histories([Range(stream) for stream in streams])), strict=True))
+    again: list[Straggler] = []
+    for stream, history in histories.items():
+        shard = shard_of(stream, store.shards)
+        first = _first(history, put_off.get(stream), new[shard])
+        if first is not None:
+            live_after = _live_after(history, waiting.get(stream), come[shard])
+            again.append(Straggler(live.group, stream, first, live_after=live_after))
+    yield from store.swap(live.group, other.group)
+    for group in (live.group, other.group):
+        yield from store.catch_up(group, streams)
+    aside = (Straggler(other.group, each.stream, each.from_seq, retry_at=NEVER) for each in waiting.values())
+    yield from store.straggle([*again, *aside])
+    yield Call(lambda tx: live.swap(other, tx))
+
+
+def _first(history: Sequence[Record], put_off: Straggler | None, new: Place) -> int | None:
+    """The seq of the first message that is not in the new rows, if it has to be looked for."""
+    if put_off is not None:
+        return put_off.from_seq
+    return next((record.seq for record in history if record.position > new.checkpoint), None)
+
+
+def _live_after(history: Sequence[Record], waiting: Straggler | None, come: Place) -> int:
+    """The last position in the stream that the live one had handled."""
+    if waiting is None:
+        return come.handled
+    behind = next((record.position - 1 for record in history if record.seq >= waiting.from_seq), None)
+    last = history[-1].position if history else 0
+    return max(waiting.live_after, last if behind is None else behind)
+
+
+def _told(engine: Engine, event: Operation) -> Entry:
+    message = Message.new(event, stream=OPERATIONS, now=engine.clock.now())
+    return Entry(OPERATIONS, engine.encode([message]))
+
+
+def _calling(watching: Watching, told: Rebuilding) -> Work:
+    result: Any = watching(told)
+    if hasattr(result, "__await__"):
+        yield result
