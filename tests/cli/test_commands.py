@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 import termios
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -238,7 +239,8 @@ def test_the_end_of_the_log_is_chosen_by_stream_and_type(shop: Any):
 def following(*words: str):
     """`tail -f` in a process of its own, and its next line."""
     command = [sys.executable, "-m", "sourced", "tail", "shop:app", "-f", *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as tail:
+    heed = partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=heed) as tail:
         assert tail.stdout is not None
         try:
             yield tail, tail.stdout.readline

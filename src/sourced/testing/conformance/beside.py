@@ -92,7 +92,7 @@ class Beside(Bench):
 
     # -- places
 
-    def test_reached_says_how_far_a_group_is_in_every_shard(self) -> None:
+    def test_places_say_how_far_a_group_is_in_every_shard(self) -> None:
         self.register()
         first, second = self.put("s", 2)
         assert set(self.do(self.store.places("g"))) == set(range(self.store.shards))
