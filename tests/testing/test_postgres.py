@@ -204,10 +204,11 @@ def test_programs_in_a_folder_closed_to_others_will_do(postgres_binaries: Path, 
 # -- the end ---------------------------------------------------------------------------------------------------------
 
 OWNER = """
-import json, os, sys
+import json, os, signal, sys
 from pathlib import Path
 from sourced.testing.postgres import TempPostgres
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may ignore it
 server = TempPostgres(Path(sys.argv[1]))
 server.start()
 if sys.argv[2:] == ["crashed"]:
