@@ -17,7 +17,7 @@ from starlette.routing import Mount, Route
 
 from sourced import CommandContext, Invalid, Message, Sourced
 from sourced.demo.lists import TodoList
-from sourced.demo.messages import ListCommand, TodoCommand
+from sourced.demo.messages import TodoCommand
 from sourced.demo.overview import Listing, Overview
 from sourced.errors import UnknownMessage
 from sourced.ids import new_id
@@ -207,6 +207,3 @@ def site(app: Sourced, *, secret: str, workers: bool = True, expander: bool = Fa
         exception_handlers={Forged: forged},
         lifespan=lifespan,
     )
-
-
-__all__ = ["ListCommand", "site"]
