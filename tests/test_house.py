@@ -18,7 +18,8 @@ FLOORS = {
     "ports": "store notifier telemetry",
     "adapters": "stores notifiers",
     "runtime": "runtime",
-    "façade": "app client context doctor loaded operations subscription topology unit verbs views workflows",
+    "façade": "app client context doctor loaded operations reading storing subscription topology unit verbs views "
+    "workflows working",
     "edges": "__main__ cli dashboard demo web testing integrations",
 }
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS.values()) for room in rooms.split()}

@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 from urllib.request import url2pathname
 
 from sourced.actions import Policy
-from sourced.client import AsyncClient, Client, nothing
+from sourced.client import AsyncClient, Client
 from sourced.clock import Clock, SystemClock, as_delta
 from sourced.codec import Codec
 from sourced.errors import DefinitionError
@@ -23,6 +23,7 @@ from sourced.notifiers.relayed import RelayedNotifier
 from sourced.policy import Retry, check_policy
 from sourced.reactor import Reactor, StartFrom
 from sourced.runtime.engine import Engine, Memos, Router
+from sourced.runtime.introduction import nothing
 from sourced.runtime.signals import until_told
 from sourced.runtime.worker import Worker
 from sourced.store import Store

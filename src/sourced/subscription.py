@@ -1,4 +1,4 @@
-"""Listening to channels: `with app.subscribe("lists") as notes: for note in notes`, and the same awaited."""
+"""Channels: `app.publish("lists", …)`, and `with app.subscribe("lists") as notes: for note in notes`; or awaited."""
 
 from __future__ import annotations
 
@@ -9,10 +9,32 @@ from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
 
+import msgspec
+
 from sourced.clock import as_delta
 from sourced.errors import Invalid
 from sourced.notifier import Mailbox, Note
 from sourced.runtime.engine import Engine
+from sourced.runtime.programs import Afterwards, Program, Transact, Work
+from sourced.verbs import Side, verb
+
+
+class NoteVerbs(Side):
+    """To be heard by who listens."""
+
+    @verb
+    def publish(self, channel: str, data: Any) -> Program[None]:
+        """Tells who listens to a channel at this moment, in every process; what nobody hears is gone.
+
+        In a transaction it is heard when that has committed. `data` is anything that JSON can hold.
+        """
+        check_channel("publish", channel)
+        text = _as_json(data)
+        saying = self._engine.notifier.say(channel, text)
+        if saying is None:
+            yield Afterwards([_noted(self._engine, channel, text)])
+        else:
+            yield Transact(saying)
 
 
 class _Subscription:
@@ -108,3 +130,15 @@ class AsyncSubscription(_Subscription):
 def check_channel(subject: str, channel: Any) -> None:
     if not isinstance(channel, str) or not channel:
         raise Invalid(subject, {"channel": f"expected a channel's name, found {channel!r}"})
+
+
+def _noted(engine: Engine, channel: str, text: str) -> Work:
+    engine.notifier.note(channel, text)
+    yield from ()
+
+
+def _as_json(data: Any) -> str:
+    try:
+        return msgspec.json.encode(data).decode()
+    except (TypeError, UnicodeEncodeError) as error:
+        raise Invalid("publish", {"data": f"expected what JSON can hold, found {data!r}: {error}"}) from error
