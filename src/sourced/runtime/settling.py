@@ -1,0 +1,113 @@
+"""The last step of a round: everything it has to say, in one transaction."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from sourced.actions import Stop
+from sourced.errors import Conflict, ConnectionLost, Fenced, NeedsAwait
+from sourced.ops import Op, savepoint
+from sourced.runtime.effects import append_and_sync, append_together, send
+from sourced.runtime.in_hand import InHand
+from sourced.runtime.rows import Bundle
+from sourced.runtime.slice import Slice, described
+from sourced.store import Claim, Move
+
+_OUR_OWN = (ConnectionLost, Fenced)  # what ends a round as a whole, and is no stream's fault
+
+
+class Settling(InHand):
+    """All or nothing, behind the fence of the claim."""
+
+    def settlement(self, claim: Claim, slices: list[Slice], bundles: list[Bundle]) -> Op[None]:
+        """Everything the round has to say, in one transaction that the fence guards."""
+        group = self.reactor.group
+        yield from self.store.fence(claim)
+        yield from self.carry_out([bundle for bundle in bundles if bundle.settled])
+        straggling = [row for one in slices if (row := one.left_behind(self.scanned[one.lease.shard]))]
+        if straggling:
+            yield from self.store.straggle(straggling)
+        self.again = min((row.retry_at for row in straggling if row.retry_at and not row.holder), default=None)
+        still = {row.stream for row in straggling}
+        caught_up = [one.stream for one in slices if one.straggler and one.stream not in still]
+        if caught_up:
+            yield from self.store.catch_up(group, caught_up)
+        yield from self.store.settle(group, self.moves(claim, slices), release=True)
+        for one in slices:
+            if isinstance(one.verdict, Stop):
+                yield from self.store.stop(group, one.verdict.reason, described(one.error), at=self.now)
+
+    def carry_out(self, bundles: list[Bundle]) -> Op[None]:
+        slices = [one for bundle in bundles for one in bundle.slices]
+        if self.rows:
+            yield from self.rows.hold(bundles)
+        appends = [entry.stream for one in slices for entry in one.effects.entries]
+        sends = [record.stream for one in slices for record in one.effects.sent]
+        if appends and (sends or not all(bundle.simple for bundle in bundles)):
+            yield from self.store.reserve({*appends, *sends})
+        together = {one.effects: bundle for bundle in bundles if bundle.simple for one in bundle.slices}
+        refused = yield from append_together(self.store, together)
+        for effects, refusal in refused.items():
+            self.unsettled(together[effects], refusal)
+        for bundle in (yield from self.together([bundle for bundle in bundles if not bundle.simple])):
+            try:
+                yield from savepoint(append_and_sync(self.store, [one.effects for one in bundle.slices]))
+            except _OUR_OWN:
+                raise
+            except Exception as error:
+                self.unsettled(bundle, error)
+        yield from send(self.store, [one.effects for one in slices if one.settled])
+        if self.rows:
+            yield from self.rows.save(bundles)
+
+    def together(self, bundles: list[Bundle]) -> Op[list[Bundle]]:
+        """Hardly ever does any of them fail: they share a savepoint, and only when one does, each gets its own."""
+        if len(bundles) < 2:
+            return bundles
+        try:
+            effects = [one.effects for bundle in bundles for one in bundle.slices]
+            yield from savepoint(append_and_sync(self.store, effects))
+        except _OUR_OWN:
+            raise
+        except Exception:
+            return bundles
+        return []
+
+    def unsettled(self, bundle: Bundle, error: Exception) -> None:
+        """What was asked for could not be stored.
+
+        When somebody else wrote to the stream meanwhile, it is handled anew in the next round, with fresh history, a
+        few times. After anything else nobody knows which message is to blame, so each is tried alone first.
+        """
+        for one in bundle.slices:
+            tried = one.straggler.attempts if one.straggler else 1
+            if isinstance(error, Conflict) and tried < self.engine.tries:
+                one.deferred = replace(one.as_straggler(), attempts=tried)
+            elif self.raise_errors or isinstance(error, NeedsAwait):
+                raise error
+            elif one.done > 1 or len(bundle.slices) > 1:
+                one.deferred = replace(one.as_straggler(), error=described(error))
+            else:
+                one.undo()
+                self.failed(one, error)
+
+    def moves(self, claim: Claim, slices: list[Slice]) -> list[Move]:
+        """Where the round leaves every shard it had leased."""
+        high: dict[int, int] = {}
+        touched = {one.lease.shard for one in slices if one.deliveries}
+        for one in slices:
+            if one.settled:
+                last = one.deliveries[one.done - 1].message.position
+                high[one.lease.shard] = max(high.get(one.lease.shard, 0), last)
+            if one.straggler:  # what a latecomer handled is known by this alone
+                known = min(one.straggler.live_after, self.scanned[one.lease.shard])
+                high[one.lease.shard] = max(high.get(one.lease.shard, 0), known)
+        return [
+            Move(
+                lease.shard,
+                self.scanned[lease.shard],
+                high.get(lease.shard, 0),
+                careful=lease.careful - 1 if lease.careful and lease.shard in touched else 0,
+            )
+            for lease in claim.leases
+        ]
