@@ -12,7 +12,7 @@ import sourced
 
 ROOT = Path(__file__).parent.parent
 FLOORS = {
-    "ground": "errors ids clock ops",
+    "ground": "errors ids clock ops forks",
     "domain": "messages audit envelope codec snapshots view fold evolving actions handlers handling actor projector "
     "reactor workflow policy",
     "ports": "store notifier telemetry",

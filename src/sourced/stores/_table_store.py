@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from sourced.codec import Record
+from sourced.forks import begin_anew_in_children
 from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, AsyncConnection, Connection, Op, Statement
 from sourced.store import (
     Claim,
@@ -43,6 +44,10 @@ class TableStore(Store):
     def __init__(self, tables: Tables) -> None:
         self.shards = len(tables.shards)
         self._tables = tables
+        self.forked()
+        begin_anew_in_children(self)
+
+    def forked(self) -> None:
         self._gate = Gate()
 
     # -- transactions ------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
 from sourced.errors import DefinitionError, Duplicate, InTransaction, NeedsAwait, SchemaMismatch, Unavailable
+from sourced.forks import begin_anew_in_children
 from sourced.ops import Op, Statement, run, run_async
 from sourced.store import SHARDS, Capabilities, Claim, Entry, Equal, Group, Lease, Outcome, Straggler
 from sourced.stores._borrowed import driver_connection, driver_connection_async, refused
@@ -100,6 +101,14 @@ class PostgresStore(SqlStore):
         self._inside = _Inside()
         self._pool = Pool(self._connect, _finished, connections)
         self._async_pool = AsyncPool(self._connect_async, _finished, connections)
+        self._committer = Committer(self._flush)
+        self._async_committer = AsyncCommitter(self._flush_async)
+        begin_anew_in_children(self)
+
+    def forked(self) -> None:
+        self._inside = _Inside()
+        self._pool.forked()
+        self._async_pool.forked()
         self._committer = Committer(self._flush)
         self._async_committer = AsyncCommitter(self._flush_async)
 
