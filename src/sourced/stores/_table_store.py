@@ -100,6 +100,9 @@ class TableStore(Store):
     def progress(self, group: str) -> Op[list[Progress]]:
         return (yield Statement("progress", Tables.progress_of, (group,)))
 
+    def reinstate(self, group: Group, moves: Sequence[Move]) -> Op[None]:
+        yield Statement("reinstate", Tables.reinstate, (group, moves))
+
     def stop(
         self, group: str, reason: str, error: str = "", *, by: str = "", at: datetime | None = None
     ) -> Op[Group]:  # fmt: skip

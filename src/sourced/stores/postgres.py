@@ -203,6 +203,14 @@ class PostgresStore(SqlStore):
                 yield connection
 
     @contextlib.contextmanager
+    def moment(self) -> Iterator[PostgresConnection]:
+        with self._inside.entered(blocking=True):
+            self._check()
+            with self._connection(alone=False) as connection:
+                connection.execute(Statement("one moment", Query(_ONE_MOMENT, lambda _: {}), ({},)))
+                yield connection
+
+    @contextlib.contextmanager
     def _connection(self, *, alone: bool, once: bool = False) -> Iterator[PostgresConnection]:
         """`once`: not even the first statement is said again on a new connection when this one was lost."""
         raw = self._acquired()
@@ -464,6 +472,7 @@ class PostgresStore(SqlStore):
 
 _Who: TypeAlias = "tuple[int, asyncio.Task[Any] | None]"  # a thread, and the task that runs in it
 
+_ONE_MOMENT = "set transaction isolation level repeatable read, read only"
 _TERMS = r"-c timezone=UTC -c default_transaction_isolation=read\ committed -c jit=off"
 
 
