@@ -90,7 +90,16 @@ class StreamState(msgspec.Struct, frozen=True):
     updated_at: datetime
 
 
+class Names(msgspec.Struct, frozen=True):
+    """Names of streams, and the last one that was looked at when there may be more of them."""
+
+    found: tuple[str, ...]
+    last: str = ""
+
+
 # -- groups --------------------------------------------------------------------------------------------------------
+
+COUNTED = 1_000  # messages a shard; how many more than that are pending may be an estimate
 
 Status: TypeAlias = Literal["active", "stopped"]
 
@@ -120,7 +129,7 @@ class Progress(msgspec.Struct, frozen=True):
     shard: int
     checkpoint: int
     high: int
-    pending: int  # messages after the checkpoint, wanted or not
+    pending: int  # messages after the checkpoint, wanted or not; about so many when it is more than `COUNTED`
     oldest: datetime | None = None  # when the first of them was made
     owner: str = ""  # who has it in hand
     until: datetime | None = None  # and for how long, if nothing more is heard of them
@@ -239,10 +248,6 @@ class Store(Protocol):
 
     def transaction_async(self, *, reading: bool = False) -> AbstractAsyncContextManager[AsyncConnection]: ...
 
-    def moment(self) -> AbstractContextManager[Connection]:
-        """A transaction that only reads, and sees the whole store as of one moment, however long it takes."""
-        return self.transaction(reading=True)
-
     def close(self) -> None: ...
 
     def relay(self) -> Relay | None:
@@ -320,6 +325,19 @@ class Store(Protocol):
         """The streams that changed last, newest first."""
         ...
 
+    def heads(self, streams: Collection[str]) -> Op[dict[str, StreamState]]:
+        """How far these streams have come, those of them that there are."""
+        ...
+
+    def names(
+        self, *, after: str = "", prefix: str = "", part: str = "", limit: int = 100, most: int = 100_000
+    ) -> Op[Names]:
+        """Names of streams in order, from after one on: those that begin with `prefix`, and hold `part` somewhere.
+
+        The former are found at once. The latter are looked for among the next `most` names, however few that finds.
+        """
+        ...
+
     def extent(self) -> Op[tuple[int, int]]:
         """How many streams there are, and the log's last position."""
         ...
@@ -338,13 +356,6 @@ class Store(Protocol):
 
     def progress(self, group: str) -> Op[list[Progress]]:
         """Only the shards that hold messages."""
-        ...
-
-    def reinstate(self, group: Group, moves: Sequence[Move]) -> Op[None]:
-        """A group as it stands elsewhere, with what was handled there, shard by shard, as positions of this log.
-
-        Whatever was known of it is replaced, but for the streams that wait.
-        """
         ...
 
     def stop(

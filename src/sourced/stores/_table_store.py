@@ -10,7 +10,6 @@ from typing import Any, Literal
 import msgspec
 
 from sourced.codec import Record
-from sourced.forks import begin_anew_in_children
 from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, AsyncConnection, Connection, Op, Statement
 from sourced.store import (
     Claim,
@@ -19,6 +18,7 @@ from sourced.store import (
     Group,
     Lease,
     Move,
+    Names,
     Outcome,
     Pending,
     Place,
@@ -44,10 +44,6 @@ class TableStore(Store):
     def __init__(self, tables: Tables) -> None:
         self.shards = len(tables.shards)
         self._tables = tables
-        self.forked()
-        begin_anew_in_children(self)
-
-    def forked(self) -> None:
         self._gate = Gate()
 
     # -- transactions ------------------------------------------------------------------------------------------------
@@ -83,6 +79,14 @@ class TableStore(Store):
     def streams(self, limit: int | None = 10) -> Op[list[StreamState]]:
         return (yield Statement("streams", Tables.latest_streams, (limit,)))
 
+    def heads(self, streams: Collection[str]) -> Op[dict[str, StreamState]]:
+        return (yield Statement("heads", Tables.heads, (streams,)))
+
+    def names(
+        self, *, after: str = "", prefix: str = "", part: str = "", limit: int = 100, most: int = 100_000
+    ) -> Op[Names]:
+        return (yield Statement("names", Tables.names, (after, prefix, part, limit, most)))
+
     def extent(self) -> Op[tuple[int, int]]:
         return (yield Statement("extent", Tables.extent))
 
@@ -99,9 +103,6 @@ class TableStore(Store):
 
     def progress(self, group: str) -> Op[list[Progress]]:
         return (yield Statement("progress", Tables.progress_of, (group,)))
-
-    def reinstate(self, group: Group, moves: Sequence[Move]) -> Op[None]:
-        yield Statement("reinstate", Tables.reinstate, (group, moves))
 
     def stop(
         self, group: str, reason: str, error: str = "", *, by: str = "", at: datetime | None = None

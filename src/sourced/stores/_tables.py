@@ -24,6 +24,7 @@ from sourced.store import (
     Group,
     Lease,
     Move,
+    Names,
     Outcome,
     Pending,
     Place,
@@ -184,6 +185,18 @@ class Tables:
         newest = heapq.nlargest(len(self.streams) if limit is None else limit, ends, key=_position)
         return [StreamState(record.stream, record.seq, record.created_at) for record in newest]
 
+    def heads(self, streams: Collection[str]) -> dict[str, StreamState]:
+        ends = (self.streams[name][-1] for name in streams if name in self.streams)
+        return {end.stream: StreamState(end.stream, end.seq, end.created_at) for end in ends}
+
+    def names(self, after: str, prefix: str, part: str, limit: int, most: int) -> Names:
+        ordered = sorted(name for name in self.streams if name > after and name.startswith(prefix))
+        looked = ordered[: most if part else limit]
+        found = tuple(name for name in looked if part in name)[:limit]
+        if not part or len(found) == limit:
+            return Names(found, found[-1] if found and len(found) == limit else "")
+        return Names(found, looked[-1] if looked and len(looked) < len(ordered) else "")
+
     def extent(self) -> tuple[int, int]:
         return len(self.streams), len(self.log)
 
@@ -199,17 +212,6 @@ class Tables:
             self.put(self.progress, name, {})
             self.put(self.waiting, name, {})
         return self.groups[name]
-
-    def reinstate(self, group: Group, moves: Sequence[Move]) -> None:
-        self.put(self.groups, group.name, group)
-        self.put(self.waiting, group.name, self.waiting.get(group.name, {}))
-        known = self.progress.get(group.name, {})
-        self.put(self.progress, group.name, {})
-        for shard, row in known.items():
-            self.put(self.progress[group.name], shard, ShardRow(group.start, token=row.token + 1))
-        for move in moves:
-            token = known[move.shard].token + 1 if move.shard in known else 0
-            self.put(self.progress[group.name], move.shard, ShardRow(move.checkpoint, move.high, token=token))
 
     def _position_of(self, start_from: Literal["beginning", "now"] | datetime) -> int:
         if start_from == "beginning":

@@ -120,6 +120,31 @@ class ByName(Faulty):
         return sorted((yield from super().streams(limit)), key=lambda state: state.stream)
 
 
+@breaks("heads")
+class AnswersForNobody(Faulty):
+    """knows of streams that nobody wrote to."""
+
+    def heads(self, streams):
+        found = yield from super().heads(streams)
+        return {name: found.get(name) for name in streams}
+
+
+@breaks("names")
+class TakesWordsForPatterns(Faulty):
+    """takes some of a name's characters for wildcards."""
+
+    def names(self, *, prefix="", part="", **place):
+        return super().names(prefix=prefix.rstrip("%_"), part=part.rstrip("%_"), **place)
+
+
+@breaks("names")
+class LooksAtEverything(Faulty):
+    """looks for a part of a name among all that there are."""
+
+    def names(self, *, most=0, **wanted):
+        return super().names(most=10**9, **wanted)
+
+
 @breaks("extent")
 class CountsMessages(Faulty):
     """takes the last position for the number of streams."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from sourced.errors import Fenced
 from sourced.ops import Op
-from sourced.store import Group, Move, Progress, Snapshot, Straggler
+from sourced.store import COUNTED, Group, Progress, Snapshot, Straggler
 from sourced.stores._sql.base import Tables
 from sourced.stores._sql.dialect import storable
 
@@ -21,6 +21,8 @@ GROUPS = """
 select g.name, g.status, g.start, g.epoch, g.reset_at, g.reason, g.error, g.stopped_by, g.stopped_at, g.view
 from {groups} g
 """
+
+_BEHIND = "m.shard = p.shard and m.position > p.checkpoint"
 
 _group: Any = Group
 _straggler: Any = Straggler
@@ -80,59 +82,33 @@ class Groups(Tables):
         return self._read_groups(rows)
 
     def progress(self, group: str) -> Op[list[Progress]]:
+        """So many of each shard are counted, and no more: to count a million takes as long as to read them."""
         rows = yield self.say(
             "progress",
-            """
+            f"""
             select p.shard, p.checkpoint, p.high,
-              (select count(*) from {messages} m where m.shard = p.shard and m.position > p.checkpoint),
-              (select m.created_at from {messages} m where m.shard = p.shard and m.position > p.checkpoint
-               order by m.position limit 1),
-              p.owner, p.until
-            from {progress} p
-            where p.group_name = :group and exists (select 1 from {messages} m where m.shard = p.shard)
+              case when p.counted is null then (select count(*) from {{messages}} m where {_BEHIND}) end,
+              (select m.created_at from {{messages}} m where {_BEHIND} order by m.position limit 1),
+              p.owner, p.until, p.counted,
+              case when p.counted > 0 then (select m.position from {{messages}} m where {_BEHIND}
+                order by m.position limit 1) end,
+              case when p.counted > 0 then (select max(m.position) from {{messages}} m where m.shard = p.shard) end
+            from (
+              select p.*, (select m.position from {{messages}} m where {_BEHIND}
+                order by m.position limit 1 offset :counted) as counted
+              from {{progress}} p where p.group_name = :group
+            ) p
+            where exists (select 1 from {{messages}} m where m.shard = p.shard)
             order by p.shard
             """,
             group=group,
+            counted=COUNTED - 1,
         )
+        time = self.maybe_time
         return [
-            Progress(*row[:4], self.maybe_time(row[4]), row[5], self.maybe_time(row[6]))  # type: ignore[call-arg]
-            for row in rows
+            Progress(shard, checkpoint, high, _pending(pending, *places), time(oldest), owner, time(until))
+            for shard, checkpoint, high, pending, oldest, owner, until, *places in rows
         ]
-
-    def reinstate(self, group: Group, moves: Sequence[Move]) -> Op[None]:
-        yield self.say(
-            "reinstate",
-            """
-            insert into {groups} (name, status, start, epoch, reset_at, reason, error, stopped_by, stopped_at, view)
-            values (:name, :status, :start, :epoch, :reset_at, :reason, :error, :by, :at, :view)
-            on conflict (name) do update set status = excluded.status, start = excluded.start, epoch = excluded.epoch,
-              reset_at = excluded.reset_at, reason = excluded.reason, error = excluded.error,
-              stopped_by = excluded.stopped_by, stopped_at = excluded.stopped_at, view = excluded.view
-            """,
-            name=group.name,
-            status=group.status,
-            start=group.start,
-            epoch=group.epoch,
-            reset_at=group.reset_at,
-            reason=storable(group.reason),
-            error=storable(group.error),
-            by=storable(group.stopped_by),
-            at=group.stopped_at,
-            view=group.view,
-        )
-        reached = {each.shard: (each.checkpoint, each.high) for each in moves}
-        yield self.say(
-            "reinstate its shards",
-            """
-            insert into {progress} (group_name, shard, checkpoint, high)
-            select g.name, r.shard, r.reached, r.handled
-            from each(r: shard integer, reached bigint, handled bigint) cross join {groups} g where g.name = :group
-            on conflict (group_name, shard) do update set checkpoint = excluded.checkpoint, high = excluded.high,
-              owner = '', until = null, token = {progress}.token + 1, open = 0, careful = 0
-            """,
-            group=group.name,
-            r=[(shard, *reached.get(shard, (group.start, 0))) for shard in range(self.shards)],
-        )
 
     def stop(
         self, group: str, reason: str, error: str = "", *, by: str = "", at: datetime | None = None
@@ -358,3 +334,10 @@ def _values(row: Straggler) -> tuple[Any, ...]:
         storable(row.error), storable(row.traceback), storable(row.reason), row.message_id, row.since,
         storable(row.holder),
     )  # fmt: skip
+
+
+def _pending(pending: int | None, counted: int | None, first: int, last: int) -> int:
+    """What was counted, and as many more as there are if what follows lies as close together."""
+    if counted is None:
+        return pending or 0
+    return COUNTED + round(COUNTED * (last - counted) / (counted - first + 1))

@@ -8,9 +8,14 @@ from typing import Any
 
 from sourced.codec import Record
 from sourced.ops import Op, Statement
-from sourced.store import Range, StreamState
+from sourced.store import Names, Range, StreamState
 from sourced.stores._sql.base import ALL, Tables
 
+BEYOND = "\U0010ffff"  # sorts after everything that begins alike
+NAMES = """
+select m.stream from {messages} m
+where m.seq = 1 and m.stream > :after and m.stream >= :prefix and m.stream < :beyond order by m.stream
+"""
 _TIMES = {"since": "m.created_at >= :since", "until": "m.created_at < :until"}
 
 
@@ -87,6 +92,36 @@ class Log(Tables):
             limit=ALL if limit is None else limit,
         )
         return [StreamState(stream, seq, self.dialect.time(at)) for stream, seq, at in rows]
+
+    def heads(self, streams: Collection[str]) -> Op[dict[str, StreamState]]:
+        rows = yield self.say(
+            "heads",
+            """
+            select m.stream, m.seq, m.created_at from each(r: stream text) cross join {messages} m
+            where m.stream = r.stream and m.seq = (select max(l.seq) from {messages} l where l.stream = r.stream)
+            """,
+            r=[(stream,) for stream in dict.fromkeys(streams)],
+        )
+        return {stream: StreamState(stream, seq, self.dialect.time(at)) for stream, seq, at in rows}
+
+    def names(
+        self, *, after: str = "", prefix: str = "", part: str = "", limit: int = 100, most: int = 100_000
+    ) -> Op[Names]:
+        """An index of its own holds every stream once."""
+        asked = {"after": after, "prefix": prefix, "beyond": prefix + BEYOND}
+        if part:
+            among = f"""
+            select m.stream from ({NAMES} limit :most) m where {{instr}}(m.stream, :part) > 0
+            order by m.stream limit :limit
+            """
+            rows = yield self.say("names that hold", among, **asked, most=most, part=part, limit=limit)
+        else:
+            rows = yield self.say("names", NAMES + "limit :limit", **asked, limit=limit)
+        found = tuple(name for (name,) in rows)
+        if not part or len(found) == limit:
+            return Names(found, found[-1] if found and len(found) == limit else "")
+        beyond = yield self.say("names beyond", NAMES + "limit 2 offset :most", **asked, most=max(0, most - 1))
+        return Names(found, beyond[0][0] if len(beyond) == 2 else "")
 
     def extent(self) -> Op[tuple[int, int]]:
         ((streams, position),) = yield self.say(

@@ -11,8 +11,7 @@ import msgspec
 
 from sourced.codec import Record
 from sourced.errors import SourcedError
-from sourced.lines import MessageLine, record_of
-from sourced.stores.file.lines import Heading, Row, StreamRow, Transaction
+from sourced.stores.file.lines import Heading, MessageLine, Row, StreamRow, Transaction, record_of
 
 T = TypeVar("T")
 

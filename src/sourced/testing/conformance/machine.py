@@ -254,8 +254,10 @@ class StoreMachine(RuleBasedStateMachine):
                 after=place, limit=limit, types=some, since=since, until=until, backwards=backwards
             )
             newest = yield from store.streams(limit)
+            heads = yield from store.heads([name for name, _, _ in ranges])
+            names = yield from store.names(after=STREAMS[after % len(STREAMS)], limit=3, part=STREAMS[known % 2][-1:])
             count = yield from store.count(after=place, types=some)
-            return [*pieces], log, newest, count, (yield from store.trace(f"m-{known}"))
+            return [*pieces], log, newest, heads, names, count, (yield from store.trace(f"m-{known}"))
 
         self.both(step, reading=True, awaited=awaited)
 
@@ -292,21 +294,6 @@ class StoreMachine(RuleBasedStateMachine):
             "start": lambda: side.store.start(group, now),
             "reset": lambda: side.store.reset(group),
         }[what]()
-
-    @rule(
-        group=groups, shards=st.lists(st.integers(0, 3), max_size=2, unique=True),
-        ranks=st.tuples(*[st.integers(0, 9)] * 3), stopped=st.booleans(),
-    )  # fmt: skip
-    def reinstate(self, group: str, shards: list[int], ranks: tuple[int, int, int], stopped: bool) -> None:
-        status: Any = "stopped" if stopped else "active"
-
-        def step(side: Side) -> Op[Any]:
-            start, checkpoint, high = (side.position(min(rank, len(side.log))) for rank in ranks)
-            moves = [Move(shard % side.store.shards, max(start, checkpoint), high) for shard in shards]
-            unique = {move.shard: move for move in moves}
-            yield from side.store.reinstate(Group(group, status, start=start, epoch=4), [*unique.values()])
-
-        self.both(step)
 
     # -- rounds
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from sourced.errors import Invalid
-from sourced.store import Range, StreamState
+from sourced.store import Names, Range, StreamState
 from sourced.testing.conformance.bench import TYPES, Bench, at, entry, refused
 
 
@@ -134,6 +134,57 @@ class Reading(Bench):
         assert [s.stream for s in self.do(self.store.streams())] == newest[:10]
         for limit, expected in ((3, newest[:3]), (0, []), (1000, newest), (None, newest)):
             assert [s.stream for s in self.do(self.store.streams(limit))] == expected
+
+    def test_heads_are_how_far_streams_have_come(self) -> None:
+        """Those of them that there are, however many are asked for."""
+        for number, stream in enumerate(("a", "b", "A", "a")):
+            self.put(stream, 2, created_at=at(number))
+        found = self.do(self.store.heads(["a", "nobody", "A", "a"]))
+        assert found == {"a": StreamState("a", 4, at(3)), "A": StreamState("A", 2, at(2))}
+        assert self.do(self.store.heads([])) == {}
+        assert len(self.do(self.store.heads(["b", *map(str, range(700))]))) == 1
+
+    def test_names_are_those_of_streams_in_order_page_by_page(self) -> None:
+        for name in ("cart-2", "cart-10", "Cart-1", "cart", "b", "cärt-1", "cart-1"):
+            self.put(name, 2)
+        inorder = ("Cart-1", "b", "cart", "cart-1", "cart-10", "cart-2", "cärt-1")
+        for size in (1, 3, 7, 8):
+            found, after = list[str](), ""
+            while True:
+                page = self.do(self.store.names(after=after, limit=size))
+                found += page.found
+                if not page.last:
+                    break
+                after = page.last
+            assert tuple(found) == inorder, size
+        assert self.do(self.store.names(limit=0)) == Names(())
+
+    def test_names_begin_with_a_prefix_as_it_is_written(self) -> None:
+        """Nothing in it means anything but itself."""
+        for name in ("cart-1", "cart%", "cart_", "cart-10", "CART-1", "car", "cart"):
+            self.put(name, 1)
+        for prefix, expected in (
+            ("cart-1", ("cart-1", "cart-10")), ("cart%", ("cart%",)), ("cart_", ("cart_",)), ("d", ()),
+            ("C", ("CART-1",)),
+            ("car", ("car", "cart", "cart%", "cart-1", "cart-10", "cart_")),
+        ):  # fmt: skip
+            assert self.do(self.store.names(prefix=prefix)) == Names(expected), prefix
+        assert self.do(self.store.names(prefix="cart", after="cart%", limit=2)) == Names(
+            ("cart-1", "cart-10"), "cart-10"
+        )
+
+    def test_names_hold_a_part_and_are_looked_for_among_so_many(self) -> None:
+        for number in range(10):
+            self.put(f"cart-{number}", 1)
+            self.put(f"stock-{number}", 1)
+        assert self.do(self.store.names(part="-3")) == Names(("cart-3", "stock-3"))
+        assert self.do(self.store.names(part="-3", limit=1)) == Names(("cart-3",), "cart-3")
+        assert self.do(self.store.names(part="-3", after="cart-3")) == Names(("stock-3",))
+        assert self.do(self.store.names(part="-3", most=4)) == Names(("cart-3",), "cart-3")
+        assert self.do(self.store.names(part="-9", most=4)) == Names((), "cart-3")
+        assert self.do(self.store.names(part="-9", prefix="stock", most=10)) == Names(("stock-9",))
+        assert self.do(self.store.names(part="%")) == Names(())
+        assert self.do(self.store.names(part="-9", after="cart-9", most=10)) == Names(("stock-9",))
 
     def test_extent_is_how_many_streams_there_are_and_the_last_position(self) -> None:
         assert self.do(self.store.extent()) == (0, 0)
