@@ -97,3 +97,21 @@ class ScheduleHastened(Operation, kw_only=True):
     """They did not wait any longer."""
 
     messages: list[DueMessage]
+
+
+class WorkflowCancelled(Operation, kw_only=True):
+    """A run was asked to end, or ended `at_once`; one that was over already stays as it was."""
+
+    run: str
+    was: str  # running, or how it had ended
+    at_once: bool
+    waiting_for: list[str]
+
+
+class WorkflowForked(Operation, kw_only=True):
+    """A new run has begun, that knows all that another one knew before a step."""
+
+    run: str
+    step: str
+    fork: str  # the new run
+    known: int  # messages of the old one that it goes on from

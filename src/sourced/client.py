@@ -28,6 +28,7 @@ from sourced.ops import AsyncConnection, Connection
 from sourced.projector import Projector
 from sourced.reactor import Reactor
 from sourced.reading import Filters, ReadingVerbs, at_least_one
+from sourced.runtime.directing import started
 from sourced.runtime.engine import Engine
 from sourced.runtime.introduction import introduced, nothing, prepared
 from sourced.runtime.programs import (
@@ -52,7 +53,7 @@ from sourced.verbs import Awaiting, Blocking
 from sourced.view import View
 from sourced.views import AsyncViews, RowVerbs, Views
 from sourced.workflow.workflow import Named, Runs
-from sourced.workflows import AsyncRun, AsyncWorkflows, BlockingWorkflows, Run, started
+from sourced.workflows import AsyncRun, AsyncWorkflows, BlockingWorkflows, Run
 from sourced.working import WorkingVerbs
 
 T = TypeVar("T")

@@ -20,7 +20,6 @@ from sourced.audit import (
     GroupReset,
     GroupStarted,
     GroupStopped,
-    Operation,
     ParkedRetried,
     ParkedSkipped,
     ParkedStream,
@@ -39,7 +38,8 @@ from sourced.runtime import seams
 from sourced.runtime.effects import each_alone
 from sourced.runtime.engine import Engine, committed
 from sourced.runtime.programs import Afterwards, Program, Transact, Work
-from sourced.store import Entry, Group, Range, Scheduled, Straggler, Worker
+from sourced.runtime.telling import told
+from sourced.store import Group, Range, Scheduled, Straggler, Worker
 from sourced.verbs import Awaiting, Blocking, Side, verb
 
 AnyReactor: TypeAlias = str | type[Reactor] | Reactor
@@ -85,7 +85,7 @@ class GroupVerbs(Side):
             before = yield from engine.store.stop(found.group, reason, by=by, at=engine.clock.now())
             stopped = replace(event, was=before.status)
             if before.status == "active":
-                yield from engine.store.append([_told(engine, stopped)])
+                yield from engine.store.append([told(engine, stopped)])
             return stopped
 
         stopped: GroupStopped = yield Transact(op())
@@ -110,7 +110,7 @@ class GroupVerbs(Side):
             before = yield from engine.store.start(found.group, engine.clock.now())
             started = replace(event, was=before.status)
             if due or before.status == "stopped":
-                yield from engine.store.append([_told(engine, started)])
+                yield from engine.store.append([told(engine, started)])
             return started
 
         started: GroupStarted = yield Transact(op())
@@ -136,7 +136,7 @@ class GroupVerbs(Side):
                 yield from engine.store.drop_views(found.group)
             yield Call(found.on_reset)
             reset = replace(event, was=before.status)
-            yield from engine.store.append([_told(engine, reset)])
+            yield from engine.store.append([told(engine, reset)])
             return reset
 
         reset: GroupReset = yield Transact(op())
@@ -170,7 +170,7 @@ class ParkedVerbs(Side):
                 rows = yield from engine.store.unpark(rows)
             retried = ParkedRetried(by=by, reason=reason, streams=[*map(_at, rows)])
             if rows and not dry_run:
-                yield from engine.store.append([_told(engine, retried)])
+                yield from engine.store.append([told(engine, retried)])
             return retried
 
         retried: ParkedRetried = yield Transact(op(), reading=dry_run)
@@ -204,7 +204,7 @@ class ParkedVerbs(Side):
                 error=at.error,
             )  # fmt: skip
             if not dry_run:
-                yield from engine.store.append([_told(engine, skipped)])
+                yield from engine.store.append([told(engine, skipped)])
             return skipped
 
         skipped: ParkedSkipped = yield Transact(op(), reading=dry_run)
@@ -232,7 +232,7 @@ class ScheduledVerbs(Side):
             found = yield from _unscheduled(engine, messages, dry_run=dry_run)
             cancelled = ScheduleCancelled(by=by, reason=reason, messages=[*map(_due, found)])
             if found and not dry_run:
-                yield from engine.store.append([_told(engine, cancelled)])
+                yield from engine.store.append([told(engine, cancelled)])
             return cancelled
 
         cancelled: ScheduleCancelled = yield Transact(op(), reading=dry_run)
@@ -252,7 +252,7 @@ class ScheduledVerbs(Side):
             records = [*map(partial(_promoted, now=engine.clock.now()), found)]
             hastened = ScheduleHastened(by=by, reason=reason, messages=[*map(_due, found)])
             if found and not dry_run:
-                yield from engine.store.append([*each_alone(records), _told(engine, hastened)])
+                yield from engine.store.append([*each_alone(records), told(engine, hastened)])
             return hastened
 
         hastened: ScheduleHastened = yield Transact(op(), reading=dry_run)
@@ -373,12 +373,6 @@ def _promoted(each: Scheduled, now: datetime) -> Record:
     except msgspec.MsgspecError as error:
         why = f"its metadata: {error}; it can only be cancelled"
         raise Undecodable(each.record.id, each.record.type, each.record.version, why) from error
-
-
-def _told(engine: Engine, event: Operation) -> Entry:
-    """What goes into the log in the transaction of what it tells of."""
-    message = Message.new(event, stream=OPERATIONS, now=engine.clock.now())
-    return Entry(OPERATIONS, engine.encode([message]))
 
 
 def diagnosed(engine: Engine) -> Op[list[Finding]]:

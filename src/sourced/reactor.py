@@ -17,6 +17,7 @@ from sourced.envelope import Message
 from sourced.ids import new_stream_id
 from sourced.messages import Payload, snake
 from sourced.snapshots import Snapshot
+from sourced.view import ViewRow
 
 StartFrom: TypeAlias = Literal["beginning", "now"] | datetime | Callable[[], datetime]
 
@@ -58,6 +59,10 @@ class Memo:
     def snapshot(self) -> tuple[Snapshot, int] | None:
         """What is to be written down now that the batch is stored, and how many of these are to stay."""
         return None
+
+    def beside(self) -> Sequence[ViewRow]:
+        """What is to be kept of the batch beside the log, under the name of the group."""
+        return ()
 
     def placed(self, records: Sequence[Record]) -> None:
         """Takes note of where the messages of the batch were stored."""

@@ -11,9 +11,10 @@ from sourced.envelope import Message, To, address, dispatch
 from sourced.errors import Invalid, Rejection
 from sourced.messages import Command, Payload
 from sourced.runtime import foreground
+from sourced.runtime.directing import signalled
 from sourced.runtime.programs import Borrowed, Program
 from sourced.verbs import Side, verb
-from sourced.workflows import RunOrId, signalled
+from sourced.workflows import RunOrId
 
 
 class StoringVerbs(Side):

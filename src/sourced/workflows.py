@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar, get_args
 
-from msgspec.structs import replace
-
+from sourced.audit import WorkflowCancelled, WorkflowForked
 from sourced.clock import as_delta
 from sourced.envelope import Message, address
-from sourced.errors import InTransaction, NotKnown, RunCancelled, RunFailed, StillRunning, UnknownMessage
-from sourced.ids import new_id
+from sourced.errors import InTransaction, Invalid, RunCancelled, RunFailed, StillRunning
 from sourced.messages import Payload
-from sourced.ops import Op
 from sourced.runtime import foreground
-from sourced.runtime.engine import Engine, committed
-from sourced.runtime.programs import Afterwards, Await, Commit, Program, Transact
-from sourced.store import Entry, Range
+from sourced.runtime.directing import cancelled, forked, registered, signalled
+from sourced.runtime.engine import Engine
+from sourced.runtime.programs import Await, Program, Transact
+from sourced.runtime.runs import info_of, page, workflow_of, workflows_in
 from sourced.verbs import Awaiting, Blocking, Side, verb
 from sourced.workflow import events as e
 from sourced.workflow.definition import Definition
 from sourced.workflow.failures import again
-from sourced.workflow.forking import forked
 from sourced.workflow.info import RunInfo, Status
-from sourced.workflow.workflow import Named, Workflow
+from sourced.workflow.workflow import Workflow
 
 R = TypeVar("R")
 
-PAGE = 200
+STATUSES: tuple[Status, ...] = get_args(Status)
 
 
 class RunVerbs(Side, Generic[R]):
@@ -78,12 +74,14 @@ class RunVerbs(Side, Generic[R]):
         return (yield from signalled(self._engine, self.id, self._client._message(message, self.id, None)))
 
     @verb
-    def cancel(self, reason: str = "", *, by: str = "", at_once: bool = False) -> Program[bool]:
+    def cancel(
+        self, reason: str = "", *, by: str = "", at_once: bool = False, dry_run: bool = False
+    ) -> Program[WorkflowCancelled]:  # fmt: skip
         """Asks it to end: `asyncio.CancelledError` is raised where it waits, so it can still take back what it did.
 
-        With `at_once` it is over here and now, and its code is not asked. False when it was over already.
+        With `at_once` it is over here and now, and its code is not asked. One that was over already stays as it was.
         """
-        return (yield from _cancel(self._engine, self.id, e.CancelRequested(reason, by), at_once))
+        return (yield from cancelled(self._engine, self.id, reason, by, at_once, dry_run))
 
     def _perform(self, program: Any) -> Any:
         return self._client._perform(program)
@@ -110,21 +108,19 @@ class WorkflowVerbs(Side):
 
     @verb
     def list(
-        self, workflow: type[Workflow] | None = None, *, status: Status | None = None, limit: int = 100
-    ) -> Program[list[RunInfo]]:
-        """The runs that were started last, newest first."""
-        found: list[RunInfo] = []
-        before = 0
-        types = _started_types(self._engine, workflow)
-        while len(found) < limit and types:
-            read = self._engine.store.read_all(after=before, limit=PAGE, types=types, backwards=True)
-            page = yield Transact(read, reading=True)
-            infos = yield Transact(_infos(self._engine, [record.stream for record in page]), reading=True)
-            found += [info for info in infos if status in (None, info.status)]
-            if len(page) < PAGE:
-                break
-            before = page[-1].position
-        return found[:limit]
+        self, workflow: type[Workflow] | None = None, *, status: Status | None = None,
+        before: RunOrId | None = None, limit: int = 100,
+    ) -> Program[list[RunInfo]]:  # fmt: skip
+        """The runs that were started last, newest first; of those that are over, the ones that ended last.
+
+        `before` is the last run of the page before this one. A page costs no more for all the runs there ever were.
+        """
+        if status not in (None, *STATUSES):
+            raise Invalid("workflows.list", {"status": f"expected {', '.join(STATUSES)} or None, found {status!r}"})
+        engine = self._engine
+        wanted = [registered(engine, workflow)] if workflow else [*workflows_in(engine)]
+        last = None if before is None else address(before)
+        return (yield Transact(page(engine, wanted, status, last, limit), reading=True))
 
     @verb
     def get(self, run: RunOrId) -> Program[RunInfo]:
@@ -133,31 +129,20 @@ class WorkflowVerbs(Side):
 
     @verb
     def cancel(
-        self, run: RunOrId, reason: str = "", *, by: str = "", at_once: bool = False
-    ) -> Program[bool]:  # fmt: skip
-        """Asks a run to end, or ends it `at_once` without asking its code. False when it was over already."""
-        return (yield from _cancel(self._engine, address(run), e.CancelRequested(reason, by), at_once))
+        self, run: RunOrId, reason: str = "", *, by: str = "", at_once: bool = False, dry_run: bool = False
+    ) -> Program[WorkflowCancelled]:  # fmt: skip
+        """Asks a run to end, or ends it `at_once` without asking its code. One that was over stays as it was."""
+        return (yield from cancelled(self._engine, address(run), reason, by, at_once, dry_run))
 
     @verb
-    def fork(self, run: RunOrId, step: str, *, reason: str = "", by: str = "") -> Program[str]:
-        """Begins a new run that knows all that this one knew before a step, and goes on from there; its id.
+    def fork(
+        self, run: RunOrId, step: str, *, reason: str = "", by: str = "", dry_run: bool = False
+    ) -> Program[WorkflowForked]:  # fmt: skip
+        """Begins a new run that knows all that this one knew before a step, and goes on from there: `.fork`.
 
         `step` is a step's name for its first call, or `name#2` for the second.
         """
-        engine, id = self._engine, address(run)
-        reactor = workflow_of(engine, id)
-        history = engine.codec.decode_all((yield from foreground.read(engine, id)))
-        if RunInfo.of(history) is None:
-            raise NotKnown(f"there is no run {id!r}")
-        new = f"{reactor.definition.prefix}{new_id()}"
-        (started, at), *before = forked(reactor.definition, history, step)
-        first = Message.new(started, stream=new, metadata=history[0].metadata, now=at)
-        copied = [first, *(first.follow(payload, now=at) for payload, at in before)]
-        last = first.follow(reactor.definition.own[e.Forked](id, step, by, reason), now=engine.clock.now())
-        records = engine.encode(copied, settled_by=(reactor.group,)) + engine.encode([last])
-        yield Commit([Entry(new, records, 0)])
-        yield Afterwards([*committed(engine, ())])
-        return new
+        return (yield from forked(self._engine, address(run), step, reason, by, dry_run))
 
 
 class _Namespace(Side):
@@ -182,47 +167,6 @@ class AsyncWorkflows(_Namespace, WorkflowVerbs, Awaiting):
 
 
 # -- programs ---------------------------------------------------------------------------------------------------------
-
-
-def started(
-    engine: Engine, workflow: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Program[tuple[str, Definition]]:
-    """Stores a run's first message; a run that is there already stays as it is."""
-    named = workflow if isinstance(workflow, Named) else Named(workflow, new_id())
-    definition = registered(engine, named.workflow).definition
-    arguments, _ = definition.shape.pack(args, kwargs)
-    run, now = f"{definition.prefix}{named.id}", engine.clock.now()
-    first = Message.new(definition.starting(arguments), stream=run, metadata=named.metadata, now=now)
-    (outcome,) = yield Commit([Entry(run, engine.encode([first]), 0)])
-    if isinstance(outcome, tuple):
-        yield Afterwards([*committed(engine, ())])
-    return run, definition
-
-
-def registered(engine: Engine, workflow: Any) -> Workflow:
-    for reactor in engine.router:
-        if type(reactor) is workflow and isinstance(reactor, Workflow):
-            return reactor
-    name = getattr(workflow, "__qualname__", repr(workflow))
-    if not (isinstance(workflow, type) and issubclass(workflow, Workflow)):
-        raise NotKnown(f"expected the class of a registered workflow, found {name}")
-    raise NotKnown(f"{name} is not registered here; call app.register({name}) first")
-
-
-def workflow_of(engine: Engine, run: str) -> Workflow:
-    """Whose run it is, by its name."""
-    workflows = [
-        each for each in engine.router if isinstance(each, Workflow) and run.startswith(each.definition.prefix)
-    ]
-    if not workflows:
-        known = ", ".join(f"{each.definition.prefix}…" for each in engine.router if isinstance(each, Workflow))
-        raise NotKnown(f"{run!r} is no run of a workflow that is registered here; those are: {known or 'none'}")
-    return max(workflows, key=lambda each: len(each.definition.prefix))
-
-
-def _started_types(engine: Engine, workflow: Any) -> set[str]:
-    wanted = [registered(engine, workflow)] if workflow else [w for w in engine.router if isinstance(w, Workflow)]
-    return {type(each).Started.__sourced__.name for each in wanted}
 
 
 def _ending(engine: Engine, run: str, seconds: float) -> Program[Any]:
@@ -251,56 +195,4 @@ def _look(engine: Engine, run: str, seq: int) -> Program[tuple[int, Any]]:
 
 
 def _info(engine: Engine, run: str) -> Program[RunInfo]:
-    infos: Sequence[RunInfo] = yield Transact(_infos(engine, [run]), reading=True)
-    if not infos:
-        raise NotKnown(f"there is no run {run!r}")
-    return infos[0]
-
-
-def _infos(engine: Engine, runs: Sequence[str]) -> Op[list[RunInfo]]:
-    if not runs:
-        return []
-    histories = yield from engine.store.histories([Range(run) for run in runs])
-    infos = [info for records in histories if (info := RunInfo.of(engine.codec.decode_all(records)))]
-    parked = {row.stream: row.reason or row.error for row in (yield from engine.store.stragglers()) if row.parked}
-    return [
-        replace(info, parked=parked[info.id]) if info.id in parked and info.status == "running" else info
-        for info in infos
-    ]
-
-
-def signalled(engine: Engine, run: str, source: Message[Any]) -> Program[Message[Any]]:
-    definition = workflow_of(engine, run).definition
-    if type(source.payload) not in definition.signals:
-        raise UnknownMessage(source.type, within=f"{definition.where}, which waits for {_named(definition)}")
-    yield from _info(engine, run)  # which there has to be
-    (kept,) = yield from foreground.append(engine, [source], run, None)
-    return kept
-
-
-def _named(definition: Definition) -> str:
-    return ", ".join(sorted(each.__sourced__.name for each in definition.signals)) or "nothing"
-
-
-def _cancel(engine: Engine, run: str, request: e.CancelRequested, at_once: bool) -> Program[bool]:
-    definition = workflow_of(engine, run).definition
-
-    def op() -> Op[bool]:
-        yield from engine.store.reserve([run])
-        (records,) = yield from engine.store.histories([Range(run)])
-        info = RunInfo.of(engine.codec.decode_all(records))
-        if info is None:
-            raise NotKnown(f"there is no run {run!r}")
-        if info.status != "running":
-            return False
-        first = Message.new(request, stream=run, now=engine.clock.now())
-        over = [first.follow(definition.own[e.Cancelled](request.reason), now=first.created_at)] if at_once else []
-        yield from engine.store.append([Entry(run, engine.encode([first, *over]))])
-        parked = [row for row in (yield from engine.store.stragglers()) if row.stream == run and row.parked]
-        if parked:  # so that it hears of it
-            yield from engine.store.unpark(parked)
-        return True
-
-    done: bool = yield Transact(op())
-    yield Afterwards([*committed(engine, ())])
-    return done
+    return (yield Transact(info_of(engine, run), reading=True))

@@ -113,8 +113,8 @@ def test_a_run_is_sent_what_it_waits_for(trips):
 def test_a_run_is_cancelled_with_who_and_why(trips):
     (rome,) = begun("Rome")
     asked = ("cancel", "trips:app", rome, "--reason", "rain", "--by", "ann")
-    assert trips(*asked, "--dry-run") == "would cancel book-Rome"
-    assert trips(*asked) == "asked to end: book-Rome"
+    assert trips(*asked, "--dry-run") == "would cancel book-Rome, which waits for approved"
+    assert trips(*asked) == "asked to end: book-Rome, which waits for approved"
     begun("Rome")
     assert trips(*asked) == "book-Rome is over: it is cancelled"
     told = trips("show", "trips:app", rome)
@@ -124,7 +124,7 @@ def test_a_run_is_cancelled_with_who_and_why(trips):
 
 def test_a_run_is_ended_at_once(trips):
     (rome,) = begun("Rome")
-    assert trips("cancel", "trips:app", rome, "--at-once") == "cancelled book-Rome"
+    assert trips("cancel", "trips:app", rome, "--at-once") == "cancelled book-Rome, which waits for approved"
     assert "cancelled" in trips("show", "trips:app", rome)
 
 

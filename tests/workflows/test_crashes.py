@@ -33,6 +33,12 @@ def is_whole(app: Sourced, run: str) -> None:
     assert app.parked.list() == []
 
 
+def is_found(app: Sourced) -> None:
+    """Those under way are listed, and nobody else."""
+    under_way = [run.id for run in app.workflows.list(limit=2) if run.status == "running"]
+    assert [run.id for run in app.workflows.list(status="running")] == under_way
+
+
 def test_a_run_survives_the_death_of_its_process_at_every_statement(store: Store):
     """L199. L200. Steps may be carried out again, under the same id; their results are recorded once."""
     clock = VirtualClock()
@@ -48,6 +54,7 @@ def test_a_run_survives_the_death_of_its_process_at_every_statement(store: Store
             break
         clock.advance(LEASE * 2)
         app = everything(store, asked.append, clock)
+        is_found(app)
         is_whole(app, carry_out(app, f"{at}"))
         assert max(Counter(asked).values()) <= 3  # the flaky one, twice; and once more for the death
         at += stride

@@ -235,15 +235,15 @@ def test_a_cancelled_run_takes_back_what_it_has_done():
     app = working("memory://", BookHoliday(agency))
     run = app.start(BookHoliday, Trip("Rome"))
     app.drain()
-    assert run.cancel("the client has changed his mind")
-    assert run.cancel("twice")
+    assert run.cancel("the client has changed his mind").was == "running"
+    assert run.cancel("twice").was == "running"
     app.drain()
     assert agency.asked[2:] == ["cancel hotel in Rome 2", "cancel flight to Rome 1"]
     assert app.scheduled.list() == []
     assert run.status() == "cancelled"
     with pytest.raises(RunCancelled, match="the client has changed his mind"):
         run.result()
-    assert not run.cancel()
+    assert run.cancel().was == "cancelled"
 
 
 def test_a_step_that_waits_for_its_next_attempt_is_cancelled_at_once():
@@ -305,7 +305,7 @@ def test_a_run_can_be_ended_at_once_without_its_code():
     app = working("memory://", BookHoliday(agency))
     run = app.start(BookHoliday, Trip("Rome"))
     app.drain()
-    assert run.cancel("a mistake", at_once=True)
+    assert run.cancel("a mistake", at_once=True).was == "running"
     later(app, timedelta(hours=1))
     assert (run.status(), len(agency.asked)) == ("cancelled", 2)
 
@@ -633,7 +633,7 @@ def test_a_run_forked_from_a_step_keeps_what_was_before_and_goes_its_own_way():
     run = app.start(BookHoliday, Trip("Rome"))
     app.drain()
     assert run.status() == "failed"
-    fork = app.workflows.run(app.workflows.fork(run, "book_hotel"))
+    fork = app.workflows.run(app.workflows.fork(run, "book_hotel").fork)
     app.drain()
     assert trail(app, fork.id)[:5] == [
         "started",
@@ -671,7 +671,7 @@ def test_a_fork_knows_the_messages_that_were_sent_and_does_again_what_was_under_
     run = app.start(Wide)
     run.signal(TripApproved("Ann"))
     app.drain()
-    fork = app.workflows.run(app.workflows.fork(run, "note#1"))
+    fork = app.workflows.run(app.workflows.fork(run, "note#1").fork)
     app.drain()
     later(app, 60)
     assert (run.result(), fork.result()) == ("Ann a b", "Ann a b")

@@ -12,7 +12,7 @@ from sourced.cli.acting import By, DryRun, Reason, would
 from sourced.cli.screen import AsJson, builtins, short, show, show_json, show_table, when
 from sourced.cli.sending import Fields, given_fields
 from sourced.cli.targets import App, app_at, now_of
-from sourced.doctor import ago
+from sourced.doctor import ago, amount
 from sourced.errors import NotKnown
 from sourced.messages import Payload, parse
 from sourced.workflow.info import RunInfo, Status, StepInfo
@@ -31,15 +31,16 @@ def list_runs(
     target: App,
     workflow: Annotated[str | None, typer.Option("--workflow", "-w", help="Only this one's.")] = None,
     status: Annotated[str | None, typer.Option("--status", "-s", help=f"Only those: {', '.join(STATUSES)}.")] = None,
+    before: Annotated[str | None, typer.Option("--before", help="The last run of the page before this one.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=0, help="How many.")] = 20,
     json: AsJson = False,
 ) -> None:
-    """The runs that were started last."""
+    """The runs that were started last; of those that are over, the ones that ended last."""
     if status not in (None, *STATUSES):
         raise typer.BadParameter(f"expected one of {', '.join(STATUSES)}, found {status!r}", param_hint="--status")
     with app_at(target) as app:
         cls = None if workflow is None else _workflow(app, workflow)
-        found, now = app.workflows.list(cls, status=cast(Status, status), limit=limit), now_of(app)
+        found, now = app.workflows.list(cls, status=cast(Status, status), before=before, limit=limit), now_of(app)
     if json:
         return show_json([builtins(each) for each in found])
     rows = [
@@ -85,14 +86,12 @@ def cancel_run(
 ) -> None:
     """Ask a run to end; it may still take back what it has done."""
     with app_at(target) as app:
-        info = app.workflows.get(run)
-        going = info.status == "running"
-        if going and not dry_run:
-            going = app.workflows.cancel(run, reason, by=by, at_once=at_once)
-    if not going:
-        show(f"{run} is over: it is {info.status}")
-    else:
-        show(f"{would(dry_run, 'cancel', 'cancelled' if at_once else 'asked to end:')} {run}")
+        cancelled = app.workflows.cancel(run, reason, by=by, at_once=at_once, dry_run=dry_run)
+    if cancelled.was != "running":
+        show(f"{run} is over: it is {cancelled.was}")
+        return
+    waiting = f", which waits for {'; '.join(cancelled.waiting_for)}" if cancelled.waiting_for else ""
+    show(f"{would(dry_run, 'cancel', 'cancelled' if at_once else 'asked to end:')} {run}{waiting}")
 
 
 @workflows.command("signal")
@@ -116,11 +115,15 @@ def fork_run(
     step: Annotated[str, typer.Argument(help="The step to begin with: name, or name#2.", show_default=False)],
     by: By,
     reason: Reason = "",
+    dry_run: DryRun = False,
 ) -> None:
     """Begin a new run that knows all that this one knew before a step, and goes on from there."""
     with app_at(target) as app:
-        new = app.workflows.fork(run, step, reason=reason, by=by)
-    show(f"{new} goes on from {step} of {run}")
+        forked = app.workflows.fork(run, step, reason=reason, by=by, dry_run=dry_run)
+    if dry_run:
+        show(f"would go on from {step} of {run}, knowing {amount(forked.known)}")
+    else:
+        show(f"{forked.fork} goes on from {step} of {run}")
 
 
 def _workflow(app: object, name: str) -> type[Workflow]:

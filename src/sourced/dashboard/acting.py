@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from sourced.audit import WorkflowForked
 from sourced.dashboard.desk import Desk
 from sourced.errors import NotKnown, SourcedError
 from sourced.web.guard import form_of, is_htmx
@@ -68,10 +69,12 @@ class Acting:
         if trying:
             missing = bool(confirmed)
             return self._answer(request, "confirm.html", name=name, said=said, told=told, missing=missing, back=back)
+        root, forked = request.scope.get("root_path", ""), isinstance(told, WorkflowForked)
+        back = f"{root}/runs/{told.fork}" if forked else back
         if is_htmx(request):
-            return Response(status_code=204, headers={"hx-refresh": "true"})
+            return Response(status_code=204, headers={"hx-redirect": back} if forked else {"hx-refresh": "true"})
         ours = back.startswith("/") and not back.startswith("//")
-        return RedirectResponse(back if ours else f"{request.scope.get('root_path', '')}/", 303)
+        return RedirectResponse(back if ours else f"{root}/", 303)
 
     def _answer(self, request: Request, template: str, **context: Any) -> Response:
         """Into the modal, or a page of its own where there are no scripts."""
@@ -89,4 +92,8 @@ class Acting:
                 return partial(parked.skip, said["group"], said["stream"], seq=int(said["seq"]))
             case "cancel" | "run_now":
                 return partial(getattr(scheduled, name), said["message"])
+            case "cancel_run":
+                return partial(self.desk.app.aio.workflows.cancel, said["run"])
+            case "fork":
+                return partial(self.desk.app.aio.workflows.fork, said["run"], said["step"])
         return None

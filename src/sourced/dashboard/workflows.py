@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, get_args
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -13,6 +14,7 @@ from sourced.dashboard.desk import Desk, Page
 from sourced.dashboard.fields import fields_of, given_fields
 from sourced.errors import Invalid, NotKnown
 from sourced.messages import Payload, parse
+from sourced.runtime.runs import workflows_in
 from sourced.web.guard import form_of, is_htmx
 from sourced.web.live import Fragments, live
 from sourced.workflow.info import RunInfo, Status, StepInfo
@@ -29,6 +31,14 @@ class Span(NamedTuple):
     width: float
 
 
+class Choice(NamedTuple):
+    """One of several things that the page may be about."""
+
+    label: str
+    query: str
+    here: bool
+
+
 class Workflows:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -38,7 +48,6 @@ class Workflows:
             Route("/workflows", self.runs),
             Route("/workflows/updates", self.updates),
             Route("/runs/{run:path}/updates", self.run_updates),
-            Route("/runs/{run:path}/act", self.act, methods=["POST"]),
             Route("/runs/{run:path}/signal", self.signal, methods=["GET", "POST"]),
             Route("/runs/{run:path}", self.run),
         ]
@@ -55,9 +64,23 @@ class Workflows:
         return live(self.desk.app, look)
 
     async def _runs(self, request: Request) -> dict[str, Any]:
-        wanted: Status | None = next((each for each in STATUSES if each == request.query_params.get("status")), None)
-        found = await self.desk.app.aio.workflows.list(status=wanted, limit=SHOWN)
-        return {"found": found, "wanted": wanted, "statuses": STATUSES}
+        workflows = {each.group: type(each) for each in workflows_in(self.desk.app._engine)}
+        asked = {
+            name: request.query_params[name]
+            for name in ("status", "workflow", "before")
+            if name in request.query_params
+        }
+        status: Status | None = next((each for each in STATUSES if each == asked.get("status")), None)
+        found = await self.desk.app.aio.workflows.list(
+            workflows.get(asked.get("workflow", "")), status=status, before=asked.get("before"), limit=SHOWN
+        )
+        kinds = [_choices(asked, "workflow", "every workflow", workflows)] if len(workflows) > 1 else []
+        return {
+            "found": found,
+            "choices": [_choices(asked, "status", "all", STATUSES), *kinds],
+            "here": urlencode(asked),
+            "older": urlencode({**asked, "before": found[-1].id}) if len(found) == SHOWN else "",
+        }
 
     async def run(self, request: Request) -> Response:
         return self.desk.page(request, "run.html", **await self._run(request.path_params["run"]))
@@ -75,22 +98,6 @@ class Workflows:
         end = info.ended_at or max([each.created_at for each in history], default=info.started_at)
         signals = sorted(message.__sourced__.name for message in self._signals(run))
         return {"info": info, "history": history, "spans": spans(info, end), "signals": signals}
-
-    async def act(self, request: Request) -> Response:
-        """Asks first, then does it: cancel, or fork before a step."""
-        said = await form_of(request)
-        run, name, reason = request.path_params["run"], said.get("act", ""), said.get("reason", "").strip()
-        if name not in ("cancel", "fork"):
-            raise NotKnown(f"expected the act cancel or fork, found {name!r}")
-        if not said.get("confirmed"):
-            template = "_confirm_run.html" if is_htmx(request) else "confirm_run.html"
-            return self.desk.page(request, template, run=run, name=name, step=said.get("step", ""))
-        if name == "fork":
-            run = await self.desk.app.aio.workflows.fork(run, said.get("step", ""))
-        else:
-            await self.desk.app.aio.workflows.cancel(run, reason)
-        where = f"{request.scope.get('root_path', '')}/runs/{run}"
-        return Response(status_code=204, headers={"hx-redirect": where}) if is_htmx(request) else see(where)
 
     async def signal(self, request: Request) -> Response:
         """A message for a run, from a form made of its fields."""
@@ -119,6 +126,14 @@ class Workflows:
     def _signals(self, run: str) -> list[type[Payload]]:
         """The messages that its workflow may wait for."""
         return [*self.desk.app.aio.workflows.run(run)._definition.signals]
+
+
+def _choices(asked: Mapping[str, str], name: str, all: str, values: Iterable[str]) -> list[Choice]:
+    others = {other: value for other, value in asked.items() if other not in (name, "before")}
+    return [
+        Choice(value or all, urlencode({**others, name: value} if value else others), value == asked.get(name, ""))
+        for value in ("", *values)
+    ]
 
 
 def spans(info: RunInfo, end: Any) -> list[Span]:

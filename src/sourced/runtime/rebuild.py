@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from sourced.audit import OPERATIONS, GroupRebuilt, GroupRestored, Operation
+from sourced.audit import OPERATIONS, GroupRebuilt, GroupRestored
 from sourced.codec import Record
 from sourced.envelope import Message
 from sourced.errors import DefinitionError, NotKnown, RebuildStopped
@@ -26,7 +26,8 @@ from sourced.runtime.programs import Afterwards, Await, Invoke, Program, Transac
 from sourced.runtime.rounds import Round
 from sourced.runtime.rows import Bundle
 from sourced.runtime.slice import Slice
-from sourced.store import Claim, Entry, Group, Pending, Place, Range, Straggler, shard_of
+from sourced.runtime.telling import told
+from sourced.store import Claim, Group, Pending, Place, Range, Straggler, shard_of
 
 BESIDE = "@beside"  # at the end of the name of the group that builds, or keeps, the other rows
 KEPT = "the rows from before the last rebuild: app.restore(…) brings them back"
@@ -213,8 +214,8 @@ class Rebuild:
             wanted = self.event.messages / max(1, gone + left)
             rate = new / max(seconds, 0.001)
             remaining = timedelta(seconds=left / rate) if rate > 0 else None
-            told = Rebuilding(self.live.group, int(gone * wanted), self.event.messages, rate * wanted, remaining)
-            yield Invoke([_calling(self.watching, told)])
+            so_far = Rebuilding(self.live.group, int(gone * wanted), self.event.messages, rate * wanted, remaining)
+            yield Invoke([_calling(self.watching, so_far)])
 
     def over(self) -> Program[bool]:
         """Whether somebody else has let the new rows take their place."""
@@ -242,7 +243,7 @@ class Rebuild:
         yield from self.store.stop(self.other.group, KEPT, at=self.engine.clock.now())
         messages = yield from self.store.count(after=live.start, types=self.engine.types(self.live))
         self.event = replace(self.event, was=live.status, messages=messages)
-        yield from self.store.append([_told(self.engine, self.event)])
+        yield from self.store.append([told(self.engine, self.event)])
         return True
 
     def rest(self) -> Op[None]:
@@ -277,7 +278,7 @@ def restoring(engine: Engine, live: Projector[Any], event: GroupRestored, *, dry
         if (yield from engine.store.seize(other.group)).epoch != kept.epoch:
             raise NotKnown(f"somebody else is about to exchange the rows of {live.group!r}; look again")
         yield from exchanged(engine, live, other)
-        yield from engine.store.append([_told(engine, event)])
+        yield from engine.store.append([told(engine, event)])
     return event
 
 
@@ -318,11 +319,6 @@ def _live_after(history: Sequence[Record], waiting: Straggler | None, come: Plac
     behind = next((record.position - 1 for record in history if record.seq >= waiting.from_seq), None)
     last = history[-1].position if history else 0
     return max(waiting.live_after, last if behind is None else behind)
-
-
-def _told(engine: Engine, event: Operation) -> Entry:
-    message = Message.new(event, stream=OPERATIONS, now=engine.clock.now())
-    return Entry(OPERATIONS, engine.encode([message]))
 
 
 def _calling(watching: Watching, told: Rebuilding) -> Work:

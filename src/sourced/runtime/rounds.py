@@ -123,6 +123,7 @@ class Round(Loading, HandingOver, Settling):
             actions, bundle.kept = self.rows.close(bundle.rows, self.now)
         else:
             actions = list(self.reactor.closing(one.memo))
+            bundle.kept = [*one.memo.beside()]
         one.effects.add(actions, one.deliveries[0].message, self.engine)
 
     def leave(self, one: Slice, under_way: UnderWay) -> None:

@@ -188,12 +188,8 @@ class Rows:
 
     def hold(self, bundles: Iterable[Bundle]) -> Op[None]:
         """Rows that other rounds may write to as well; the others are nobody else's while their shard is leased."""
-        if self.keyed and (revisions := {row.key: row.revision for row in _kept(bundles)}):
+        if self.keyed and (revisions := {row.key: row.revision for row in kept_of(bundles)}):
             yield from self._hold(revisions)
-
-    def save(self, bundles: Iterable[Bundle]) -> Op[None]:
-        if rows := _kept(bundles):
-            yield from self.store.save_views(self.projector.group, rows)
 
     def forget(self, bundles: Iterable[Bundle]) -> None:
         """Their slices are to be handled anew, from the rows as they are by then."""
@@ -202,5 +198,6 @@ class Rows:
             one.afresh()
 
 
-def _kept(bundles: Iterable[Bundle]) -> list[ViewRow]:
+def kept_of(bundles: Iterable[Bundle]) -> list[ViewRow]:
+    """What these are to leave beside the log, as far as they are settled."""
     return [row for bundle in bundles if bundle.settled for row in bundle.kept]

@@ -9,7 +9,7 @@ from sourced.errors import Conflict, ConnectionLost, Fenced, NeedsAwait
 from sourced.ops import Op, savepoint
 from sourced.runtime.effects import append_and_sync, append_together, send
 from sourced.runtime.in_hand import InHand
-from sourced.runtime.rows import Bundle
+from sourced.runtime.rows import Bundle, kept_of
 from sourced.runtime.slice import Slice, described
 from sourced.store import Claim, Move
 
@@ -57,8 +57,8 @@ class Settling(InHand):
             except Exception as error:
                 self.unsettled(bundle, error)
         yield from send(self.store, [one.effects for one in slices if one.settled])
-        if self.rows:
-            yield from self.rows.save(bundles)
+        if kept := kept_of(bundles):
+            yield from self.store.save_views(self.reactor.group, kept)
 
     def together(self, bundles: list[Bundle]) -> Op[list[Bundle]]:
         """Hardly ever does any of them fail: they share a savepoint, and only when one does, each gets its own."""

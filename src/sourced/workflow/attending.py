@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Iterable, Sequence
+from datetime import datetime
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -18,7 +19,9 @@ from sourced.actions import Ack, Action, Actions, AfterCommit, Append, Park, Sch
 from sourced.codec import Codec, Record
 from sourced.envelope import Message
 from sourced.reactor import Delivery, Later, Memo, Want
+from sourced.view import ViewRow
 from sourced.workflow import events as e
+from sourced.workflow import under_way
 from sourced.workflow.attempts import Attempt, Ref, Result, side_by_side
 from sourced.workflow.definition import Definition
 from sourced.workflow.failures import trouble_of
@@ -57,7 +60,7 @@ class Attending:
 class RunMemo(Memo):
     """A run between two messages: its coroutine, waiting where it was left."""
 
-    __slots__ = ("attended", "attending", "run", "told")
+    __slots__ = ("attended", "attending", "kept", "run", "told")
 
     def __init__(self, attending: Attending, stream: str) -> None:
         super().__init__(stream)
@@ -73,10 +76,14 @@ class RunMemo(Memo):
         mine = self.stream.startswith(self.attending.definition.prefix)
         self.run = Run(self.attending.definition, self.stream) if mine else None
         self.told: Sequence[Delivery] = ()
+        self.kept: Sequence[ViewRow] = ()
         self.attended = False
 
+    def beside(self) -> Sequence[ViewRow]:
+        return self.kept
+
     def wants(self, deliveries: Sequence[Delivery]) -> Iterable[Want]:
-        self.told, self.attended = deliveries, False
+        self.told, self.kept, self.attended = deliveries, (), False
         run = self.run
         if run is None or run.ended or all(each.replaying for each in deliveries):
             return
@@ -175,6 +182,7 @@ class RunMemo(Memo):
                 written = write(plan(now), run.cause)
                 others += self._consequences(run, written)
         others += self._given_up(run, delivery)
+        self.kept = [*self._standing(run, now)]
         last = self.told[-1].message if self.told else delivery.message
         return [*self._appends(appended, place), *others, Ack(last)]
 
@@ -201,6 +209,15 @@ class RunMemo(Memo):
         if isinstance(payload, e.ENDINGS) and run.started is not None and run.started.payload.parent:
             return [Send((_told(run.started.payload, payload, written),))]
         return []
+
+    def _standing(self, run: Run, now: datetime) -> Iterable[ViewRow]:
+        """Its row: one that begins and ends here needs none."""
+        assert run.started is not None
+        begins = any(each.message.id == run.started.id for each in self.told)
+        if begins and not run.ended:
+            yield under_way.begun(run.stream, run.started.position, now)
+        elif run.ended and not begins:
+            yield under_way.over(run.started.position)
 
     def _given_up(self, run: Run, delivery: Delivery) -> Iterable[Action]:
         ids = [id for id, at in run.obsolete if at > delivery.now]
