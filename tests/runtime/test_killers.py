@@ -7,7 +7,7 @@ from sourced.actions import Actions
 from sourced.store import Store
 from sourced.testing import Crash
 from tests.runtime.killers import LEASE, killed_by, restarting
-from tests.runtime.listener import Noted, listening, streams
+from tests.runtime.listener import Noted, failing, handled, listening, streams
 
 
 @pytest.mark.parametrize("batch", [1, 3, 500])
@@ -105,6 +105,21 @@ def test_two_killers_in_one_shard_do_not_hide_behind_each_other(store: Store):
     restarting(app)
     assert sorted(row.stream for row in app.parked.list()) == sorted([first, second])
     assert [len(app.history(f"echo-{text}")) for text in ("1", "2", "3")] == [1, 0, 1]
+
+
+def test_of_many_messages_that_waited_the_one_that_kills_is_blamed(store: Store):
+    """They were in hand together when the process died, so each is tried by itself until it is found."""
+    app, listener = listening(failing("1"), errors=Retry(times=1, after=1), store=store)
+    app.append("s", [Noted(str(n)) for n in range(1, 13)])
+    app.drain()
+    listener.answer = killed_by("8")
+    assert restarting(app) == 3  # with the others in hand, and twice alone
+    assert [(row.from_seq, row.attempts) for row in app.parked.list()] == [(8, 2)]
+    listener.answer = killed_by()
+    app.parked.retry()
+    assert restarting(app) == 0
+    assert handled(app, *map(str, range(1, 13))) == [1] * 12
+    assert app.groups.get(listener).stragglers == ()
 
 
 def test_a_crash_during_a_replay_of_many_streams_of_a_shard_comes_to_an_end(store: Store):

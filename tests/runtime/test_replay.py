@@ -4,7 +4,7 @@ import pytest
 
 from sourced import Actor, Delivery, Sourced, decide
 from sourced.actions import Actions
-from sourced.store import Store
+from sourced.store import Store, Straggler
 from sourced.testing import VirtualClock
 from sourced.testing.shop import AddItem, Cart, Stock
 from tests.rows import table
@@ -109,6 +109,22 @@ def test_a_failure_in_the_middle_of_a_replay_keeps_replays_apart_from_what_is_li
     app.drain()
     assert listener.texts[3:] == ["2", "3", "4", "5", "6"]
     assert listener.replays == [True] * 6 + [False] * 2
+
+
+def test_a_stream_that_waits_for_a_place_its_shard_will_never_come_to_goes_on(store: Store):
+    """Such a row can only be made by hand. What is there is a replay, and what comes later is live."""
+    app, listener = listening(store=store)
+    name = streams(1)[0]
+    app.append(name, [Noted(), Noted()])
+    app.drain()
+    app.groups.reset(listener)
+    listener.forget()
+    app.store.transact(app.store.straggle([Straggler(listener.group, name, 2, live_after=1_000_000)]))
+    assert [app.drain(limit=5), app.drain(limit=5)] == [1, 0]
+    assert app.groups.get(listener).stragglers == ()
+    app.append(name, Noted())
+    app.drain()
+    assert (listener.places, listener.replays) == ([(name, 2), (name, 3)], [True, False])
 
 
 def test_settled_by_is_respected_by_workers_and_set_aside_by_a_reset(store: Store):

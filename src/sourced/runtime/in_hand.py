@@ -43,6 +43,7 @@ class InHand:
         self.breadth = engine.breadths[reactor.group]
         self.rows = Rows(reactor, engine.store) if isinstance(reactor, Projector) else None
         self.scanned: dict[int, int] = {}  # shard → how far it has been looked through
+        self.ended: set[int] = set()  # shards with nothing behind their checkpoint
         self.counted: list[Straggler] = []  # whose attempt was written down before it is made
         self.again: datetime | None = None  # when the next of its streams is due
         self.begun = False  # a message was handed out

@@ -11,12 +11,15 @@ from sourced.codec import Record
 from sourced.ops import Op
 from sourced.reactor import Delivery
 from sourced.runtime.in_hand import InHand
-from sourced.runtime.slice import Slice
+from sourced.runtime.slice import Slice, described
 from sourced.store import Claim, Lease, Pending, Straggler
 
 
 class Died(Exception):
     """The process handling a message went away in the middle of it: killed, or paused beyond its lease."""
+
+    def __init__(self) -> None:
+        super().__init__("the attempt was never concluded: its process was killed, or paused for longer than its lease")
 
 
 class Loading(InHand):
@@ -29,12 +32,13 @@ class Loading(InHand):
             return (yield from self.load_suspect(claim, leases))
         pending = yield from self.pending(claim)
         self.scanned = dict(pending.scanned)
+        self.ended = {each.shard for each in claim.leases if self.scanned[each.shard] <= each.checkpoint}
         if any(lease.careful for lease in claim.leases):
             return (yield from self.load_one(claim, pending, leases))
         slices = yield from self.load_pending(claim, pending.records, leases)
-        slices += yield from self.load_stragglers([s for s in claim.due if s.suspected], leases, limit=1)
+        slices += yield from self.load_stragglers(claim, [s for s in claim.due if s.suspected], leases, limit=1)
         due = [s for s in claim.due if not s.suspected]
-        slices += yield from self.load_stragglers(due, leases, limit=max(1, self.limit // max(1, len(due))))
+        slices += yield from self.load_stragglers(claim, due, leases, limit=max(1, self.limit // max(1, len(due))))
         return slices
 
     def pending(self, claim: Claim) -> Op[Pending]:
@@ -44,7 +48,7 @@ class Loading(InHand):
         """After a crash, one message: the straggler's if it is older than what is next in the shard, else that."""
         looked = self.scanned
         self.scanned = looked | {self.shard(record.stream): record.position - 1 for record in pending.records}
-        stragglers = yield from self.load_stragglers(claim.due, leases, limit=1)
+        stragglers = yield from self.load_stragglers(claim, claim.due, leases, limit=1)
         if any(one.deliveries for one in stragglers):
             return stragglers
         self.scanned = looked
@@ -56,8 +60,8 @@ class Loading(InHand):
         """Whose messages went into one row failed together, so each is tried with nobody beside it."""
         self.scanned = {lease.shard: lease.checkpoint for lease in claim.leases}
         suspect = next(s for s in claim.due if s.suspected)
-        others = yield from self.load_stragglers([s for s in claim.due if s is not suspect], leases, limit=0)
-        return [*(yield from self.load_stragglers([suspect], leases, limit=1)), *others]
+        others = yield from self.load_stragglers(claim, [s for s in claim.due if s is not suspect], leases, limit=0)
+        return [*(yield from self.load_stragglers(claim, [suspect], leases, limit=1)), *others]
 
     def load_pending(self, claim: Claim, records: Sequence[Record], leases: dict[int, Lease]) -> Op[list[Slice]]:
         slices: dict[str, Slice] = {}
@@ -69,14 +73,21 @@ class Loading(InHand):
         for one in slices.values():
             if one.lease.careful:  # a round died here: the attempt is written down before it is made
                 one.straggler = replace(one.as_straggler(), attempts=1)
-        self.counted = [one.straggler for one in slices.values() if one.straggler]
-        if self.counted:
-            yield from self.store.fence(claim)  # a paused round must not bring back what somebody else has settled
-            yield from self.store.straggle([replace(each, running=True) for each in self.counted])
+        yield from self.count(claim, [one.straggler for one in slices.values() if one.straggler])
         return list(slices.values())
 
-    def load_stragglers(self, due: Sequence[Straggler], leases: dict[int, Lease], limit: int) -> Op[list[Slice]]:
+    def count(self, claim: Claim, alone: list[Straggler]) -> Op[None]:
+        """Writes down that a message of each is tried, by itself; so whoever finds it like that knows whom to blame."""
+        self.counted += alone
+        if alone:
+            yield from self.store.fence(claim)  # a paused round must not bring back what somebody else has settled
+            yield from self.store.straggle([replace(each, running=True, error=described(Died())) for each in alone])
+
+    def load_stragglers(
+        self, claim: Claim, due: Sequence[Straggler], leases: dict[int, Lease], limit: int
+    ) -> Op[list[Slice]]:
         slices: list[Slice] = []
+        hunted: list[Straggler] = []
         found = (yield from self.store.straggling(due, self.types, self.scanned, limit)) if due else []
         for straggler, records in zip(due, found, strict=True):
             one = self.slice(leases, straggler.stream, limit, straggler)
@@ -84,7 +95,12 @@ class Loading(InHand):
             for record in records:
                 self.deliver(one, record, straggler.live_after)
             if straggler.running and one.deliveries and not self.raise_errors:  # who asks for errors wants to see it
-                self.judge_the_dead(one, straggler)
+                if straggler.error or straggler.attempts > 2 or not one.lease.careful:
+                    self.judge_the_dead(one, straggler)
+                else:  # many were in hand: each is tried by itself until the one to blame is found
+                    one.straggler = replace(straggler, attempts=1, running=False, error=described(Died()))
+                    hunted.append(one.straggler)
+        yield from self.count(claim, hunted)
         return slices
 
     def slice(self, leases: dict[int, Lease], stream: str, limit: int, straggler: Straggler | None = None) -> Slice:
@@ -107,8 +123,7 @@ class Loading(InHand):
 
     def judge_the_dead(self, one: Slice, straggler: Straggler) -> None:
         """The attempt before this one was begun and never concluded: the policy says whether there is another."""
-        died = Died("the attempt was never concluded: its process was killed, or paused for longer than its lease")
         one.straggler = replace(straggler, attempts=straggler.attempts - 1)
-        self.failed(one, died)
+        self.failed(one, Died())
         if isinstance(one.verdict, RetryAt) and one.verdict.at <= self.now:
             one.straggler, one.verdict, one.error = straggler, None, None

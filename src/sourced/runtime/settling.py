@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from msgspec.structs import replace
 
 from sourced.actions import Stop
@@ -24,7 +26,7 @@ class Settling(InHand):
         group = self.reactor.group
         yield from self.store.fence(claim)
         yield from self.carry_out([bundle for bundle in bundles if bundle.settled])
-        straggling = [row for one in slices if (row := one.left_behind(self.scanned[one.lease.shard]))]
+        straggling = [row for one in slices if (row := one.left_behind(self.through(one.lease.shard)))]
         if straggling:
             yield from self.store.straggle(straggling)
         self.again = min((row.retry_at for row in straggling if row.retry_at and not row.holder), default=None)
@@ -36,6 +38,10 @@ class Settling(InHand):
         for one in slices:
             if isinstance(one.verdict, Stop):
                 yield from self.store.stop(group, one.verdict.reason, described(one.error), at=self.now)
+
+    def through(self, shard: int) -> float:
+        """Up to where there is nothing left that its stragglers have not seen."""
+        return math.inf if shard in self.ended else self.scanned[shard]
 
     def carry_out(self, bundles: list[Bundle]) -> Op[None]:
         slices = [one for bundle in bundles for one in bundle.slices]

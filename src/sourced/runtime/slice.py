@@ -77,7 +77,7 @@ class Slice:
 
     # -- what it leaves behind ---------------------------------------------------------------------------------------
 
-    def left_behind(self, scanned: int) -> Straggler | None:
+    def left_behind(self, scanned: float) -> Straggler | None:
         """The straggler it leaves, if its stream does not go on with its shard, looked through to `scanned`."""
         if self.held or self.deferred:
             return self.held or self.deferred
@@ -90,8 +90,8 @@ class Slice:
         lags = known is not None and (
             len(self.deliveries) >= self.limit or scanned < max(self.lease.high, known.live_after)
         )
-        if known and lags and not self.deliveries:
-            return replace(known, attempts=known.attempts - 1)
+        if known and lags and not self.deliveries:  # asked for and not found: nobody is left to blame
+            return replace(known, attempts=known.attempts - 1, error="" if self.limit else known.error)
         if lags or acked > last:
             row = self.as_straggler()
             hunted = known.error if known and known.attempts == 1 else ""  # the one to blame has not been found yet
