@@ -18,11 +18,20 @@ class Gate:
     def __init__(self) -> None:
         self.reached, self.opened = threading.Event(), threading.Event()
         self.came: list[str] = []
+        self._waiting: list[asyncio.Event] = []
+
+    def open(self) -> None:
+        """From the event loop that they wait on."""
+        self.opened.set()
+        for each in self._waiting:
+            each.set()
 
     async def through(self, who: str) -> str:
         self.came.append(who)
         self.reached.set()
-        await until(self.opened.is_set)
+        self._waiting.append(asyncio.Event())
+        if not self.opened.is_set():
+            await self._waiting[-1].wait()
         return who
 
     def wait(self, who: str) -> str:
@@ -84,7 +93,7 @@ def test_a_slow_step_holds_up_neither_its_own_run_nor_others(store: Store, kind:
             await until(lambda: len(gate.came) == 6)
             await until(lambda: len(app.scheduled.list()) == 6)  # their watchdogs
             assert await run.status() == "running"
-            gate.opened.set()
+            gate.open()
             assert await run.result() == "a, A"
             assert [await each.result() for each in more] == [f"b{n}, B{n}" for n in range(5)]
         assert app.scheduled.list() == []
@@ -98,10 +107,13 @@ def test_a_worker_that_is_told_to_stop_finishes_the_steps_it_has_begun(store: St
     async def scenario() -> None:
         gate = Gate()
         app = in_real_time(store, Slow(gate))
-        async with app.running():
-            run = await app.aio.start(Slow, "a")
-            await until(lambda: "step_completed quick#1" in trail(app, run.id))
-            asyncio.get_running_loop().call_later(0.05, gate.opened.set)
+        worker = await app._worker(2)
+        working = asyncio.create_task(worker.run())
+        run = await app.aio.start(Slow, "a")
+        await until(lambda: "step_completed quick#1" in trail(app, run.id))
+        worker.stop()
+        gate.open()
+        await working
         assert "step_completed through#1" in trail(app, run.id)
         assert app.drain() > 0
         assert await run.result() == "a, A"
@@ -118,8 +130,8 @@ def test_a_slow_step_whose_worker_dies_is_begun_anew_by_another_and_the_dead_man
         await until(lambda: "step_completed quick#1" in trail(app, run.id))
         dying.cancel()
         await asyncio.wait({dying})
-        first.opened.set()
-        second.opened.set()
+        first.open()
+        second.open()
         app = in_real_time(store, Slow(second), lease=0.6)
         async with app.running():
             assert await app.aio.workflows.run(run.id).result() == "a, A"
@@ -142,7 +154,7 @@ def test_a_step_that_is_still_running_is_never_begun_anew(store: Store):
             await until(lambda: bool(app.scheduled.list()))
             first = app.scheduled.list()[0].at
             await until(lambda: app.scheduled.list()[0].at > first + timedelta(seconds=0.6))
-            gate.opened.set()
+            gate.open()
             assert await run.result() == "a, A"
         assert gate.came == ["a"]
 
@@ -222,17 +234,21 @@ def test_steps_that_fail_beside_the_rounds_are_tried_again_and_give_up():
 
         @step(retries=1, backoff=lambda seconds, attempt: 0)
         async def fail(self) -> None:
-            await asyncio.sleep(0.15)  # longer than a round has patience
+            await until(lambda: self.attempt in watched())  # the round has gone on without it
             raise RuntimeError(f"attempt {self.attempt}")
 
     async def scenario() -> None:
-        app = in_real_time("memory://", Fails())
         async with app.running():
             run = await app.aio.start(Fails)
             assert await run.result() == "attempt 2"
         assert [name for name in trail(app, run.id) if "failed" in name] == ["step_failed fail#1"] * 2
         assert app.scheduled.list() == []
 
+    def watched() -> list[int]:
+        """The attempts that have a watchdog."""
+        return [app._engine.codec.decode(each.record).payload.attempt for each in app.scheduled.list()]
+
+    app = in_real_time("memory://", Fails())
     asyncio.run(scenario())
 
 
