@@ -10,6 +10,7 @@ import pytest
 
 from sourced import DefinitionError, Event, Invalid, RunCancelled, RunFailed, Sourced, StepFailed, Workflow, step
 from sourced.errors import NotKnown
+from sourced.store import Store
 from tests.workflows.holiday import (
     Agency,
     BookHoliday,
@@ -37,8 +38,8 @@ class Deciding(Workflow):
         return f"{type(answer).__name__} by {answer.by}"
 
 
-def test_what_is_first_in_the_log_decides_the_message_or_the_time():
-    app = working("memory://", Deciding())
+def test_what_is_first_in_the_log_decides_the_message_or_the_time(store: Store):
+    app = working(store, Deciding())
     in_time, late = app.start(Deciding), app.start(Deciding)
     app.drain()
     in_time.signal(TripDeclined("Ann"))
@@ -59,7 +60,7 @@ def test_a_timer_that_nobody_waits_for_any_more_is_taken_off_the_schedule():
     assert app.scheduled.list() == []
 
 
-def test_a_message_is_taken_by_one_wait_in_the_order_of_the_log():
+def test_a_message_is_taken_by_one_wait_in_the_order_of_the_log(store: Store):
     class Votes(Workflow):
         async def run(self) -> list[str]:
             votes = await self.gather(self.vote(), self.vote(), self.vote())
@@ -68,7 +69,7 @@ def test_a_message_is_taken_by_one_wait_in_the_order_of_the_log():
         async def vote(self) -> str:
             return (await self.wait_for(TripApproved)).by
 
-    app = working("memory://", Votes())
+    app = working(store, Votes())
     run = app.start(Votes)
     run.signal(TripApproved("early"))
     app.drain()
@@ -142,7 +143,7 @@ def test_what_is_gathered_runs_side_by_side_and_in_its_own_order():
     ]
 
 
-def test_gather_waits_for_all_of_it_before_it_fails():
+def test_gather_waits_for_all_of_it_before_it_fails(store: Store):
     """So that whatever was done beside the failure is known, and can be taken back."""
 
     class Both(Workflow):
@@ -165,7 +166,7 @@ def test_gather_waits_for_all_of_it_before_it_fails():
             noted.append(what)
 
     noted: list[str] = []
-    app = working("memory://", Both())
+    app = working(store, Both())
     run = app.start(Both)
     app.drain()
     assert (noted, run.status()) == ([], "running")
@@ -216,9 +217,9 @@ def test_an_error_is_caught_in_run_by_the_class_it_was_raised_with_then_and_afte
     assert app.workflows.run(run.id).result() == "('Rome', 3) True There is no room left: Rome, 3"
 
 
-def test_compensation_goes_backwards_and_comes_through_although_a_part_of_it_fails():
+def test_compensation_goes_backwards_and_comes_through_although_a_part_of_it_fails(store: Store):
     agency = Agency()
-    app = working("memory://", BookHoliday(agency))
+    app = working(store, BookHoliday(agency))
     run = app.start(BookHoliday, Trip("Rome"))
     app.drain()
     agency.fails("cancel hotel in Rome 2", LineDown("closed"))
@@ -230,9 +231,9 @@ def test_compensation_goes_backwards_and_comes_through_although_a_part_of_it_fai
         run.result()
 
 
-def test_a_cancelled_run_takes_back_what_it_has_done():
+def test_a_cancelled_run_takes_back_what_it_has_done(store: Store):
     agency = Agency()
-    app = working("memory://", BookHoliday(agency))
+    app = working(store, BookHoliday(agency))
     run = app.start(BookHoliday, Trip("Rome"))
     app.drain()
     assert run.cancel("the client has changed his mind").was == "running"
@@ -331,8 +332,8 @@ class Parent(Workflow):
         return f"{total} and {await child.result()}"
 
 
-def test_a_run_starts_others_and_has_their_results():
-    app = working("memory://", Parent(), Doubles())
+def test_a_run_starts_others_and_has_their_results(store: Store):
+    app = working(store, Parent(), Doubles())
     run = app.start(Parent, 5)
     app.drain()
     children = app.workflows.list(Doubles)
@@ -342,16 +343,16 @@ def test_a_run_starts_others_and_has_their_results():
     assert run.result() == "10 and 2"
 
 
-def test_the_failure_of_another_run_is_caught_like_that_of_a_step():
-    app = working("memory://", Parent(), Doubles())
+def test_the_failure_of_another_run_is_caught_like_that_of_a_step(store: Store):
+    app = working(store, Parent(), Doubles())
     run = app.start(Parent, -1)
     app.drain()
     later(app, 60)
     assert run.result() == "0 and 2"
 
 
-def test_who_is_cancelled_while_he_waits_for_another_run_cancels_it():
-    app = working("memory://", Parent(), Doubles())
+def test_who_is_cancelled_while_he_waits_for_another_run_cancels_it(store: Store):
+    app = working(store, Parent(), Doubles())
     run = app.start(Parent, 5)
     app.drain()
     run.cancel()
@@ -588,7 +589,7 @@ def test_what_changes_only_what_is_still_to_come_is_no_divergence():
     assert app.workflows.run(run.id).result() == 5
 
 
-def test_code_can_branch_on_the_version_a_run_was_begun_with():
+def test_code_can_branch_on_the_version_a_run_was_begun_with(store: Store):
     async def either(self) -> int:
         if self.version < 2:
             await self.a(1)
@@ -597,7 +598,7 @@ def test_code_can_branch_on_the_version_a_run_was_begun_with():
         return int(await self.b(2))
 
     old = code(original)
-    app = working("memory://", old())
+    app = working(store, old())
     first = app.start(old)
     app.drain()
     new = code(either, version=2)
@@ -608,9 +609,9 @@ def test_code_can_branch_on_the_version_a_run_was_begun_with():
     assert (app.workflows.run(first.id).result(), second.result()) == (1, 2)
 
 
-def test_what_diverged_goes_on_once_the_code_is_back():
+def test_what_diverged_goes_on_once_the_code_is_back(store: Store):
     old = code(original)
-    app = working("memory://", old())
+    app = working(store, old())
     run = app.start(old)
     app.drain()
     wrong = restarted(app, code(other_arguments)())
@@ -626,10 +627,10 @@ def test_what_diverged_goes_on_once_the_code_is_back():
 # -- forking
 
 
-def test_a_run_forked_from_a_step_keeps_what_was_before_and_goes_its_own_way():
+def test_a_run_forked_from_a_step_keeps_what_was_before_and_goes_its_own_way(store: Store):
     agency = Agency()
     agency.fails("hotel in Rome", FullyBooked("Rome"))
-    app = working("memory://", BookHoliday(agency))
+    app = working(store, BookHoliday(agency))
     run = app.start(BookHoliday, Trip("Rome"))
     app.drain()
     assert run.status() == "failed"
