@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
+# A process for each processor, each with a PostgreSQL server of its own: more than four have little left to share.
+SIDE_BY_SIDE ?= -n auto --maxprocesses 4 --dist worksteal
+
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help
@@ -13,7 +16,7 @@ help: ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
 
 test: check ## Check everything: format, lint, types, tests
-	$(RUN) -m pytest
+	$(RUN) -m pytest $(SIDE_BY_SIDE)
 
 check: $(VENV)/.dev-installed ## Format, lint and types, without the tests
 	$(RUN) -m ruff format --check .

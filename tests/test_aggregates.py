@@ -25,6 +25,7 @@ from sourced import (
 from sourced.errors import NotKnown, UnknownMessage
 from sourced.store import Store
 from sourced.testing import VirtualClock
+from tests.facts import PATIENCE
 
 
 class Deposit(Command, type="bank.deposit"):
@@ -64,7 +65,7 @@ class Account(Actor[int], group="accounts"):
         if command.amount <= 0:
             raise InvalidAmount(command.amount)
         if command.amount == 13 and self.waiting is not None:
-            self.waiting.wait(10)
+            self.waiting.wait(PATIENCE)
         yield Deposited(command.amount)
 
     @decide

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from inspect import ismodule
 from pathlib import Path
 
+import pytest
+
 import sourced
 
 ROOT = Path(__file__).parent.parent
@@ -66,6 +68,44 @@ def test_importing_sourced_needs_nothing_but_msgspec_and_typing_extensions():
     printed = subprocess.run([sys.executable, "-I", "-c", script], check=True, stdout=subprocess.PIPE, text=True).stdout
     foreign = {name.partition(".")[0] for name in printed.split()} - sys.stdlib_module_names
     assert not foreign - {"sourced", "msgspec", "typing_extensions"}
+
+
+TAKE_TIME = (
+    "tests/facts.py",  # looks until it is so, for all the others
+    "tests/chaos/",  # what goes wrong there does so at any moment, and meets reactions that take long
+    "tests/workflows/test_beside.py",  # its steps take longer than a round has patience
+    "tests/workflows/test_run.py",  # has a workflow that awaits what it may not, and is told so
+)
+
+
+def test_no_test_lets_time_pass():
+    """It waits for a signal, has `tests.facts` look for a fact, or turns the clock: a pause is too long or short.
+
+    The few who may are named above, each with its reason.
+    """
+    pauses = [
+        f"{name}:{line} pauses"
+        for file in ROOT.glob("tests/**/*.py")
+        if not (name := file.relative_to(ROOT).as_posix()).startswith(TAKE_TIME)
+        for line in pauses_in(ast.parse(file.read_text("utf-8")))
+    ]
+    assert not pauses, "\n".join(pauses)
+
+
+def pauses_in(tree: ast.Module) -> Iterator[int]:
+    """`sleep(…)` of anybody but a workflow, giving way with `sleep(0)` excepted, and its twin, `Event().wait(…)`."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args]
+    for call in calls:
+        what, how_long = ast.unparse(call.func), ast.unparse(call.args[0])
+        if re.fullmatch(r"((asyncio|time)\.)?sleep|(\w+\.)?Event\(\)\.wait", what) and how_long != "0":
+            yield call.lineno
+
+
+@pytest.mark.parametrize(
+    "pause", ["asyncio.sleep(0.1)", "time.sleep(n)", "sleep(1)", "threading.Event().wait(0.1)", "Event().wait(1)"]
+)
+def test_a_pause_is_found(pause: str):
+    assert list(pauses_in(ast.parse(f"async def test(self):\n    {pause}\n    await asyncio.sleep(0)"))) == [2]
 
 
 def test_all_is_every_public_name():

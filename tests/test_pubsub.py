@@ -18,8 +18,7 @@ import pytest
 from sourced import Actor, Batch, Command, Event, Invalid, Note, Sourced, after_commit, decide
 from sourced.notifiers.local import LocalMailbox, LocalNotifier
 from sourced.stores._postgres.relay import Whole, pieces
-
-SOON = 10.0  # seconds: what never comes is noticed after that
+from tests.facts import PATIENCE, eventually
 
 
 class Rename(Command):
@@ -66,8 +65,8 @@ class TestWhoHearsWhat:
             for n in range(5):
                 there.publish("lists", {"n": n})
             here.publish("more", None)
-            assert [fast.get(SOON) for _ in range(5)] == [Note("lists", {"n": n}) for n in range(5)]
-            notes = [slow.get(SOON) for _ in range(6)]
+            assert [fast.get(PATIENCE) for _ in range(5)] == [Note("lists", {"n": n}) for n in range(5)]
+            notes = [slow.get(PATIENCE) for _ in range(6)]
             assert notes[:5] == [Note("lists", {"n": n}) for n in range(5)]
             assert notes[5] == Note("more", None)
             assert silent.get(0) is None
@@ -85,7 +84,7 @@ class TestWhoHearsWhat:
                     if len(seen) == 2:
                         break
                 assert seen == [[1], [2]]
-                assert [(await others.get(SOON)).data for _ in range(2)] == [[1], [2]]  # type: ignore[union-attr]
+                assert [(await others.get(PATIENCE)).data for _ in range(2)] == [[1], [2]]  # type: ignore[union-attr]
                 assert await others.get(0) is None
 
         asyncio.run(main())
@@ -100,14 +99,14 @@ class TestWhoHearsWhat:
         here, there = make(), make()
         with here.subscribe("é") as notes:
             there.publish("é", data)
-            assert notes.get(SOON) == Note("é", data)
+            assert notes.get(PATIENCE) == Note("é", data)
 
     def test_what_was_published_before_is_gone(self, make: Callable[[], Sourced]):
         here, there = make(), make()
         there.publish("lists", 1)
         with here.subscribe("lists") as notes:
             there.publish("lists", 2)
-            assert notes.get(SOON) == Note("lists", 2)
+            assert notes.get(PATIENCE) == Note("lists", 2)
 
     def test_each_gets_a_copy(self):
         app = Sourced()
@@ -132,7 +131,7 @@ class TestTransactions:
                 client.publish("lists", "after")
                 if here is there:
                     assert notes.get(0) is None
-            note = notes.get(SOON)
+            note = notes.get(PATIENCE)
             assert note == Note("lists", "after")
             assert len(here.history("l1")) == 1
 
@@ -144,7 +143,7 @@ class TestTransactions:
                 raw.rollback()
                 app.using(raw).publish("lists", "once committed")
                 raw.commit()
-                assert notes.get(SOON) == Note("lists", "once committed")
+                assert notes.get(PATIENCE) == Note("lists", "once committed")
 
     def test_from_a_hook_of_an_actor(self, make: Callable[[], Sourced]):
         global told
@@ -152,7 +151,7 @@ class TestTransactions:
         told.register(Lists)
         with here.subscribe("lists") as notes:
             told.execute(Rename("a"), to="l1")
-            assert notes.get(SOON) == Note("lists", {"id": "l1", "seq": 2})
+            assert notes.get(PATIENCE) == Note("lists", {"id": "l1", "seq": 2})
 
 
 class TestTheEnd:
@@ -234,12 +233,8 @@ class TestTheEnd:
 
 def publishing_until_it_is_heard(app: Sourced) -> None:
     """Somebody subscribes somewhere; whether he can hear by now is not for us to know."""
-    deadline = threading.Event()
-    while not mailboxes(app):
-        deadline.wait(0.001)
-    while mailboxes(app):
-        app.publish("lists", 1)
-        deadline.wait(0.01)
+    eventually(lambda: mailboxes(app))
+    eventually(lambda: app.publish("lists", 1) or not mailboxes(app))
 
 
 def mailboxes(app: Sourced) -> dict[LocalMailbox, frozenset[str]]:
@@ -262,15 +257,15 @@ class TestWhatIsLost:
             here.migrate()
             with here.subscribe("lists") as notes:
                 there.publish("lists", 1)
-                assert notes.get(SOON) == Note("lists", 1)
+                assert notes.get(PATIENCE) == Note("lists", 1)
                 with psycopg.connect(postgres_url, autocommit=True) as admin:
                     admin.execute(
                         "select pg_terminate_backend(pid) from pg_stat_activity "
                         "where application_name = 'sourced wake-ups'"
                     )
-                assert notes.get(SOON) == Note("", None, lost=True)
+                assert notes.get(PATIENCE) == Note("", None, lost=True)
                 there.publish("lists", 2)
-                assert notes.get(SOON) == Note("lists", 2)
+                assert notes.get(PATIENCE) == Note("lists", 2)
 
     def test_a_note_whose_first_piece_went_by_unheard_is_none(self):
         whole = Whole()
@@ -287,7 +282,7 @@ class TestWhatIsLost:
         with Sourced(f"sqlite:///{tmp_path}/shop.db") as app, app.subscribe("lists") as notes:
             for n in range(10):
                 app.publish("lists", n)
-                assert notes.get(SOON) == Note("lists", n)
+                assert notes.get(PATIENCE) == Note("lists", n)
             with app.store.transaction() as connection:
                 assert connection.tx.execute("select count(*) from sourced_notes").fetchone() == (3,)
 
@@ -297,7 +292,7 @@ def test_another_process_is_heard(tmp_path: Path):
     script = f"from sourced import Sourced; Sourced({url!r}).publish('lists', {{'from': 'afar'}})"
     with Sourced(url) as app, app.subscribe("lists") as notes:
         subprocess.run([sys.executable, "-c", script], check=True)
-        assert notes.get(SOON) == Note("lists", {"from": "afar"})
+        assert notes.get(PATIENCE) == Note("lists", {"from": "afar"})
 
 
 class TestWhatIsRefused:

@@ -20,6 +20,7 @@ from sourced.stores.memory import MemoryStore
 from sourced.telemetry import Doing, Happening
 from sourced.testing import VirtualClock, steal_leases
 from sourced.testing.shop import AddItem, Cart, CartClosed, Close, ItemAdded, Stock
+from tests.facts import PATIENCE
 from tests.runtime.bells import Answer, Ring, Rung, bells, both_sides, drained
 from tests.runtime.listener import Ignored, Listener, Noted, answering, failing, listening
 from tests.runtime.test_batches import Bulk
@@ -218,7 +219,7 @@ def leases_renewed() -> list[Any]:
             go_on.set()
 
     def slow(delivery: Delivery) -> Actions:
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE)
         return ()
 
     go_on = threading.Event()
@@ -265,7 +266,7 @@ def faltered() -> list[Any]:
     async def main() -> None:
         async with app.running():
             message = app.dispatch(AddItem("tea"), to="c1")
-            await app.aio.wait_for(message, timeout=10)
+            await app.aio.wait_for(message, timeout=PATIENCE)
 
     app, happenings = shop(store=Shaky(), clock=None)
     asyncio.run(main())
@@ -538,7 +539,7 @@ def test_in_a_worker_s_threads_too():
     async def main() -> None:
         async with app.running():
             for stream in "ab":
-                await app.aio.wait_for(app.append(stream, Noted(), metadata={"tag": stream})[0], timeout=10)
+                await app.aio.wait_for(app.append(stream, Noted(), metadata={"tag": stream})[0], timeout=PATIENCE)
 
     app = Sourced()
     app.register(Listener(handle))

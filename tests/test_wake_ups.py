@@ -16,6 +16,7 @@ from psycopg import sql
 from sourced import Sourced
 from sourced.notifiers.relayed import BREATH
 from sourced.testing.shop import AddItem, Cart
+from tests.facts import PATIENCE
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -36,7 +37,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[]
 
 
 def heard(listener: Any) -> bool:
-    return bool(listener.wait(10))
+    return bool(listener.wait(PATIENCE))
 
 
 def test_what_one_commits_the_other_hears_of(make: Callable[[], Sourced]):

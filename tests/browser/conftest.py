@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
 
+from tests.facts import PATIENCE
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 QUIET = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -25,7 +27,7 @@ def browser() -> Iterator[Browser]:
     path = next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
         missing = f"no browser: none of {', '.join(NAMES)} is on PATH; scripts/install-chromium brings one"
-        if os.environ.get("CI"):
+        if os.environ.get("CI") == "true":
             pytest.fail(missing)
         pytest.skip(missing)
     with sync_playwright() as driver:
@@ -64,7 +66,7 @@ def starting() -> Iterator[Start]:
         process.send_signal(signal.SIGTERM)
     for process, complains in started.items():
         try:
-            _, complaints = process.communicate(timeout=20)
+            _, complaints = process.communicate(timeout=PATIENCE)
         finally:
             process.kill()
         assert (process.returncode, bool(complaints)) == (0, complains), complaints
@@ -81,7 +83,7 @@ class Visitor:
 
     def tab(self, path: str = "/") -> Page:
         page = self._context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(30_000)
         page.on("console", self._said)
         page.on("pageerror", lambda error: self.troubles.append(str(error)))
         page.on("request", self._asked)

@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Start, Visitor, starting
+from tests.facts import PATIENCE
 
 Visit = Callable[..., Visitor]
 numbers = itertools.count(1)
@@ -402,7 +403,7 @@ def asked(
     home: str, path: str, form: dict[str, str] | None = None, headers: dict[str, str] | None = None
 ) -> tuple[int, str]:
     """The status, and where it leads to."""
-    connection = http.client.HTTPConnection(home.removeprefix("http://"), timeout=10)
+    connection = http.client.HTTPConnection(home.removeprefix("http://"), timeout=PATIENCE)
     body = None if form is None else urlencode(form)
     kind = {} if form is None else {"content-type": "application/x-www-form-urlencoded"}
     connection.request("GET" if form is None else "POST", path, body, {**kind, **(headers or {})})

@@ -30,6 +30,7 @@ from tests.chaos.bank import GROUPS, bank
 from tests.chaos.checker import wrong
 from tests.chaos.clients import Client, open_accounts
 from tests.chaos.places import Place, PostgresPlace, SqlitePlace, opened
+from tests.facts import eventually
 
 ROOT = Path(__file__).parents[2]
 PEACE = 120.0  # seconds that everything has to come to its end, once nothing happens any more
@@ -134,7 +135,7 @@ def chaos(place: Place, plan: Plan, log: Path) -> Report:
                 each.end()
             crew.revive()
             peace = monotonic()
-            left = _left(app, peace)
+            left = _left(app)
         finally:
             for each in clients:
                 each.end()
@@ -149,17 +150,20 @@ def chaos(place: Place, plan: Plan, log: Path) -> Report:
     return Report(place.name, plan, blows, messages, len(sent), peace - began, monotonic() - peace, found)
 
 
-def _left(app: Sourced, began: float) -> list[str]:
+def _left(app: Sourced) -> list[str]:
     """Waits until nothing waits; what still does when there was time enough."""
-    while True:
+
+    def at_peace() -> bool:
         with contextlib.suppress(Unavailable):
             status = app.status()
-            waiting = [info for info in status.groups if info.lag or info.stragglers]
-            if not waiting and not status.scheduled:
-                return []
-            if monotonic() > began + PEACE:
-                return [f"still waiting: {each.why}" for each in app.doctor()] or [f"still waiting: {waiting}"]
-        threading.Event().wait(0.05)
+            return not status.scheduled and not any(info.lag or info.stragglers for info in status.groups)
+        return False
+
+    try:
+        eventually(at_peace, PEACE, look_every=0.05)
+    except TimeoutError:
+        return [f"still waiting: {each.why}" for each in app.doctor()] or [f"still waiting: {app.status()}"]
+    return []
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 
 from sourced.cli.program import program
 from tests.cli.app import APP
+from tests.facts import PATIENCE
 
 
 @pytest.fixture
@@ -257,7 +258,7 @@ def test_the_log_is_followed_until_interrupted(shop: Any):
         shop("dispatch", "shop:app", "order", "o2", '{"n": 2}')
         assert "o2#1" in next_line()
         tail.send_signal(signal.SIGINT)
-        assert tail.wait(10) == 130
+        assert tail.wait(PATIENCE) == 130
 
 
 def test_the_log_is_followed_as_json_line_by_line_as_far_as_it_is_wanted(shop: Any):

@@ -16,8 +16,9 @@ from sourced import Sourced
 from sourced.cli.program import program
 from sourced.runtime import supervisor
 from sourced.runtime.supervisor import Supervisor
+from tests.facts import PATIENCE, until
 from tests.runtime.listener import Noted, handled
-from tests.workers.crew import PATIENCE, held, on_a_loop, until
+from tests.workers.crew import held, on_a_loop
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it has no signals")
 

@@ -15,6 +15,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from examples.web import app, web
+from tests.facts import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,7 +48,7 @@ def test_a_customer_goes_shopping(browser: TestClient):
         (parcel, 2),
         (parcel, 3),
     ):  # each is there once the last is done
-        app.wait_for(app.history(stream)[seq - 1], timeout=20)
+        app.wait_for(app.history(stream)[seq - 1], timeout=PATIENCE)
     seen = text(browser.get(new))
     assert f"{name}, closed" in seen
     assert "Parcel: 1050 g, with a label" in seen
@@ -88,10 +89,10 @@ def test_it_runs_as_it_says_it_does(tmp_path: Path):
         assert server.stderr is not None
         for line in server.stderr:
             if found := re.search(r"running on (http://\S+)", line):
-                assert b"A new cart" in urllib.request.urlopen(found.group(1), timeout=20).read()
+                assert b"A new cart" in urllib.request.urlopen(found.group(1), timeout=PATIENCE).read()
                 break
         server.send_signal(signal.SIGTERM)
-        assert server.wait(20) in (0, -signal.SIGTERM)
+        assert server.wait(PATIENCE) in (0, -signal.SIGTERM)
         assert "Application shutdown complete" in server.stderr.read()
     finally:
         server.kill()

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.facts import PATIENCE
+
 PAGE = (Path(__file__).parents[2] / "docs/how-to/web-servers.md").read_text("utf-8")
 FILES = {
     "manage.py": """
@@ -118,7 +120,7 @@ def test_what_a_view_stores_the_management_command_handles(project: Path):
     try:
         assert run("visit.py") == "[('c2', True)] ['pay', 'paid']\n"
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(20) == 0
+        assert worker.wait(PATIENCE) == 0
     finally:
         worker.kill()
         worker.wait()

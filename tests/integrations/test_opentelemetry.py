@@ -15,6 +15,7 @@ from sourced.errors import Conflict
 from sourced.integrations.opentelemetry import trace
 from sourced.testing import VirtualClock
 from sourced.testing.shop import AddItem, Cart, CartClosed, Close, ItemAdded, Stock
+from tests.facts import PATIENCE
 from tests.integrations.traced import Seen, Tracing
 from tests.runtime.bells import both_sides, drained
 from tests.runtime.listener import Noted, failing, listening
@@ -215,7 +216,7 @@ def test_a_handler_s_own_spans_are_children_of_its_span():
     async def main() -> None:
         async with app.running():
             for message in [app.append(stream, Noted())[0] for stream in "abc"]:
-                await app.aio.wait_for(message, timeout=10)
+                await app.aio.wait_for(message, timeout=PATIENCE)
 
     app, _ = listening(handle, clock=None)
     trace(app, tracing.provider)

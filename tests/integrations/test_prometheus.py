@@ -19,6 +19,7 @@ from sourced.ops import Op
 from sourced.stores.memory import MemoryStore
 from sourced.testing import VirtualClock
 from sourced.testing.shop import AddItem, Cart, Close, ItemAdded, Stock
+from tests.facts import PATIENCE
 from tests.runtime.listener import Noted, failing, listening
 
 Samples = dict[str, float]
@@ -55,7 +56,7 @@ def test_a_port_is_scraped():
         port = free.getsockname()[1]
 
     def scrape() -> Samples:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:
             return read(answer.read().decode())
 
     async def main() -> Samples:
@@ -63,8 +64,8 @@ def test_a_port_is_scraped():
             await app.aio.execute(AddItem("tea"), to="c1")
             message = app.dispatch(AddItem("tea"), to="c1")
             app.dispatch(AddItem("tea"), to="c1", after=3600)
-            await app.aio.wait_for(message, timeout=10)
-            await app.aio.wait_for(app.history("stock-tea")[0], timeout=10)
+            await app.aio.wait_for(message, timeout=PATIENCE)
+            await app.aio.wait_for(app.history("stock-tea")[0], timeout=PATIENCE)
             return await asyncio.to_thread(scrape)
 
     app = Sourced()

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from sourced import Sourced
+from tests.facts import PATIENCE
 from tests.integrations.web import Answered, Ask, Desk, desk
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +66,7 @@ def test_sigterm_ends_the_rounds_in_hand_and_leaves_nothing_behind(framework: st
     with socket.create_server(("127.0.0.1", 0)) as door:
         door.settimeout(20)
         with serving(framework, url, door.getsockname()[1]) as (server, address):
-            asked = urllib.request.urlopen(address, data=b"slow quick quicker", timeout=20)
+            asked = urllib.request.urlopen(address, data=b"slow quick quicker", timeout=PATIENCE)
             assert asked.read() == b"3"
             at_the_door, _ = door.accept()
             assert [worker.pid for worker in app.workers()] == [server.pid]
@@ -75,7 +76,7 @@ def test_sigterm_ends_the_rounds_in_hand_and_leaves_nothing_behind(framework: st
             assert server.poll() is None
             assert answered(app) == []
             at_the_door.close()
-            assert server.wait(20) in (0, -signal.SIGTERM)  # uvicorn ends as one who was told to
+            assert server.wait(PATIENCE) in (0, -signal.SIGTERM)  # uvicorn ends as one who was told to
     assert app.workers() == []
     assert [each.owner for each in app.groups.get(Desk).progress] == [""]
     assert answered(app)[:1] == ["slow"]
@@ -88,8 +89,8 @@ def test_what_a_request_stores_is_handled_in_the_same_process(tmp_path: Path):
     """Whoever answers with what was done waits for it."""
     app = desk(f"sqlite:///{tmp_path}/shop.db")
     with app, serving("starlette", f"sqlite:///{tmp_path}/shop.db", 0) as (server, address):
-        urllib.request.urlopen(address, data=b"quick", timeout=20).close()
-        app.wait_for(app.read_all(types=[Ask])[0], timeout=20)
+        urllib.request.urlopen(address, data=b"quick", timeout=PATIENCE).close()
+        app.wait_for(app.read_all(types=[Ask])[0], timeout=PATIENCE)
         assert answered(app) == ["quick"]
         server.send_signal(signal.SIGTERM)
-        server.wait(20)
+        server.wait(PATIENCE)

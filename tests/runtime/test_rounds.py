@@ -11,6 +11,7 @@ from sourced.ops import Statement
 from sourced.store import Store
 from sourced.testing import CrashingStore, VirtualClock
 from sourced.testing.shop import AddItem, Cart, Close, ItemAdded, Stock
+from tests.facts import PATIENCE
 from tests.rows import Sales, table
 from tests.runtime.listener import Ignored, Listener, Noted, listening, streams, together
 
@@ -22,7 +23,7 @@ def test_two_workers_at_once_get_different_streams(store: Store):
 
     def hold(delivery: Delivery) -> Actions:
         busy.set()
-        assert free.wait(10)
+        assert free.wait(PATIENCE)
         return ()
 
     slow, holder = listening(hold, store=store, batch=1)
@@ -30,7 +31,7 @@ def test_two_workers_at_once_get_different_streams(store: Store):
     slow.append(first, Noted())
 
     def work_beside_it() -> None:
-        assert busy.wait(10)
+        assert busy.wait(PATIENCE)
         quick.append(second, Noted())
         try:
             assert quick.drain() == 1

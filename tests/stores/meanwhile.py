@@ -1,28 +1,17 @@
 """Several things at a time, in the order a test wants them: each in a thread of its own."""
 
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from time import monotonic
 from typing import Any, TypeVar
 
 import psycopg
 
 from sourced.ops import Op, run
 from sourced.store import Store
+from tests.facts import PATIENCE
 
 T = TypeVar("T")
-PATIENCE = 20.0  # seconds, before a test that waits in vain says so
-
-
-def eventually(what: Callable[[], T]) -> T:
-    """Waits for a fact of another process, which cannot be told to say when it is one."""
-    deadline = monotonic() + PATIENCE
-    while not (found := what()):
-        assert monotonic() < deadline, f"expected {what} to come true within {PATIENCE} s"
-        threading.Event().wait(0.002)
-    return found
 
 
 @contextmanager

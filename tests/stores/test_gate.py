@@ -15,8 +15,7 @@ from sourced.store import Entry, Range
 from sourced.stores.memory import MemoryStore
 from sourced.testing.conformance.bench import record
 from sourced.testing.shop import AddItem, Cart
-
-PATIENCE = 20  # seconds until a deadlock is called one; nothing here takes that long
+from tests.facts import PATIENCE
 
 
 def within(seconds: float, work: Callable[[], Any]) -> Any:

@@ -23,8 +23,9 @@ from sourced.testing import CrashingStore
 from sourced.testing.conformance.bench import at, entry, kept, record
 from sourced.testing.postgres import TempPostgres
 from sourced.testing.shop import AddItem, Cart, Reserve, Stock
+from tests.facts import PATIENCE, eventually
 from tests.stores.lines import line_to
-from tests.stores.meanwhile import PATIENCE, OpenTransaction, eventually, terminate, thread, waiting_for_locks
+from tests.stores.meanwhile import OpenTransaction, terminate, thread, waiting_for_locks
 from tests.stores.shopper import CARTS, shopper
 
 Commit = Callable[[PostgresStore, Sequence[Entry]], list[Outcome]]

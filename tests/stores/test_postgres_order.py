@@ -13,7 +13,8 @@ from sourced.store import Entry, Move, Outcome, Straggler
 from sourced.stores.postgres import PostgresStore
 from sourced.testing.conformance.bench import TYPES, at, entry, kept, record
 from sourced.testing.shop import AddItem, Cart, Stock
-from tests.stores.meanwhile import PATIENCE, OpenTransaction, eventually, thread, waiting_for_locks
+from tests.facts import PATIENCE, eventually
+from tests.stores.meanwhile import OpenTransaction, thread, waiting_for_locks
 
 SAME = ("s-0", "s-34")  # two streams of one shard
 

@@ -16,10 +16,11 @@ from sourced.testing import VirtualClock
 from sourced.testing.postgres import TempPostgres
 from sourced.testing.shop import AddItem, Cart, ItemAdded, Stock
 from tests.every_store import install_all
+from tests.facts import eventually
 from tests.rows import Sales, put, table
 from tests.runtime.listener import Listener, Noted, echo, handled
 from tests.stores.lines import line_to
-from tests.stores.meanwhile import eventually, terminate
+from tests.stores.meanwhile import terminate
 
 Drain = Callable[[Sourced], int]
 

@@ -15,7 +15,8 @@ from sourced.ops import run, run_async
 from sourced.stores.sqlite import SqliteStore
 from sourced.testing.conformance.bench import entry, kept
 from sourced.testing.shop import AddItem, Cart, Stock
-from tests.stores.meanwhile import PATIENCE, OpenTransaction, thread
+from tests.facts import PATIENCE
+from tests.stores.meanwhile import OpenTransaction, thread
 from tests.stores.shopper import CARTS, ordered, shopper
 
 

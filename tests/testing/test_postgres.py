@@ -378,6 +378,15 @@ def test_a_session_says_which_version_it_ran_with(
     result.stdout.fnmatch_lines(f"PostgreSQL: {server_version(own_server)}*")
 
 
+def test_it_says_so_with_tests_in_several_processes_too(
+    session: pytest.Pytester, own_server: TempPostgres, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SOURCED_TEST_PG", own_server.url())
+    result = session.runpytest_subprocess("-n1")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(f"PostgreSQL: {server_version(own_server)}*")
+
+
 def test_no_server_starts_unless_a_test_asks(session: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("SOURCED_TEST_PG", NOBODY_THERE)
     session.makepyfile("def test_it(): pass")

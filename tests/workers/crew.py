@@ -8,17 +8,17 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sourced import Sourced
 from sourced.runtime.worker import Worker
+from tests.facts import PATIENCE, until
 
 T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 30.0  # seconds: what takes longer than this has failed
 
 
 def on_a_loop(main: Coroutine[Any, Any, T]) -> T:
@@ -27,13 +27,6 @@ def on_a_loop(main: Coroutine[Any, Any, T]) -> T:
             return await main
 
     return asyncio.run(patiently())
-
-
-async def until(fact: Callable[[], Any]) -> Any:
-    """Looks until it is so; what was found."""
-    while not (found := await asyncio.to_thread(fact)):  # noqa: ASYNC110 - of another process, mostly
-        await asyncio.sleep(0.005)
-    return found
 
 
 @contextlib.asynccontextmanager
@@ -49,6 +42,12 @@ async def at_work(app: Sourced, *, rounds: int = 2) -> Any:
         if not worker._stopping.is_set():  # a test that failed must not wait for its handlers
             task.cancel()
         await asyncio.wait({task})
+
+
+async def until_only_handlers_are_waited_for() -> None:
+    """A worker that was told to stop has ended all that it can end by itself."""
+    loop, own = asyncio.get_running_loop(), {"sourced wake-ups", "sourced schedule"}
+    await until(lambda: own.isdisjoint({each.get_name() for each in asyncio.all_tasks(loop)}))
 
 
 def held(app: Sourced) -> list[tuple[str, int]]:

@@ -12,8 +12,9 @@ import pytest
 from sourced import Sourced
 from sourced.testing.postgres import TempPostgres
 from sourced.testing.shop import AddItem, Stock
+from tests.facts import until
 from tests.runtime.listener import Ignored, Noted, handled
-from tests.workers.crew import Process, held, on_a_loop, processes, until
+from tests.workers.crew import Process, held, on_a_loop, processes
 from tests.workers.works import made
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="it has no signals")

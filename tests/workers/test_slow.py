@@ -10,10 +10,13 @@ import pytest
 
 from sourced import Actor, AfterCommit, Command, Delivery, Event, Events, Retry, Sourced, decide, evolve, react
 from sourced.actions import Actions, Stop
+from sourced.clock import SystemClock
 from sourced.runtime import shift, worker
+from sourced.runtime.shift import Shift
 from sourced.runtime.worker import Worker
+from tests.facts import PATIENCE, until
 from tests.runtime.listener import Listener, Noted, echo, handled, streams, waiting
-from tests.workers.crew import at_work, held, on_a_loop, until
+from tests.workers.crew import at_work, held, on_a_loop, until_only_handlers_are_waited_for
 
 Make = Callable[..., Sourced]
 
@@ -98,31 +101,34 @@ def test_while_it_waits_everybody_can_see_who_has_it(make: Make):
             assert row.holder.startswith(each.id)
             (found,) = [each for each in app.doctor() if "'s'" in each.about]
             assert found.why == f"seq 1 takes long; {each.id} is at it"
-            waits = app.aio.wait_for(message, timeout=10)
+            waits = app.aio.wait_for(message, timeout=PATIENCE)
             slow.gate.set()
             await waits
 
     on_a_loop(main())
 
 
-def test_many_that_wait_are_bounded_and_then_rounds_wait_for_their_slowest(make: Make):
+def test_many_that_wait_are_bounded_and_then_rounds_wait_for_their_slowest(make: Make, monkeypatch: pytest.MonkeyPatch):
     """No backlog of slow messages fills the memory: as many are left as fit in a round."""
     app, slow = slow_app(make, batch=4)
+    asked, may_leave = list[tuple[int, int]](), Shift._may_leave
+
+    def noted(mine: Shift, count: int) -> bool:
+        asked.append((len(mine.late), len(slow.begun)))
+        return may_leave(mine, count)
+
+    monkeypatch.setattr(Shift, "_may_leave", noted)
 
     async def main() -> None:
         for stream in streams(30):
             app.append(stream, Noted(f"slow {stream}"))
-        async with at_work(app, rounds=2) as (each, _):
-            await until(lambda: waiting(app))
-            (mine,) = each._shifts.values()
-            for _ in range(40):
-                await asyncio.sleep(0.005)
-                assert len(mine.late) <= 2 * 4  # two rounds may leave theirs at the same moment
-                assert len(slow.begun) <= 2 * 4 + 2 * 4
+        async with app.running(rounds=2):
+            await until(lambda: waiting(app) and len(asked) > 12)
             slow.gate.set()
             await until(lambda: not app.groups.get(slow).lag and not waiting(app))
 
     on_a_loop(main())
+    assert all(late <= 2 * 4 and begun <= 2 * 4 + 2 * 4 for late, begun in asked[:12])  # two may leave at one moment
     assert sorted(slow.begun) == sorted({*slow.begun})
     assert len(slow.begun) == 30
 
@@ -203,8 +209,8 @@ def test_who_is_told_to_stop_waits_for_those_who_wait(make: Make):
         async with at_work(app) as (each, task):
             await until(lambda: rows(app).get("s"))
             each.stop()
-            done, _ = await asyncio.wait({task}, timeout=0.05)
-            assert not done
+            await until_only_handlers_are_waited_for()
+            assert not task.done()
             slow.gate.set()
             await task
         assert handled(app, "slow", "behind") == [1, 0]
@@ -399,7 +405,7 @@ class Stuck(Listener, group="stuck"):
     def take(self, delivery: Delivery) -> Actions:
         self.begun.append(delivery.message.payload.text)
         if self.begun[-1].startswith("slow"):
-            self.gate.wait(20)
+            self.gate.wait(PATIENCE)
         return echo(delivery)
 
 
@@ -450,14 +456,23 @@ def test_a_plain_handler_that_hangs_leaves_other_shards_to_the_other_rounds(make
     on_a_loop(main())
 
 
+class TurnedByHandlers(SystemClock):
+    """Only they take time, and as much of it as they are told to."""
+
+    passed, each_takes = 0.0, 0.01
+
+    def elapsed(self) -> float:
+        return self.passed
+
+
 def test_rounds_of_plain_handlers_are_as_large_as_can_be_handled_in_time(make: Make):
     """What was done is stored soon, and a round that was too large is followed by a smaller one, and by larger ones."""
-    app, done, gate = make(batch=64), list[str](), threading.Event()
+    clock, done = TurnedByHandlers(), list[str]()
+    app = make(batch=64, clock=clock)
 
     def take(delivery: Delivery) -> Actions:
         done.append(delivery.message.payload.text)
-        if not gate.is_set():
-            threading.Event().wait(0.01)
+        clock.passed += clock.each_takes
         return echo(delivery)
 
     app.register(Listener(take))
@@ -471,7 +486,7 @@ def test_rounds_of_plain_handlers_are_as_large_as_can_be_handled_in_time(make: M
             (mine,) = each._shifts.values()
             await until(lambda: mine._limit < 16)
             await until(lambda: not app.groups.get("listener").lag and not waiting(app))
-            gate.set()
+            clock.each_takes = 0.0
             for n in range(40, 400):
                 app.append(f"s{n % 40}", Noted(str(n)))
             await until(lambda: not app.groups.get("listener").lag and mine._limit == 64)

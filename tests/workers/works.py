@@ -5,11 +5,9 @@ A message `slow` waits until the stream `go` has a message in it: plain or async
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import sys
-import threading
 from typing import Any
 
 from sourced import Delivery, Reactor, Sourced
@@ -17,6 +15,7 @@ from sourced.actions import Actions, Send
 from sourced.app import store_at
 from sourced.envelope import Message
 from sourced.testing.shop import Cart, Stock
+from tests.facts import eventually, until
 from tests.runtime.listener import Ignored, Noted
 
 
@@ -40,8 +39,7 @@ class Plain(Reactor, group="plain"):
         text = delivery.message.payload.text
         say("begins", text)
         if text.startswith("slow"):
-            while not self.app.history("go"):
-                threading.Event().wait(0.01)
+            eventually(lambda: self.app.history("go"))
         say("ends", text)
         return echoed(delivery)
 
@@ -51,8 +49,7 @@ class Awaiting(Plain, group="awaiting"):
         text = delivery.message.payload.text
         say("begins", text)
         if text.startswith("slow"):
-            while not await self.app.aio.history("go"):  # noqa: ASYNC110 - the event is in another process
-                await asyncio.sleep(0.01)
+            await until(lambda: self.app.history("go"))
         say("ends", text)
         return echoed(delivery)
 

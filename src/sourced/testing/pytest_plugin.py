@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from sourced.testing.postgres.choice import postgres_for_tests
 from sourced.testing.postgres.databases import Postgres, fresh_database, server_version
 
 USED = pytest.StashKey[str]()
+TOLD = "sourced_postgres"  # what a worker of pytest-xdist used, in what it tells the process that started it
 
 
 @pytest.fixture
@@ -38,6 +40,19 @@ def postgres_binaries(pytestconfig: pytest.Config) -> Path:
     """For a `TempPostgres` of your own, to stop and to crash: its programs."""
     with _or_skip(pytestconfig):
         return find_binaries()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    told: dict[str, str] | None = getattr(session.config, "workeroutput", None)
+    if told is not None:
+        told[TOLD] = session.config.stash.get(USED, "")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker of pytest-xdist is through; one that crashed has told nothing."""
+    if used := getattr(node, "workeroutput", {}).get(TOLD):
+        node.config.stash[USED] = used
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
