@@ -98,21 +98,24 @@ class Sourced(Client):
             raise DefinitionError(f"app.dashboard needs {missing.name}: pip install 'sourced-py[ui]'") from missing
         return edge.dashboard(self)
 
-    def register(self, *things: type[Reactor] | Reactor | type[Payload]) -> None:
-        """Makes reactors part of this app; a message class, or a family, is only made known so that it can be read."""
+    def register(self, *things: type[Reactor] | Reactor | type[Payload], inline: bool = False) -> None:
+        """Makes reactors part of this app; a message class, or a family, is only made known so that it can be read.
+
+        With `inline` projectors write their rows in the transaction of the append: whoever has stored an event finds it
+        in them, and what they cannot take is not stored.
+        """
         for thing in things:
             if thing in (Command, Event, Payload):
                 raise DefinitionError(
                     f"register: {thing.__name__} is every app's; name your own family of messages, or its members"
                 )
-            elif is_payload_class(thing):
+            elif is_payload_class(thing) and not inline:
                 self._engine.codec.learn(thing)
             elif isinstance(thing, Reactor) or (isinstance(thing, type) and issubclass(thing, Reactor)):
-                self._engine.router.add(thing)
+                self._engine.router.add(thing, inline=inline)
             else:
-                raise DefinitionError(
-                    f"register: expected actors, projectors and other reactors, one by one, found {thing!r}"
-                )
+                wanted = "projectors" if inline else "actors, projectors and other reactors"
+                raise DefinitionError(f"register: expected {wanted}, one by one, found {thing!r}")
 
     def on(
         self,

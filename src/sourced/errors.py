@@ -8,6 +8,7 @@ SourcedError
 │   ├── UnknownMessage
 │   └── UnknownGroup
 ├── Conflict               somebody else was first: read again, decide anew
+├── Behind                 an inline projector has more to handle first: let workers bring it up to date
 ├── Duplicate              it is already stored: take `records`, or give the new message an id of its own
 ├── OutOfOrder             this message does not follow what was read so far: read the stream again
 │   ├── DifferentStream
@@ -108,6 +109,18 @@ class Conflict(SourcedError):
         self.stream, self.expected, self.actual = stream, expected, actual
         super().__init__(
             f"{stream!r} is at seq {actual}, not at the expected {expected!r}; read it again and decide anew"
+        )
+
+
+class Behind(SourcedError):
+    """What is to be projected with its append has to wait for what came before it in its stream."""
+
+    def __init__(self, group: str, streams: Sequence[str]) -> None:
+        self.group, self.streams = group, tuple(streams)
+        super().__init__(
+            f"{group!r} is projected inline, and has earlier messages of {', '.join(map(repr, streams))} to handle "
+            f"first; nothing was stored. Let workers, or app.drain(), bring it up to date; "
+            f"app.doctor() tells what is in its way, and while the group is stopped, messages are stored without it"
         )
 
 

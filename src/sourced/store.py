@@ -443,6 +443,16 @@ class Store(Protocol):
         """
         ...
 
+    def hold_group(
+        self, group: str, streams: Sequence[str], types: Collection[str]
+    ) -> Op[tuple[Group, list[str]]]:  # fmt: skip
+        """How the group stands, and which of these streams hold messages of these types that it has yet to handle.
+
+        Until the end of the transaction it stays so: the group is not stopped, reset, seized or exchanged. Others may
+        hold it at the same time, rounds go on. The places in the log are reserved before it.
+        """
+        ...
+
     # -- workers
 
     def beat(self, worker: Worker) -> Op[None]:

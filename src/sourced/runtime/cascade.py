@@ -16,15 +16,17 @@ from sourced.actions import Action, AfterCommit, Sync
 from sourced.actor import ActorMemo
 from sourced.codec import Record
 from sourced.envelope import Message
-from sourced.errors import Conflict, Duplicate
+from sourced.errors import Behind, Conflict, Duplicate
 from sourced.messages import Event
 from sourced.ops import Call, Op
 from sourced.projector import Projector
 from sourced.reactor import Memo, Reactor
 from sourced.runtime import seams
 from sourced.runtime.engine import Engine, committed, remembered, write_down
+from sourced.runtime.inline import append
 from sourced.runtime.planned import Planned
 from sourced.runtime.programs import Afterwards, Program, Transact
+from sourced.runtime.rounds import PATIENCE, caught_up
 from sourced.runtime.thinking import Thinking, lags
 from sourced.store import Entry
 from sourced.telemetry import Executed
@@ -72,6 +74,10 @@ def execute(
             if expected_seq is not None or not tries_left:
                 raise
             continue
+        except Behind as behind:
+            if not (tries_left and (yield from caught_up(engine, behind, PATIENCE))):
+                raise
+            continue
         yield Afterwards([*committed(engine, plan.hooks)])
         yield from write_down(engine, filter(None, (memo.snapshot() for memo in plan.memos.values())))
         yield Afterwards([remembered(engine, reactor, [memo]) for reactor, memo in plan.worth_keeping()])
@@ -111,7 +117,7 @@ class Plan(Thinking):
     def append(self) -> Op[dict[str, Record]]:
         """Where each of them was stored."""
         runs = list(self.runs())
-        outcomes = (yield from self.engine.store.append([self.entry(run) for run in runs])) if runs else []
+        outcomes = (yield from append(self.engine, [self.entry(run) for run in runs], self.hooks)) if runs else []
         places: dict[str, Record] = {}
         for run, outcome in zip(runs, outcomes, strict=True):
             if isinstance(outcome, Conflict) or (isinstance(outcome, Duplicate) and not self.loose(run[0])):

@@ -1,8 +1,8 @@
-"""What the handling of one stream's messages asked for, gathered and encoded, and the op that carries it out."""
+"""What the handling of one stream's messages asked for, gathered and encoded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sourced.actions import (
@@ -21,11 +21,9 @@ from sourced.actions import (
 )
 from sourced.codec import Record
 from sourced.envelope import Message
-from sourced.errors import Conflict, Duplicate
-from sourced.ops import Call, Op
 from sourced.reactor import Memo
 from sourced.runtime.engine import Engine
-from sourced.store import Entry, Outcome, Scheduled, Store
+from sourced.store import Entry, Scheduled
 
 VERDICTS = (RetryAt, Park, Stop)
 
@@ -33,7 +31,10 @@ VERDICTS = (RetryAt, Park, Stop)
 class Effects:
     """Filled message by message; a message whose actions are wrong leaves no trace."""
 
-    __slots__ = ("acked", "acked_at", "after", "entries", "memo", "scheduled", "sent", "syncs", "unscheduled")
+    __slots__ = (
+        "acked", "acked_at", "after", "entries", "inline", "memo", "projected", "scheduled", "sent", "syncs",
+        "unscheduled",
+    )  # fmt: skip
 
     def __init__(self, memo: Memo) -> None:
         self.memo = memo
@@ -43,12 +44,14 @@ class Effects:
         self.unscheduled: list[str] = []
         self.syncs: list[Sync] = []
         self.after: list[AfterCommit] = []
+        self.inline = False  # some of it is projected as it is stored
+        self.projected: list[AfterCommit] = []  # what follows from that
         self.acked = self.acked_at = 0  # the seq and the position everything is done through
 
     @property
     def simple(self) -> bool:
         """Nothing of it can fail but one append, so it may be stored together with other streams' effects."""
-        return len(self.entries) <= 1 and not self.syncs
+        return len(self.entries) <= 1 and not self.syncs and not self.inline
 
     def add(self, actions: Iterable[Action], source: Message[Any], engine: Engine) -> Verdict | None:
         """Takes the actions of one message; a verdict among them means that the message was not handled after all."""
@@ -59,6 +62,8 @@ class Effects:
                     return action
                 self._add(action, source, engine)
             whole = True
+            if engine.router.inline:
+                self.inline = bool(engine.router.inline_for(self.records()))
         finally:
             if not whole:
                 self._back_to(before)
@@ -124,55 +129,3 @@ def caused(source: Message[Any], messages: Iterable[Message[Any]]) -> Iterable[M
 def each_alone(records: Iterable[Record]) -> list[Entry]:
     """Records that go to the end of their streams; one that is there already takes none of the others with it."""
     return [Entry(record.stream, (record,)) for record in records]
-
-
-def refusal(entry: Entry, outcome: Outcome) -> Conflict | Duplicate | None:
-    """Why an append was not made. One that is stored already as a whole was made before; a part of it is not enough."""
-    if isinstance(outcome, tuple) or (isinstance(outcome, Duplicate) and len(outcome.ids) == len(entry.records)):
-        return None
-    return outcome
-
-
-def append_and_sync(store: Store, many: Sequence[Effects]) -> Op[None]:
-    """What some streams' effects append, in one statement, and their sync blocks; raises when any part of it fails."""
-    entries = [entry for effects in many for entry in effects.entries]
-    outcomes = iter((yield from store.append(entries)) if entries else ())
-    for effects in many:
-        for entry in effects.entries:
-            outcome = next(outcomes)
-            if refused := refusal(entry, outcome):
-                raise refused
-            if isinstance(outcome, tuple):
-                effects.memo.placed(outcome)
-    for effects in many:
-        for sync in effects.syncs:
-            yield Call(sync.work)
-
-
-def append_together(store: Store, many: Iterable[Effects]) -> Op[dict[Effects, Conflict | Duplicate]]:
-    """What the simple effects of many streams append, in one statement; those that were refused come back."""
-    owners = [effects for effects in many if effects.entries]
-    if not owners:
-        return {}
-    outcomes = yield from store.append([effects.entries[0] for effects in owners])
-    refused: dict[Effects, Conflict | Duplicate] = {}
-    for effects, outcome in zip(owners, outcomes, strict=True):
-        (entry,) = effects.entries
-        if why := refusal(entry, outcome):
-            refused[effects] = why
-        elif isinstance(outcome, tuple) and outcome[0].seq - 1 != entry.expected_seq:
-            effects.memo.placed(outcome)
-    return refused
-
-
-def send(store: Store, many: Sequence[Effects]) -> Op[None]:
-    """What goes to the end of other streams; last of all, so that it is in nobody's way who expected a seq."""
-    sent = [record for effects in many for record in effects.sent]
-    if sent:
-        yield from store.append(each_alone(sent))
-    scheduled = [each for effects in many for each in effects.scheduled]
-    if scheduled:
-        yield from store.schedule(scheduled)
-    unscheduled = [each for effects in many for each in effects.unscheduled]
-    if unscheduled:
-        yield from store.cancel(unscheduled)

@@ -21,6 +21,7 @@ from sourced.messages import Event, Payload, is_family
 from sourced.notifier import Notifier, Types
 from sourced.ops import Op
 from sourced.policy import check_policy
+from sourced.projector import Projector
 from sourced.reactor import Memo, Reactor
 from sourced.runtime.programs import Program, Transact, Turn, Work
 from sourced.snapshots import Snapshot
@@ -38,11 +39,19 @@ class Router:
         self._reactors: dict[str, Reactor] = {}
         self._deciders: dict[type[Payload], Actor[Any]] = {}
         self.starts: dict[str, Any] = {}  # group → "beginning", "now" or a time
+        self.inline: dict[str, Projector[Any]] = {}  # group → those that are projected with the append
+        self._inline_by_type: dict[str, list[Projector[Any]]] = {}
 
-    def add(self, thing: type[Reactor] | Reactor) -> None:
+    def add(self, thing: type[Reactor] | Reactor, *, inline: bool = False) -> None:
         """Takes a reactor, or a class to make one of; the same again changes nothing."""
+        if inline and not (issubclass(thing, Projector) if isinstance(thing, type) else isinstance(thing, Projector)):
+            raise DefinitionError(f"register(inline=True): expected projectors, found {_where(thing)}")
         known = self._reactors.get(thing.group)
         if known is not None and (thing is known or thing is type(known)):
+            if inline != (thing.group in self.inline):
+                raise DefinitionError(
+                    f"{_where(known)} is registered already, {'not ' * inline}inline; say it once, and in one way"
+                )
             return
         reactor = _made(thing) if isinstance(thing, type) else thing
         if known is not None:
@@ -74,12 +83,26 @@ class Router:
         self._codec.learn(*reactor.messages())
         self.starts[reactor.group] = start
         self._reactors[reactor.group] = reactor
+        if inline and isinstance(reactor, Projector):
+            self.inline[reactor.group] = reactor
+            for name in types_of(reactor):
+                self._inline_by_type[name] = [*self._inline_by_type.get(name, ()), reactor]
         for command in decided:
             assert isinstance(reactor, Actor)
             self._deciders[command] = reactor
 
     def __iter__(self) -> Iterator[Reactor]:
         return iter(tuple(self._reactors.values()))
+
+    def inline_for(self, records: Iterable[Record], *, by: str = "") -> dict[Projector[Any], list[Record]]:
+        """Who projects any of these with their append, and which; what he has settled already he does not."""
+        wanted: dict[Projector[Any], list[Record]] = {}
+        if self.inline:
+            for record in records:
+                for projector in self._inline_by_type.get(record.type, ()):
+                    if projector.group != by and projector.group not in record.settled_by:
+                        wanted.setdefault(projector, []).append(record)
+        return wanted
 
     def group(self, reactor: str | type[Reactor] | Reactor) -> Reactor:
         """A registered reactor by its group's name, its class or itself."""
@@ -207,7 +230,12 @@ class Engine:
         return tuple(self.codec.encode(message, settled_by) for message in messages)
 
     def types(self, reactor: Reactor) -> frozenset[str]:
-        return frozenset(name for message in reactor.handles for name in message.__sourced__.names)
+        return types_of(reactor)
+
+
+def types_of(reactor: Reactor) -> frozenset[str]:
+    """The names that what it handles is stored under."""
+    return frozenset(name for message in reactor.handles for name in message.__sourced__.names)
 
 
 def _made(cls: type[Reactor]) -> Reactor:
@@ -283,6 +311,7 @@ def stored(messages: Sequence[Message[Any]], records: Sequence[Record]) -> list[
     return [m.placed(r.seq, r.position) for m, r in zip(messages, records, strict=True)]
 
 
-def _where(reactor: Reactor) -> str:
-    named: Any = reactor if "__qualname__" in vars(reactor) else type(reactor)  # it may be made of a function
+def _where(reactor: Reactor | type[Reactor]) -> str:
+    its_own = isinstance(reactor, type) or "__qualname__" in vars(reactor)  # it may be made of a function
+    named: Any = reactor if its_own else type(reactor)
     return f"{named.__module__}.{named.__qualname__}"

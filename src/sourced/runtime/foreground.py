@@ -14,9 +14,10 @@ from sourced.codec import Record
 from sourced.envelope import Message
 from sourced.errors import Conflict, Duplicate, StillWaiting
 from sourced.ops import Call, Op
-from sourced.runtime import seams
+from sourced.runtime import inline, seams
 from sourced.runtime.engine import Engine, committed, remembered, stored, write_down
-from sourced.runtime.programs import Afterwards, Await, Commit, Program, Transact
+from sourced.runtime.programs import Afterwards, Await, Program, Transact
+from sourced.runtime.rounds import abreast, appending
 from sourced.store import Entry, Outcome, Range, Scheduled, shard_of
 
 LOOK_AGAIN = 0.1  # seconds: what a lost wake-up costs one who waits
@@ -81,13 +82,17 @@ def _decide_and_store(
     records = engine.encode([command], settled_by=(actor.group,)) + engine.encode(events)
     entry = Entry(fold.stream, records, place, None if pinned else actor.heeds)
     syncs = [action for action in closing if isinstance(action, Sync)]
-    (outcome,) = yield Transact(_store_and_sync(engine, entry, syncs, batch)) if syncs else Commit([entry])
+    if syncs:
+        storing = yield from abreast(engine, lambda hooks: _store_and_sync(engine, entry, syncs, batch, hooks))
+    else:
+        storing = yield from appending(engine, [entry])
+    (outcome,), hooks = storing
     kept = _stored(outcome)
     if closing:
         batch.placed(kept)
     fold.seq = kept[-1].seq
     decided, *followed = stored([command, *events], kept)
-    return Decision(decided, followed), [hook for hook in closing if isinstance(hook, AfterCommit)]
+    return Decision(decided, followed), [*(hook for hook in closing if isinstance(hook, AfterCommit)), *hooks]
 
 
 def _stored(outcome: Outcome) -> tuple[Record, ...]:
@@ -96,9 +101,11 @@ def _stored(outcome: Outcome) -> tuple[Record, ...]:
     return outcome
 
 
-def _store_and_sync(engine: Engine, entry: Entry, syncs: Sequence[Sync], batch: Batch) -> Op[list[Outcome]]:
+def _store_and_sync(
+    engine: Engine, entry: Entry, syncs: Sequence[Sync], batch: Batch, hooks: list[AfterCommit]
+) -> Op[list[Outcome]]:
     """The append and the actor's sync blocks, or none of it."""
-    outcomes = yield from engine.store.append([entry])
+    outcomes = yield from inline.append(engine, [entry], hooks)
     batch.placed(_stored(outcomes[0]))
     for sync in syncs:
         yield Call(sync.work)
@@ -142,11 +149,11 @@ def dispatch(engine: Engine, message: Message[Any], at: Any) -> Program[Message[
     if at is not None:
         yield Transact(engine.store.schedule([Scheduled(record, at)]))
         return message
-    (outcome,) = yield Commit([Entry(message.stream, (record,))])
+    (outcome,), hooks = yield from appending(engine, [Entry(message.stream, (record,))])
     if isinstance(outcome, Conflict):
         raise outcome
     kept = outcome.records[0] if isinstance(outcome, Duplicate) else outcome[0]
-    yield Afterwards([*committed(engine, (), {kept.type})])
+    yield Afterwards([*committed(engine, hooks, {kept.type})])
     return engine.codec.decode(kept)
 
 
@@ -158,9 +165,9 @@ def append(
     if not messages:
         return []
     records = engine.encode(messages)
-    (outcome,) = yield Commit([Entry(stream, records, expected_seq)])
+    (outcome,), hooks = yield from appending(engine, [Entry(stream, records, expected_seq)])
     kept = _stored(outcome)
-    yield Afterwards([*committed(engine, (), {each.type for each in kept})])
+    yield Afterwards([*committed(engine, hooks, {each.type for each in kept})])
     return stored(messages, kept)
 
 

@@ -255,7 +255,7 @@ def within(program: Program[T], later: list[Work]) -> Op[T]:
                     later.extend(step.works)
                 elif isinstance(step, Invoke):
                     for work in step.works:
-                        yield from _called(work)
+                        yield from called(work)
                 else:
                     raise TypeError(f"{step!r} has no place in an open transaction")
             except BaseException as error:
@@ -266,7 +266,7 @@ def within(program: Program[T], later: list[Work]) -> Op[T]:
         return done.value
 
 
-def _called(work: Work) -> Op[None]:
+def called(work: Work) -> Op[None]:
     """User code that runs while the transaction is open, and whatever it waits for."""
     awaitable = next(work, None)
     while awaitable is not None:

@@ -27,7 +27,7 @@ from sourced.runtime.rounds import Round
 from sourced.runtime.rows import Bundle
 from sourced.runtime.slice import Slice
 from sourced.runtime.telling import told
-from sourced.store import Claim, Group, Pending, Place, Range, Straggler, shard_of
+from sourced.store import Claim, Group, Lease, Move, Pending, Place, Range, Store, Straggler, shard_of
 
 BESIDE = "@beside"  # at the end of the name of the group that builds, or keeps, the other rows
 KEPT = "the rows from before the last rebuild: app.restore(…) brings them back"
@@ -146,6 +146,7 @@ class Rebuild:
         self.failed_at: Message[Any] | None = None
         self.group: Group  # that builds
         self.helping = False
+        self.inline = live.group in engine.router.inline
         self.later: list[Work] = []
 
     def program(self) -> Program[GroupRebuilt]:
@@ -189,12 +190,14 @@ class Rebuild:
         with self.engine.notifier.listen() as listener:
             while True:
                 idle = not (yield from Building(self).program())
+                if idle and self.inline:  # it is ahead where it is projected, so it is to be nowhere behind
+                    idle = not (yield from Round(self.engine, self.live, self.owner).program())
                 now = clock.elapsed()
                 if idle or now - looked > GLANCE:
                     looked = now
                     gone, left = yield Transact(self.measured(), reading=True)
                     yield from self.tell(gone, left, gone - before, now - began)
-                    near = left <= 2 * self.engine.batch
+                    near = idle if self.inline else left <= 2 * self.engine.batch
                     if (yield from self.over()) or (near and not self.helping and (yield Transact(self.finished()))):
                         return
                 if idle:
@@ -285,6 +288,8 @@ def restoring(engine: Engine, live: Projector[Any], event: GroupRestored, *, dry
 def exchanged(engine: Engine, live: Projector[Any], other: Projector[Any]) -> Op[None]:
     """Rows and progress of the two. Streams that wait begin where the rows end that are live from now on."""
     store = engine.store
+    yield from passed_over(engine, live)
+    ahead = yield from _ahead(engine, live)
     come, new = (yield from store.places(live.group)), (yield from store.places(other.group))
     waiting = {each.stream: each for each in (yield from store.stragglers(live.group))}
     put_off = {each.stream: each for each in (yield from store.stragglers(other.group))}
@@ -300,9 +305,41 @@ def exchanged(engine: Engine, live: Projector[Any], other: Projector[Any]) -> Op
     yield from store.swap(live.group, other.group)
     for group in (live.group, other.group):
         yield from store.catch_up(group, streams)
-    aside = (Straggler(other.group, each.stream, each.from_seq, retry_at=NEVER) for each in waiting.values())
+    ends = ahead | {each.stream: each.from_seq for each in waiting.values()}
+    aside = (Straggler(other.group, stream, from_seq, retry_at=NEVER) for stream, from_seq in ends.items())
     yield from store.straggle([*again, *aside])
     yield Call(lambda tx: live.swap(other, tx))
+
+
+def passed_over(engine: Engine, live: Projector[Any]) -> Op[None]:
+    """Moves checkpoints over what was settled when it was stored: an inline projector may never have had a round."""
+    store, types, come = engine.store, engine.types(live), dict[int, int]()
+    while True:
+        leases = [Lease(n, 0, at.checkpoint, at.high) for n, at in (yield from store.places(live.group)).items()]
+        if come == (come := {lease.shard: lease.checkpoint for lease in leases}):
+            return
+        found = yield from store.pending(live.group, leases, types, len(leases))
+        before = {_shard(store, record): record.position - 1 for record in found.records}
+        moves = [Move(lease.shard, before.get(lease.shard, found.scanned[lease.shard]), 0) for lease in leases]
+        yield from store.settle(live.group, moves, release=False)
+
+
+def _ahead(engine: Engine, live: Projector[Any]) -> Op[dict[str, int]]:
+    """Streams that have come further than their shard, since they were settled when they were stored: and how far."""
+    store, group, types = engine.store, live.group, engine.types(live)
+    come = {shard: place.checkpoint for shard, place in (yield from store.places(group)).items()}
+    stands = next(each for each in (yield from store.groups()) if each.name == group)
+    after, ends = min(come.values()), dict[str, int]()
+    while page := (yield from store.read_all(after=after, limit=SWEPT, types=types)):
+        after = page[-1].position
+        for record in page:
+            if group in record.settled_by and record.position > max(stands.reset_at, come[_shard(store, record)]):
+                ends[record.stream] = record.seq + 1
+    return ends
+
+
+def _shard(store: Store, record: Record) -> int:
+    return shard_of(record.stream, store.shards)
 
 
 def _first(history: Sequence[Record], put_off: Straggler | None, new: Place) -> int | None:

@@ -6,25 +6,32 @@ Read `Round.program` first; every step below it has a name. Nothing outside a ro
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from msgspec.structs import replace
 
-from sourced.errors import Fenced
+from sourced.actions import AfterCommit
+from sourced.errors import Behind, Fenced
 from sourced.ids import new_id
 from sourced.ops import Op
 from sourced.reactor import Reactor
 from sourced.runtime import seams
 from sourced.runtime.engine import Engine, committed, log, remembered, write_down
 from sourced.runtime.handing_over import HandingOver
+from sourced.runtime.inline import append
 from sourced.runtime.loading import Loading
-from sourced.runtime.programs import Afterwards, Invoke, Program, Transact, UnderWay, Work
+from sourced.runtime.programs import Afterwards, Await, Commit, Invoke, Program, Transact, UnderWay, Work
 from sourced.runtime.rows import Bundle, Outdated
 from sourced.runtime.settling import Settling
 from sourced.runtime.slice import Slice
-from sourced.store import Claim
+from sourced.store import Claim, Entry, Outcome, Straggler
+
+T = TypeVar("T")
 
 TRIES = 10  # to settle, while others change the same rows
+PATIENCE = 10.0  # seconds that somebody who wants to store something waits for inline projectors to catch up
+PAUSE = 0.02  # seconds between looks, while others have that in hand
 
 
 class Round(Loading, HandingOver, Settling):
@@ -142,17 +149,22 @@ class Round(Loading, HandingOver, Settling):
 
     def settle(self, claim: Claim, slices: list[Slice], bundles: list[Bundle]) -> Program[None]:
         """The transaction, and what comes after its commit."""
-        for tries_left in reversed(range(TRIES)):
+        tries_left = TRIES
+        while True:
             try:
                 yield Transact(self.settlement(claim, slices, bundles))
                 break
             except Outdated:
+                tries_left -= 1
                 if not (tries_left and self.rows):
                     raise
                 self.rows.forget(bundles)  # and handled once more, from what others have made of the rows meanwhile
                 bundles = yield from self.handle(slices)
+            except Behind as behind:
+                if not (yield from caught_up(self.engine, behind, self.engine.lease.total_seconds() / 3)):
+                    self.put_behind(behind, bundles)
         memos = [one.memo for one in slices if not (one.verdict or one.deferred or one.cut or one.held)]
-        hooks = [hook for one in slices if one.settled for hook in one.effects.after]
+        hooks = [h for one in slices if one.settled for h in (*one.effects.after, *one.effects.projected)]
         if slices:  # who waits for these messages is told, and who handles what came of them
             types = {each.type for one in slices if one.settled for each in one.effects.records()}
             yield Afterwards([*committed(self.engine, hooks, types)])
@@ -177,3 +189,39 @@ def drain(
         if idle:
             break
     return handled
+
+
+def caught_up(engine: Engine, behind: Behind, seconds: float) -> Program[bool]:
+    """Whether an inline projector could be brought up to date in that time, in rounds as workers do it."""
+    projector, store = engine.router.group(behind.group), engine.store
+    types, deadline = engine.types(projector), engine.clock.elapsed() + seconds
+    with engine.notifier.listen() as listener:
+        while True:
+            dealt_with = yield from Round(engine, projector, new_id()).program()
+            held = yield Transact(store.hold_group(behind.group, behind.streams, types), reading=True)
+            if not (still := held[1]):
+                return True
+            waiting: list[Straggler] = yield Transact(store.stragglers(behind.group), reading=True)
+            stuck = any(s.stream in still and (s.parked or s.retry_at) and not s.holder for s in waiting)
+            if stuck or engine.clock.elapsed() >= deadline:
+                return False
+            if not dealt_with:
+                yield Await(listener, PAUSE)
+
+
+def abreast(engine: Engine, storing: Callable[[list[AfterCommit]], Op[T]]) -> Program[tuple[T, list[AfterCommit]]]:
+    """Stores something with what is projected inline, once that is up to date; what follows the commit comes back."""
+    while True:
+        hooks: list[AfterCommit] = []
+        try:
+            return (yield Transact(storing(hooks))), hooks
+        except Behind as behind:
+            if not (yield from caught_up(engine, behind, PATIENCE)):
+                raise
+
+
+def appending(engine: Engine, entries: Sequence[Entry]) -> Program[tuple[list[Outcome], list[AfterCommit]]]:
+    """Appends, by itself; it may share its transaction with others who do the same, if nothing is projected with it."""
+    if engine.router.inline_for(record for entry in entries for record in entry.records):
+        return (yield from abreast(engine, lambda hooks: append(engine, entries, hooks)))
+    return (yield Commit(entries)), []

@@ -101,6 +101,18 @@ class Rows:
             except Exception as error:
                 row.error = error
 
+    def held(self, wanted: Iterable[tuple[Memo, Iterable[Delivery]]]) -> Op[None]:
+        """The same for whoever has appended in this transaction: nobody else writes to these rows until its end."""
+        yield from self.bring(wanted)
+        while self.keyed:
+            revisions = {row.key: row.revision for row in self.rows.values()}
+            stale = (yield from self.store.hold_views(self.projector.group, revisions)) if revisions else []
+            if not stale:
+                break
+            for key in stale:
+                self.rows[key].ready = False
+            yield from self.bring(())
+
     def _note(self, memo: RowsMemo, deliveries: Iterable[Delivery]) -> None:
         for delivery in deliveries:
             try:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 
 from msgspec.structs import replace
 
 from sourced.actions import Stop
-from sourced.errors import Conflict, ConnectionLost, Fenced, NeedsAwait
+from sourced.errors import Behind, Conflict, ConnectionLost, Fenced, NeedsAwait
 from sourced.ops import Op, savepoint
-from sourced.runtime.effects import append_and_sync, append_together, send
+from sourced.runtime.carrying_out import append_and_sync, append_together, send
 from sourced.runtime.in_hand import InHand
 from sourced.runtime.rows import Bundle, kept_of
 from sourced.runtime.slice import Slice, described
 from sourced.store import Claim, Move
 
-_OUR_OWN = (ConnectionLost, Fenced)  # what ends a round as a whole, and is no stream's fault
+_OUR_OWN = (ConnectionLost, Fenced, Behind)  # what ends a settlement as a whole, and is no stream's fault
+A_WHILE = timedelta(seconds=1)
 
 
 class Settling(InHand):
@@ -44,27 +46,33 @@ class Settling(InHand):
         return math.inf if shard in self.ended else self.scanned[shard]
 
     def carry_out(self, bundles: list[Bundle]) -> Op[None]:
-        slices = [one for bundle in bundles for one in bundle.slices]
-        if self.rows:
-            yield from self.rows.hold(bundles)
+        slices, group = [one for bundle in bundles for one in bundle.slices], self.reactor.group
         appends = [entry.stream for one in slices for entry in one.effects.entries]
         sends = [record.stream for one in slices for record in one.effects.sent]
-        if appends and (sends or not all(bundle.simple for bundle in bundles)):
+        if self.reserves(bundles, bool(appends), bool(sends)):
             yield from self.store.reserve({*appends, *sends})
+        if self.rows:
+            yield from self.rows.hold(bundles)
         together = {one.effects: bundle for bundle in bundles if bundle.simple for one in bundle.slices}
         refused = yield from append_together(self.store, together)
         for effects, refusal in refused.items():
             self.unsettled(together[effects], refusal)
         for bundle in (yield from self.together([bundle for bundle in bundles if not bundle.simple])):
             try:
-                yield from savepoint(append_and_sync(self.store, [one.effects for one in bundle.slices]))
+                yield from savepoint(append_and_sync(self.engine, [one.effects for one in bundle.slices], group))
             except _OUR_OWN:
                 raise
             except Exception as error:
                 self.unsettled(bundle, error)
-        yield from send(self.store, [one.effects for one in slices if one.settled])
+        yield from send(self.engine, [one.effects for one in slices if one.settled])
         if kept := kept_of(bundles):
             yield from self.store.save_views(self.reactor.group, kept)
+
+    def reserves(self, bundles: list[Bundle], appends: bool, sends: bool) -> bool:
+        """Whether several statements append, or rows are held as well: places in the log come before rows."""
+        several = appends and (sends or not all(bundle.simple for bundle in bundles))
+        inline = any(one.effects.inline for bundle in bundles for one in bundle.slices)
+        return several or inline or (sends and self.rows is not None and self.rows.keyed)
 
     def together(self, bundles: list[Bundle]) -> Op[list[Bundle]]:
         """Hardly ever does any of them fail: they share a savepoint, and only when one does, each gets its own."""
@@ -72,7 +80,7 @@ class Settling(InHand):
             return bundles
         try:
             effects = [one.effects for bundle in bundles for one in bundle.slices]
-            yield from savepoint(append_and_sync(self.store, effects))
+            yield from savepoint(append_and_sync(self.engine, effects, self.reactor.group))
         except _OUR_OWN:
             raise
         except Exception:
@@ -96,6 +104,17 @@ class Settling(InHand):
             else:
                 one.undo()
                 self.failed(one, error)
+
+    def put_behind(self, behind: Behind, bundles: list[Bundle]) -> None:
+        """What cannot be stored before a projector has caught up waits for a while, and nobody is to blame."""
+        for bundle in bundles:
+            records = (record for one in bundle.slices for record in one.effects.records())
+            if bundle.settled and any(record.stream in behind.streams for record in records):
+                if self.raise_errors:
+                    raise behind
+                for one in bundle.slices:
+                    later = self.engine.clock.now() + A_WHILE
+                    one.deferred = replace(one.as_straggler(), retry_at=later, error=described(behind))
 
     def moves(self, claim: Claim, slices: list[Slice]) -> list[Move]:
         """Where the round leaves every shard it had leased."""

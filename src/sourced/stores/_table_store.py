@@ -150,6 +150,11 @@ class TableStore(Store):
     def hold(self, straggler: Straggler) -> Op[None]:
         yield Statement("hold", Tables.hold, (straggler,))
 
+    def hold_group(
+        self, group: str, streams: Sequence[str], types: Collection[str]
+    ) -> Op[tuple[Group, list[str]]]:  # fmt: skip
+        return (yield Statement("hold group", Tables.hold_group, (group, streams, types)))
+
     def straggle(self, stragglers: Sequence[Straggler]) -> Op[None]:
         yield Statement("straggle", Tables.straggle, (stragglers,))
 

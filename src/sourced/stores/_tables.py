@@ -399,6 +399,22 @@ class Tables:
         if row is None or row.holder != straggler.holder:
             raise Fenced(straggler.group, f"stream {straggler.stream!r} went to somebody else")
 
+    def hold_group(self, name: str, streams: Sequence[str], types: Collection[str]) -> tuple[Group, list[str]]:
+        return self.groups[name], [stream for stream in streams if self._is_behind(name, stream, types)]
+
+    def _is_behind(self, name: str, stream: str, types: Collection[str]) -> bool:
+        """Each stream is handled in order, so its last message tells."""
+        group = self.groups[name]
+        last = next((record for record in reversed(self.streams.get(stream, ())) if record.type in types), None)
+        if last is None or last.position <= group.start:
+            return False
+        if name in last.settled_by and last.position > group.reset_at:
+            return False
+        waiting = self.waiting[name].get(stream)
+        if waiting is not None and waiting.from_seq <= last.seq:
+            return True
+        return last.position > self._shard(name, shard_of(stream, len(self.shards))).checkpoint
+
     def catch_up(self, name: str, streams: Sequence[str]) -> None:
         for stream in streams:
             if stream in self.waiting[name]:

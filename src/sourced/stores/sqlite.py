@@ -446,7 +446,7 @@ where g.name = :group and m.stream = :stream and m.seq >= :from_seq and m.positi
 class SqliteDialect:
     """Lists and rows are handed over as JSON, times as text that sorts."""
 
-    words: Mapping[str, str] = {"greatest": "max", "instr": "instr", "lock": "", "skip_locked": ""}
+    words: Mapping[str, str] = {"greatest": "max", "instr": "instr", "lock": "", "share": "", "skip_locked": ""}
 
     def query(self, text: str, lists: Collection[str], rows: Rows) -> Query:
         def table(name: str) -> str:

@@ -15,7 +15,8 @@ _ARGUMENT = re.compile(r"(?<!:):(\w+)")
 
 class PostgresDialect:
     words: Mapping[str, str] = {
-        "greatest": "greatest", "instr": "strpos", "lock": "for update", "skip_locked": "for update skip locked",
+        "greatest": "greatest", "instr": "strpos", "lock": "for update", "share": "for share",
+        "skip_locked": "for update skip locked",
     }  # fmt: skip
 
     def query(self, text: str, lists: Collection[str], rows: Rows) -> Query:

@@ -152,7 +152,7 @@ class Groups(Tables):
     def _held(self, group: str) -> Op[Group]:
         """How the group stands, and stays until the end of the transaction."""
         yield self.hold_shards(group)
-        found = yield from self._group(group)
+        found = yield from self._group(group, "{lock}")  # before its place in the log is looked at
         assert found is not None, group
         return found
 

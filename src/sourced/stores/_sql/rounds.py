@@ -151,6 +151,34 @@ class Rounds(Groups):
             if token != leases[shard].token:
                 raise Fenced(name, f"the lease of shard {shard} went to somebody else")
 
+    def hold_group(
+        self, group: str, streams: Sequence[str], types: Collection[str]
+    ) -> Op[tuple[Group, list[str]]]:  # fmt: skip
+        """Each stream is handled in order, so its last message tells."""
+        found = yield from self._group(group, "{share}")
+        assert found is not None, group
+        rows = yield self.say(
+            "behind",
+            f"""
+            select r.stream from each(r: stream text, shard integer)
+            join {{progress}} p on p.group_name = :group and p.shard = r.shard
+            join {{messages}} m on m.stream = r.stream and m.seq = (
+              select l.seq from {{messages}} l where l.stream = r.stream and l.type in :types
+              order by l.seq desc limit 1)
+            where m.position > :start and {WANTED} and (m.position > p.checkpoint or exists (
+              select 1 from {{stragglers}} s
+              where s.group_name = :group and s.stream = r.stream and s.from_seq <= m.seq))
+            order by r.n
+            """,
+            group=group,
+            types=types,
+            settled=quoted(group),
+            reset_at=found.reset_at,
+            start=found.start,
+            r=[(stream, self.shard(stream)) for stream in streams],
+        )
+        return found, [stream for (stream,) in rows]
+
     def renew(self, claim: Claim, until: datetime) -> Op[None]:
         yield self.tell(
             "renew",

@@ -16,6 +16,7 @@ from sourced.testing.conformance.claims import Claims
 from sourced.testing.conformance.concurrency import Concurrency
 from sourced.testing.conformance.crashes import Crashes
 from sourced.testing.conformance.groups import Groups
+from sourced.testing.conformance.holding import Holding
 from sourced.testing.conformance.reading import Reading
 from sourced.testing.conformance.rounds import Rounds
 from sourced.testing.conformance.schedule import Schedule
@@ -30,7 +31,7 @@ __all__ = ["AsyncStoreConformance", "StoreConformance"]
 
 class StoreConformance(
     Crashes, Appending, Reading, Groups, Claims, Settling, Rounds, Stragglers, Schedule, Snapshots, Concurrency,
-    Carrying, Views, Beside, Workers,
+    Carrying, Views, Beside, Holding, Workers,
 ):  # fmt: skip
     """Every case, through `transaction`."""
 

@@ -485,6 +485,11 @@ class StoreMachine(RuleBasedStateMachine):
         snapshot = Snapshot(group, stream, seq, str(state), "f")
         self.both(lambda side: side.store.save_snapshot(snapshot, keep))
 
+    @rule(group=groups, asked=st.lists(streams, unique=True, max_size=4), types=kinds, awaited=st.booleans())
+    def hold_group(self, group: str, asked: list[str], types: frozenset[str], awaited: bool) -> None:
+        if self.known(group):
+            self.both(lambda side: side.store.hold_group(group, asked, types), awaited=awaited)
+
     # -- views
 
     @rule(
