@@ -14,14 +14,14 @@ import sourced
 
 ROOT = Path(__file__).parent.parent
 FLOORS = {
-    "ground": "errors ids clock ops",
-    "domain": "messages audit envelope codec snapshots view fold evolving actions handlers handling actor projector "
-    "reactor workflow policy",
+    "ground": "errors ids clock ops forks",
+    "domain": "messages audit envelope codec lines snapshots view fold evolving actions handlers handling actor "
+    "projector reactor workflow policy",
     "ports": "store notifier telemetry",
     "adapters": "stores notifiers",
     "runtime": "runtime",
-    "façade": "app client context doctor loaded operations reading storing subscription topology unit verbs views "
-    "workflows working",
+    "façade": "app archive client context doctor loaded operations reading storing subscription topology unit verbs "
+    "views workflows working",
     "edges": "__main__ cli dashboard demo web testing integrations",
 }
 HEIGHT = {room: height for height, rooms in enumerate(FLOORS.values()) for room in rooms.split()}

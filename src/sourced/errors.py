@@ -19,6 +19,7 @@ SourcedError
 ├── Unavailable            the store cannot be reached or written to: see to what it names, then try again
 │   └── ConnectionLost
 ├── SchemaMismatch         the database's tables are not what this version works with: migrate, or update the code
+├── NotEmpty               an archive goes into an empty store, or on where it was interrupted: choose another one
 ├── Fenced                 the lease was lost meanwhile: nothing was changed, its new owner goes on
 ├── Endless                the reactors of a unit set each other off for ever: nothing was stored; mend the loop
 ├── StillWaiting           not handled in time: `app.status()` tells what it waits for
@@ -199,6 +200,17 @@ class SchemaMismatch(SourcedError):
     def __init__(self, store: str, *, expected: str, found: str, hint: str) -> None:
         self.store, self.expected, self.found = store, expected, found
         super().__init__(f"{store}: expected {expected}, found {found}; {hint}")
+
+
+class NotEmpty(SourcedError):
+    """A store that is to be filled holds something already."""
+
+    def __init__(self, store: str, messages: int, groups: Sequence[str]) -> None:
+        self.store, self.messages, self.groups = store, messages, tuple(groups)
+        held = f"{messages:,} messages" + (f", the groups {', '.join(groups)}" if groups else "")
+        super().__init__(
+            f"{store}: expected an empty store, or one that this archive was being imported into, found {held}"
+        )
 
 
 class Fenced(SourcedError):

@@ -248,6 +248,10 @@ class Store(Protocol):
 
     def transaction_async(self, *, reading: bool = False) -> AbstractAsyncContextManager[AsyncConnection]: ...
 
+    def moment(self) -> AbstractContextManager[Connection]:
+        """A transaction that only reads, and sees the whole store as of one moment, however long it takes."""
+        return self.transaction(reading=True)
+
     def close(self) -> None: ...
 
     def relay(self) -> Relay | None:
@@ -356,6 +360,13 @@ class Store(Protocol):
 
     def progress(self, group: str) -> Op[list[Progress]]:
         """Only the shards that hold messages."""
+        ...
+
+    def reinstate(self, group: Group, moves: Sequence[Move]) -> Op[None]:
+        """A group as it stands elsewhere, with what was handled there, shard by shard, as positions of this log.
+
+        Whatever was known of it is replaced, but for the streams that wait.
+        """
         ...
 
     def stop(

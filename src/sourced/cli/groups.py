@@ -30,7 +30,8 @@ def groups(target: Target, json: AsJson = False) -> None:
             Text(each.name, style="bold"),
             Text(each.status, style="green" if each.status == "active" else "red"),
             each.lag, ago(each.behind_since, now) if each.lag else "",
-            len(each.stragglers) - len(each.parked) or "", Text(str(len(each.parked) or ""), style="red"),
+            len(each.stragglers) - len(each.parked) or "",
+            Text(f"{len(each.parked):,}", style="red") if each.parked else "",
             Text(str(row["why"]), style="dim"),
         )
         for each, row in zip(found, rows, strict=True)

@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from sourced.cli.acting import cancel, replay, retry, run_now, skip, start, stop
+from sourced.cli.archiving import export, import_
 from sourced.cli.dashboard import ui
 from sourced.cli.demo import demo
 from sourced.cli.describing import docs, topology
@@ -48,6 +49,8 @@ for look in (tail, trace, groups, workers, parked, scheduled, doctor, topology):
 program.add_typer(workflows, name="workflows", rich_help_panel="Look")
 for act in (dispatch, execute, stop, start, replay, rebuild, restore, retry, skip, cancel, run_now):
     program.command(rich_help_panel="Act")(act)
+program.command(rich_help_panel="Move")(export)
+program.command("import", rich_help_panel="Move")(import_)
 
 
 def main() -> None:

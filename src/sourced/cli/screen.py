@@ -52,7 +52,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, noth
     used = [at for at in range(len(columns)) if any(row[at] not in ("", None) for row in rows)]
     table = Table(box=None, header_style="dim", pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
     for at in used:
-        number = all(isinstance(row[at], int) for row in rows)
+        number = all(str(row[at]).isdecimal() or row[at] == "" for row in rows)
         justify: Any = "right" if number else "left"
         table.add_column(columns[at], justify=justify, overflow="fold", no_wrap=at != used[-1])
     for row in rows:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from sourced.forks import begin_anew_in_children
 from sourced.notifier import Note, Types, together
 from sourced.ops import Op
 
@@ -23,6 +24,11 @@ class LocalNotifier:
         self._listeners: set[LocalListener] = set()
         self._mailboxes: dict[LocalMailbox, frozenset[str]] = {}
         self._lock = threading.Lock()
+        begin_anew_in_children(self)
+
+    def forked(self) -> None:
+        """Who listened is not here any more."""
+        self._listeners, self._mailboxes, self._lock = set(), {}, threading.Lock()
 
     def notify(self, types: Types = None) -> None:
         if self._listeners:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 
 from sourced.errors import Unavailable
+from sourced.forks import begin_anew_in_children
 from sourced.notifier import Hearing, Listener, Mailbox, Notifier, Relay, Types, together
 from sourced.ops import Op
 
@@ -23,9 +24,14 @@ class RelayedNotifier:
     def __init__(self, local: Notifier, relay: Relay) -> None:
         self._local = local
         self._relay = relay
+        self._closed = threading.Event()
+        self.forked()
+        begin_anew_in_children(self)
+
+    def forked(self) -> None:
+        """Its threads are not here."""
         self._news = threading.Event()
         self._types: Types = frozenset()  # what is to be told
-        self._closed = threading.Event()
         self._teller: threading.Thread | None = None
         self._ears: _Ears | None = None
         self._guard = threading.Lock()

@@ -17,6 +17,7 @@ from sourced.clock import Clock
 from sourced.codec import Codec, Record
 from sourced.envelope import Message
 from sourced.errors import DefinitionError, NotKnown, UnknownGroup
+from sourced.forks import begin_anew_in_children
 from sourced.messages import Event, Payload, is_family
 from sourced.notifier import Notifier, Types
 from sourced.ops import Op
@@ -140,6 +141,10 @@ class Memos:
         self._capacity = capacity
         self._now = clock.now
         self._idle = idle
+        self.forked()
+        begin_anew_in_children(self)
+
+    def forked(self) -> None:
         self._memos: OrderedDict[tuple[str, str], tuple[Memo, datetime]] = OrderedDict()
         self._lock = threading.Lock()
 

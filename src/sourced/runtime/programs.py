@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from sourced.errors import NeedsAwait
+from sourced.forks import begin_anew_in_children
 from sourced.notifier import Listener
 from sourced.ops import AsyncConnection, Call, Connection, Op, finish, run, run_async, savepoint
 from sourced.store import Entry, Store
@@ -71,6 +72,10 @@ class Turn:
     """One after the other, for threads and for tasks; whoever holds it goes on where he would wait for himself."""
 
     def __init__(self) -> None:
+        self.forked()
+        begin_anew_in_children(self)
+
+    def forked(self) -> None:
         self._lock = threading.Lock()
         self._thread = 0
 

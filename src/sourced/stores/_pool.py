@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
+from sourced.forks import leave_alone
+
 C = TypeVar("C")
 
 
@@ -21,6 +23,7 @@ class Pool(Generic[C]):
     def __init__(self, connect: Callable[[], C], close: Callable[[C], None], size: int) -> None:
         self._connect = connect
         self._close = close
+        self._size = size
         self._room = threading.Semaphore(size)
         self._idle: deque[C] = deque()
 
@@ -56,6 +59,11 @@ class Pool(Generic[C]):
     def clear(self) -> None:
         while self._idle:
             self._close(self._idle.pop())
+
+    def forked(self) -> None:
+        leave_alone(self._idle)
+        self._idle = deque()
+        self._room = threading.Semaphore(self._size)
 
 
 class AsyncPool(Generic[C]):
@@ -107,6 +115,12 @@ class AsyncPool(Generic[C]):
             self._close(connection)
         finally:
             self._here().room.release()
+
+    def forked(self) -> None:
+        for here in self._loops.values():
+            leave_alone(here.idle)
+            here.idle = []
+        self._loops = weakref.WeakKeyDictionary()
 
     def clear(self) -> None:
         """Those of every loop: nobody uses the store any more."""

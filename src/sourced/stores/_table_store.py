@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from sourced.codec import Record
+from sourced.forks import begin_anew_in_children
 from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, AsyncConnection, Connection, Op, Statement
 from sourced.store import (
     Claim,
@@ -44,6 +45,10 @@ class TableStore(Store):
     def __init__(self, tables: Tables) -> None:
         self.shards = len(tables.shards)
         self._tables = tables
+        self.forked()
+        begin_anew_in_children(self)
+
+    def forked(self) -> None:
         self._gate = Gate()
 
     # -- transactions ------------------------------------------------------------------------------------------------
@@ -103,6 +108,9 @@ class TableStore(Store):
 
     def progress(self, group: str) -> Op[list[Progress]]:
         return (yield Statement("progress", Tables.progress_of, (group,)))
+
+    def reinstate(self, group: Group, moves: Sequence[Move]) -> Op[None]:
+        yield Statement("reinstate", Tables.reinstate, (group, moves))
 
     def stop(
         self, group: str, reason: str, error: str = "", *, by: str = "", at: datetime | None = None

@@ -213,6 +213,17 @@ class Tables:
             self.put(self.waiting, name, {})
         return self.groups[name]
 
+    def reinstate(self, group: Group, moves: Sequence[Move]) -> None:
+        self.put(self.groups, group.name, group)
+        self.put(self.waiting, group.name, self.waiting.get(group.name, {}))
+        known = self.progress.get(group.name, {})
+        self.put(self.progress, group.name, {})
+        for shard, row in known.items():
+            self.put(self.progress[group.name], shard, ShardRow(group.start, token=row.token + 1))
+        for move in moves:
+            token = known[move.shard].token + 1 if move.shard in known else 0
+            self.put(self.progress[group.name], move.shard, ShardRow(move.checkpoint, move.high, token=token))
+
     def _position_of(self, start_from: Literal["beginning", "now"] | datetime) -> int:
         if start_from == "beginning":
             return 0

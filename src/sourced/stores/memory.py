@@ -21,6 +21,9 @@ class MemoryStore(TableStore):
     def __init__(self, shards: int = SHARDS) -> None:
         super().__init__(Tables(shards))
 
+    def __repr__(self) -> str:
+        return "MemoryStore()"
+
     def close(self) -> None:
         """Nothing to give back."""
 

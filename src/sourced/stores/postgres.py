@@ -16,6 +16,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
 from sourced.errors import DefinitionError, Duplicate, InTransaction, NeedsAwait, SchemaMismatch, Unavailable
+from sourced.forks import begin_anew_in_children
 from sourced.ops import Op, Statement, run, run_async
 from sourced.store import SHARDS, Capabilities, Claim, Entry, Equal, Group, Lease, Outcome, Straggler
 from sourced.stores._borrowed import driver_connection, driver_connection_async, refused
@@ -100,6 +101,14 @@ class PostgresStore(SqlStore):
         self._inside = _Inside()
         self._pool = Pool(self._connect, _finished, connections)
         self._async_pool = AsyncPool(self._connect_async, _finished, connections)
+        self._committer = Committer(self._flush)
+        self._async_committer = AsyncCommitter(self._flush_async)
+        begin_anew_in_children(self)
+
+    def forked(self) -> None:
+        self._inside = _Inside()
+        self._pool.forked()
+        self._async_pool.forked()
         self._committer = Committer(self._flush)
         self._async_committer = AsyncCommitter(self._flush_async)
 
@@ -191,6 +200,14 @@ class PostgresStore(SqlStore):
         with self._inside.entered(blocking=False):
             await self._check_async()
             async with self._connection_async(alone=reading) as connection:
+                yield connection
+
+    @contextlib.contextmanager
+    def moment(self) -> Iterator[PostgresConnection]:
+        with self._inside.entered(blocking=True):
+            self._check()
+            with self._connection(alone=False) as connection:
+                connection.execute(Statement("one moment", Query(_ONE_MOMENT, lambda _: {}), ({},)))
                 yield connection
 
     @contextlib.contextmanager
@@ -455,6 +472,7 @@ class PostgresStore(SqlStore):
 
 _Who: TypeAlias = "tuple[int, asyncio.Task[Any] | None]"  # a thread, and the task that runs in it
 
+_ONE_MOMENT = "set transaction isolation level repeatable read, read only"
 _TERMS = r"-c timezone=UTC -c default_transaction_isolation=read\ committed -c jit=off"
 
 

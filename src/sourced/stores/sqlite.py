@@ -17,6 +17,7 @@ import msgspec
 
 from sourced.codec import Record
 from sourced.errors import Conflict, DefinitionError, Duplicate, SchemaMismatch, Unavailable
+from sourced.forks import begin_anew_in_children, leave_alone
 from sourced.notifier import Hearing, Types
 from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, Op, Statement, finish, finish_async
 from sourced.store import SHARDS, Capabilities, Entry, Equal, Outcome, Straggler
@@ -64,18 +65,29 @@ class SqliteStore(SqlStore):
         self.path = Path(path)
         self.timeout = timeout
         self.synchronous = synchronous
+        self._over = ""  # why it cannot be used any more
         self._gate = Gate()
         self._readers: list[Raw] = []
         self._lock = threading.Lock()
-        self._closed = False
-        self._writer = self._opened(timeout=0)  # who waits for another process's transaction waits in `_begin`
-        self._committer = Committer(lambda entries: self.transact(self.append(entries)))
-        self._async_committer = AsyncCommitter(lambda entries: self.transact_async(self.append(entries)))
+        self._writer = self._opened(timeout=0)  # who waits for another process's transaction waits in `_begun`
+        self._begin_to_commit()
         try:
             self._install()
         except BaseException:
             self._writer.close()
             raise
+        begin_anew_in_children(self)
+
+    def forked(self) -> None:
+        """SQLite's own locks are of the parent's process: no connection to this file would be safe here."""
+        leave_alone([self._writer, *self._readers])
+        self._over = self._over or _FORKED
+        self._gate, self._readers, self._lock = Gate(), [], threading.Lock()
+        self._begin_to_commit()
+
+    def _begin_to_commit(self) -> None:
+        self._committer = Committer(lambda entries: self.transact(self.append(entries)))
+        self._async_committer = AsyncCommitter(lambda entries: self.transact_async(self.append(entries)))
 
     def __repr__(self) -> str:
         return f"SqliteStore({str(self.path)!r})"
@@ -113,22 +125,24 @@ class SqliteStore(SqlStore):
             if raw.in_transaction:
                 raw.execute("rollback")
             with self._lock:
-                kept = not self._closed and len(self._readers) < IDLE_READERS
+                kept = not self._over and len(self._readers) < IDLE_READERS
                 if kept:
                     self._readers.append(raw)
             if not kept:
                 raw.close()
 
     def _refuse_closed(self) -> None:
-        if self._closed:
-            raise Unavailable(repr(self), _CLOSED)
+        if self._over:
+            raise Unavailable(repr(self), self._over)
 
     def close(self) -> None:
         with self._lock:
-            readers, self._readers, self._closed = self._readers, [], True
+            readers, self._readers, forked = self._readers, [], self._over == _FORKED
+            self._over = self._over or _CLOSED
         for raw in readers:
             raw.close()
-        self._writer.close()
+        if not forked:
+            self._writer.close()
 
     # -- transactions
 
@@ -184,7 +198,7 @@ class SqliteStore(SqlStore):
                 raise Unavailable(repr(self), "the transaction was ended by code that it was handed to", unsure=True)
             self._writer.execute("commit")
         finally:
-            if not self._closed and self._writer.in_transaction:
+            if not self._over and self._writer.in_transaction:
                 self._writer.execute("rollback")
 
     # -- the caller's own transaction
@@ -229,8 +243,8 @@ class SqliteStore(SqlStore):
         return raw
 
     def translated(self, error: sqlite3.Error) -> Exception:
-        if self._closed and isinstance(error, sqlite3.ProgrammingError):
-            return Unavailable(repr(self), _CLOSED)
+        if self._over and isinstance(error, sqlite3.ProgrammingError):
+            return Unavailable(repr(self), self._over)
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return Unavailable(repr(self), f"another process has kept it locked for {self.timeout:g} s")
@@ -419,6 +433,9 @@ class SqliteStore(SqlStore):
         return f"({held} or {kind} is null)" if equal.or_missing else held
 
 
+_FORKED = (
+    "it was opened before this process was forked, and SQLite does not allow for that; make the app after the fork"
+)
 _CLOSED = "this store was closed; open it anew"
 _JOINABLE = "a sqlite3 Connection, or SQLAlchemy's or Django's over sqlite3 (aiosqlite lives in a thread of its own)"
 _OUTDATED = "since this transaction began to read somebody else has written; roll it back, begin with `begin immediate`"

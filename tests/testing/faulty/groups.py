@@ -162,3 +162,22 @@ class ForgetsHolders(Faulty):
         held = [row for row in (yield from self.stragglers(group)) if row.holder]
         yield from super().start(group, now)
         yield from self.straggle([replace(row, holder="") for row in held])
+
+
+@breaks("reinstate")
+class ReinstatesTheNameOnly(Faulty):
+    """lets a group that was elsewhere begin at its start."""
+
+    def reinstate(self, group, moves):
+        return super().reinstate(group, [])
+
+
+@breaks("reinstate")
+class ReinstatesUnderARound(Faulty):
+    """leaves the leases to those who hold them."""
+
+    def reinstate(self, group, moves):
+        known = self._tables.progress.get(group.name, {})
+        yield from super().reinstate(group, moves)
+        for shard, row in known.items():
+            self._tables.progress[group.name][shard] = row

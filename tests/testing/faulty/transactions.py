@@ -53,3 +53,12 @@ class NoSavepoints(Faulty):
         async with super().transaction_async() as connection:
             connection._connection = _Deaf(self._tables)
             yield connection
+
+
+@breaks("moment")
+class Fleeting(Faulty):
+    """sees what comes after the moment."""
+
+    @contextlib.contextmanager
+    def moment(self):
+        yield MemoryConnection(self._tables)

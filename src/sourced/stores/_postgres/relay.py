@@ -17,6 +17,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from sourced.forks import begin_anew_in_children
 from sourced.ids import new_id
 from sourced.notifier import Hearing, Types
 from sourced.ops import Op, Statement
@@ -47,6 +48,10 @@ class PostgresRelay:
         self._notes = f"{channel}notes"
         self._ask = ask
         self._statement = statement
+        self.forked()
+        begin_anew_in_children(self)
+
+    def forked(self) -> None:
         self._me = new_id()
 
     def tell(self, types: Types = None) -> None:

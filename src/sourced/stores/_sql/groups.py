@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from sourced.errors import Fenced
 from sourced.ops import Op
-from sourced.store import COUNTED, Group, Progress, Snapshot, Straggler
+from sourced.store import COUNTED, Group, Move, Progress, Snapshot, Straggler
 from sourced.stores._sql.base import Tables
 from sourced.stores._sql.dialect import storable
 
@@ -109,6 +109,41 @@ class Groups(Tables):
             Progress(shard, checkpoint, high, _pending(pending, *places), time(oldest), owner, time(until))
             for shard, checkpoint, high, pending, oldest, owner, until, *places in rows
         ]
+
+    def reinstate(self, group: Group, moves: Sequence[Move]) -> Op[None]:
+        yield self.say(
+            "reinstate",
+            """
+            insert into {groups} (name, status, start, epoch, reset_at, reason, error, stopped_by, stopped_at, view)
+            values (:name, :status, :start, :epoch, :reset_at, :reason, :error, :by, :at, :view)
+            on conflict (name) do update set status = excluded.status, start = excluded.start, epoch = excluded.epoch,
+              reset_at = excluded.reset_at, reason = excluded.reason, error = excluded.error,
+              stopped_by = excluded.stopped_by, stopped_at = excluded.stopped_at, view = excluded.view
+            """,
+            name=group.name,
+            status=group.status,
+            start=group.start,
+            epoch=group.epoch,
+            reset_at=group.reset_at,
+            reason=storable(group.reason),
+            error=storable(group.error),
+            by=storable(group.stopped_by),
+            at=group.stopped_at,
+            view=group.view,
+        )
+        reached = {each.shard: (each.checkpoint, each.high) for each in moves}
+        yield self.say(
+            "reinstate its shards",
+            """
+            insert into {progress} (group_name, shard, checkpoint, high)
+            select g.name, r.shard, r.reached, r.handled
+            from each(r: shard integer, reached bigint, handled bigint) cross join {groups} g where g.name = :group
+            on conflict (group_name, shard) do update set checkpoint = excluded.checkpoint, high = excluded.high,
+              owner = '', until = null, token = {progress}.token + 1, open = 0, careful = 0
+            """,
+            group=group.name,
+            r=[(shard, *reached.get(shard, (group.start, 0))) for shard in range(self.shards)],
+        )
 
     def stop(
         self, group: str, reason: str, error: str = "", *, by: str = "", at: datetime | None = None

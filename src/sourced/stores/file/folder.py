@@ -20,8 +20,9 @@ from pathlib import Path
 from msgspec import Raw
 
 from sourced.errors import SchemaMismatch, Unavailable
+from sourced.lines import encode, message_line
 from sourced.stores.file.disk import Disk
-from sourced.stores.file.lines import Heading, StreamRow, Transaction, encode, message_line
+from sourced.stores.file.lines import Heading, StreamRow, Transaction
 from sourced.stores.file.loading import load
 from sourced.stores.file.lock import FolderLock
 from sourced.stores.file.names import file_name

@@ -11,7 +11,8 @@ import msgspec
 
 from sourced.codec import Record
 from sourced.errors import SourcedError
-from sourced.stores.file.lines import Heading, MessageLine, Row, StreamRow, Transaction, record_of
+from sourced.lines import MessageLine, record_of
+from sourced.stores.file.lines import Heading, Row, StreamRow, Transaction
 
 T = TypeVar("T")
 

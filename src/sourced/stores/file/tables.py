@@ -13,6 +13,7 @@ from msgspec import Raw
 
 from sourced.codec import Record
 from sourced.errors import Invalid
+from sourced.lines import encode, record_of, text_of
 from sourced.store import Scheduled, Snapshot, Straggler, ViewRow
 from sourced.stores._tables import Table, Tables
 from sourced.stores.file.lines import (
@@ -30,11 +31,8 @@ from sourced.stores.file.lines import (
     UnscheduledRow,
     ViewLine,
     WorkerRow,
-    encode,
-    record_of,
     scheduled_row,
     snapshots_row,
-    text_of,
     view_line,
 )
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from msgspec.structs import replace
 
 from sourced.errors import Fenced
-from sourced.store import COUNTED, Group
+from sourced.store import COUNTED, Group, Move
 from sourced.testing.conformance.bench import Bench, at, refused
 
 
@@ -113,6 +113,52 @@ class Groups(Bench):
         self.put("s", 500)
         (each,) = self.do(self.store.progress("g"))
         assert each.pending == COUNTED + 500
+
+    # -- reinstate
+
+    def test_reinstate_makes_a_group_that_stands_where_it_stood_elsewhere(self) -> None:
+        """Shard by shard; where nothing is said of a shard, at its start. What was handled there is a replay."""
+        a, b, c = self.apart(3)
+        first, second, third = self.put(a, 3)
+        (other,) = self.put(b, 1)
+        (early,) = self.put(c, 1)
+        group = Group("g", "active", start=early.position, epoch=3, reset_at=third.position)
+        self.do(self.store.reinstate(replace(group, start=0), [Move(self.shard(a), first.position, second.position)]))
+        assert self.group() == replace(group, start=0)
+        claim = self.claim()
+        assert {lease.shard: (lease.checkpoint, lease.high) for lease in claim.leases} == {
+            self.shard(a): (first.position, second.position), self.shard(b): (0, 0), self.shard(c): (0, 0)
+        }  # fmt: skip
+        assert set(self.pending(claim).records) == {second, third, other, early}
+        self.do(self.store.reinstate(group, []))
+        assert {each.checkpoint for each in self.do(self.store.progress("g"))} == {early.position}
+        assert self.register("g", "beginning") == group
+
+    def test_reinstate_takes_the_place_of_what_was_known_and_fences_off_who_is_at_work(self) -> None:
+        self.register()
+        self.register("other")
+        stored = self.put("s", 3)
+        waiting = self.straggle("t", parked=True)
+        self.work_off(limit=2)
+        self.work_off("other", limit=1)
+        held = self.claim("somebody")
+        self.do(self.store.reinstate(Group("g", "active"), [Move(self.shard("s"), 0, stored[0].position)]))
+        with refused(Fenced):
+            self.do(self.store.fence(held))
+        (lease,) = self.claim("another").leases
+        assert (lease.checkpoint, lease.high, lease.careful) == (0, stored[0].position, 0)
+        assert self.do(self.store.stragglers()) == [waiting]
+        (theirs,) = self.do(self.store.progress("other"))
+        assert theirs.checkpoint == stored[0].position
+
+    def test_reinstate_of_a_stopped_group_leaves_it_stopped(self) -> None:
+        self.put("s", 1)
+        stopped = Group("g", "stopped", reason="moving", error="Boom: no", stopped_by="vera", stopped_at=at(3))
+        self.do(self.store.reinstate(stopped, []))
+        assert self.group() == stopped
+        assert self.claim().leases == ()
+        self.do(self.store.start("g", at(4)))
+        assert len(self.work_off()) == 1
 
     # -- stop and start
 

@@ -295,6 +295,21 @@ class StoreMachine(RuleBasedStateMachine):
             "reset": lambda: side.store.reset(group),
         }[what]()
 
+    @rule(
+        group=groups, shards=st.lists(st.integers(0, 3), max_size=2, unique=True),
+        ranks=st.tuples(*[st.integers(0, 9)] * 3), stopped=st.booleans(),
+    )  # fmt: skip
+    def reinstate(self, group: str, shards: list[int], ranks: tuple[int, int, int], stopped: bool) -> None:
+        status: Any = "stopped" if stopped else "active"
+
+        def step(side: Side) -> Op[Any]:
+            start, checkpoint, high = (side.position(min(rank, len(side.log))) for rank in ranks)
+            moves = [Move(shard % side.store.shards, max(start, checkpoint), high) for shard in shards]
+            unique = {move.shard: move for move in moves}
+            yield from side.store.reinstate(Group(group, status, start=start, epoch=4), [*unique.values()])
+
+        self.both(step)
+
     # -- rounds
 
     @rule(by=st.sampled_from([1, 5, 10, 40, 90_000]))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 from sourced.errors import Conflict, DefinitionError
 from sourced.ops import Call, Op, run, run_async, savepoint
-from sourced.store import Move, Range, Snapshot, Straggler, ViewRow, shard_of
+from sourced.store import Group, Move, Range, Snapshot, Straggler, ViewRow, shard_of
 from sourced.testing.conformance.bench import Bench, Broken, at, breaking, entry, kept, refused, scheduled
 from sourced.testing.faults import Crash
 
@@ -40,6 +41,7 @@ class Transactions(Bench):
         yield from store.straggle([Straggler("g", "s", 1, attempts=2), Straggler("g", "new", 1)])
         yield from store.catch_up("g", ["waiting"])
         yield from store.unpark([s for s in (yield from store.stragglers()) if s.parked], skip=True)
+        yield from store.reinstate(Group("elsewhere", epoch=1), [Move(0, 1, 1)])
         yield from store.reset("g")
         yield from store.schedule([scheduled("s", 5), scheduled("later", 60)])
         yield from store.promote(at(10))
@@ -108,6 +110,21 @@ class Transactions(Bench):
 
         assert isinstance(self.do(op()), Conflict)
         assert len(self.history("t")) == 1
+
+    def test_moment_sees_the_store_as_it_was_however_long_it_takes(self) -> None:
+        """Others write meanwhile, or wait for its end."""
+        self.register()
+        self.put("s", 2)
+        writer = threading.Thread(target=lambda: self.store.commit([entry("s", 1), entry("t", 1)]))
+        with self.store.moment() as connection:
+            before = run(self.store.read_all(), connection)
+            writer.start()
+            writer.join(10 if self.store.capabilities.shared else 0.2)
+            assert run(self.store.read_all(), connection) == before
+            assert run(self.store.count(), connection) == 2
+            assert len(run(self.store.progress("g"), connection)) == 1
+        writer.join(10)
+        assert self.do(self.store.count()) == 4
 
     # -- savepoints
 
