@@ -115,9 +115,20 @@ def test_only_commands_are_decided():
             def paid(self, state: None, command: Paid): ...
 
 
-@pytest.mark.parametrize(("role", "family"), [(decide, Command), (evolve, Event), (evolve, Order)])
-def test_families_are_only_reacted_to(role: Role, family):
-    with refused(r"Orders\.all: ", "is a family of messages; @(decide|evolve) names each one"):
+class Empty(Event, namespace="orders.empty"): ...
+
+
+@pytest.mark.parametrize(
+    ("role", "family", "why"),
+    [
+        (decide, Command, "is a family of messages: @decide names each"),
+        (decide, Order, "is a family of messages: @decide names each"),
+        (evolve, Event, "is everybody's: name a family of your own"),
+        (evolve, Empty, "has no messages yet; make them before this class"),
+    ],
+)
+def test_families_are_not_decided_and_only_evolve_as_far_as_they_are_known(role: Role, family, why: str):
+    with refused(r"Orders\.all: ", why):
 
         class Orders(Actor[None]):
             all = role(method_for(family))

@@ -6,7 +6,21 @@ from typing import Any, Union
 
 import pytest
 
-from sourced import Actor, Command, Event, Message, decide, evolve, react, sync
+from sourced import (
+    Actor,
+    Command,
+    DefinitionError,
+    Event,
+    Message,
+    Projector,
+    Sourced,
+    View,
+    decide,
+    evolve,
+    react,
+    sync,
+)
+from sourced.store import Store
 
 
 class Order(Event, namespace="orders"): ...
@@ -111,6 +125,109 @@ def test_a_wildcard_reacts_to_every_evolved_event_without_a_reaction_of_its_own(
         def later(self, state: None, event: Shipped): ...
 
     assert registered(Orders().reactions) == {Placed: "placed", Paid: "anything", Shipped: "anything"}
+
+
+def test_a_family_evolves_by_a_method_but_for_those_that_have_their_own():
+    """AC8. Wherever in the class it stands, and inherited like any other."""
+
+    class Parcel(Event, namespace="parcels"): ...
+
+    class Packed(Parcel): ...
+
+    class Sent(Parcel): ...
+
+    class Dropped(Parcel): ...
+
+    class Parcels(Projector[None]):
+        @evolve
+        def anything(self, state: None, event: Message[Parcel]): ...
+
+        @evolve
+        def packed(self, state: None, event: Packed): ...
+
+    class Losses(Parcels):
+        @evolve
+        def dropped(self, state: None, event: Dropped): ...
+
+    expected = {Packed: "packed", Sent: "anything", Dropped: "anything"}
+    assert registered(Parcels.tables.evolve) == expected
+    assert set(Parcels().handles) == {*expected}
+    assert registered(Losses.tables.evolve) == expected | {Dropped: "dropped"}
+
+
+def test_the_narrower_family_wins_and_what_is_decided_does_not_evolve():
+    """An actor's own commands are decided; a projector may follow all of them."""
+
+    class Journey(Command, namespace="journeys"): ...
+
+    class Begin(Journey): ...
+
+    class Leg(Journey, namespace="journeys.legs"): ...
+
+    class Fly(Leg): ...
+
+    class Sail(Leg): ...
+
+    class Traveller(Actor[None]):
+        @decide
+        def fly(self, state: None, command: Fly): ...
+
+        @evolve
+        def any_at_all(self, state: None, event: Journey): ...
+
+        @evolve
+        def a_leg(self, state: None, event: Leg): ...
+
+    assert registered(Traveller.tables.evolve) == {Begin: "any_at_all", Sail: "a_leg"}
+
+
+def test_a_message_that_a_family_gets_later_is_not_passed_over_in_silence():
+    class Trip(Event, namespace="trips"): ...
+
+    class Begun(Trip): ...
+
+    class Trips(Projector[None]):
+        @evolve
+        def anything(self, state: None, event: Trip): ...
+
+    Sourced().register(Trips)
+
+    class Ended(Trip): ...
+
+    with pytest.raises(DefinitionError, match=r"Trips evolves by all messages of a family, but .*Ended was made after"):
+        Sourced().register(Trips)
+
+
+def test_all_that_happens_to_a_row_is_seen_to_by_one_method(store: Store):
+    class Step(Event, namespace="steps"): ...
+
+    class Walked(Step):
+        metres: int
+
+    class Rested(Step): ...
+
+    class Day(View):
+        metres: int = 0
+        steps: int = 0
+        last: str = ""
+
+    class Days(Projector[Day]):
+        def before_evolve(self, state: Day, message: Message[Any]) -> None:
+            state.steps += 1
+
+        @evolve
+        def anything(self, row: Day, event: Message[Step]):
+            row.last = event.type
+
+        @evolve
+        def walked(self, row: Day, event: Walked):
+            row.metres += event.metres
+
+    app = Sourced(store)
+    app.register(Days)
+    app.append("monday", [Walked(300), Rested(), Walked(20)])
+    app.drain()
+    assert app.views(Days).get("monday") == Day(320, 3, "steps.rested")
 
 
 def test_the_narrower_wildcard_wins():

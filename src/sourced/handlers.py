@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, TypeVar, Union, get_args, get_origin
 from sourced.actions import Batch
 from sourced.envelope import Message, Outgoing
 from sourced.errors import DefinitionError
-from sourced.messages import Command, Event, Payload, is_family, is_payload_class
+from sourced.messages import Command, Event, Payload, is_family, is_payload_class, members
 
 S = TypeVar("S")
 A = TypeVar("A")
@@ -97,6 +97,7 @@ class Tables:
     evolve: dict[type[Payload], Handler] = field(default_factory=dict)
     react: dict[type[Payload], Handler] = field(default_factory=dict)
     wildcards: dict[type[Payload], Handler] = field(default_factory=dict)  # family → reaction
+    families: dict[type[Payload], Handler] = field(default_factory=dict)  # family → what its other messages evolve by
     sync: list[str] = field(default_factory=list)
     after_commit: list[str] = field(default_factory=list)
 
@@ -110,6 +111,21 @@ class Tables:
         }
         return covered | self.react
 
+    def spread(self) -> None:
+        """A family evolves by a method, but for its messages that have one of their own, or that are decided here."""
+        covered = {
+            message: handler
+            for family, handler in sorted(self.families.items(), key=lambda item: len(item[0].__mro__))
+            for message in members(family)
+            if message not in self.decide
+        }
+        self.evolve = covered | self.evolve
+
+    def left_out(self) -> Iterator[type[Payload]]:
+        """Messages of these families that were made after the class was."""
+        for family in self.families:
+            yield from (each for each in members(family) if each not in self.evolve and each not in self.decide)
+
 
 def collect(cls: type, roles: tuple[str, ...]) -> Tables:
     """The tables of a class: what its bases and mixins declare, with what its own body declares put on top."""
@@ -117,6 +133,7 @@ def collect(cls: type, roles: tuple[str, ...]) -> Tables:
     names = names_around()
     for base in reversed(cls.__mro__):
         _declare(tables, base, roles, names)
+    tables.spread()
     for answered, table in (("reacted to", tables.react), ("evolved by", tables.evolve)):
         for both in tables.decide.keys() & table.keys():
             raise DefinitionError(
@@ -162,10 +179,14 @@ def _role(method: Any) -> Any:
 def _table(where: str, role: str, message: type[Payload], tables: Tables) -> dict[type[Payload], Handler]:
     if role == "react" and is_family(message):
         return tables.wildcards
+    if role == "evolve" and is_family(message) and message not in (Payload, Command, Event):
+        if not any(members(message)):
+            raise DefinitionError(f"{where}: {message.__qualname__} has no messages yet; make them before this class")
+        return tables.families
     if is_family(message):
-        raise DefinitionError(
-            f"{where}: {message.__qualname__} is a family of messages; @{role} names each one (A | B)"
-        )
+        why = {"evolve": "everybody's: name a family of your own, or A | B"}
+        its = why.get(role, f"a family of messages: @{role} names each, or A | B")
+        raise DefinitionError(f"{where}: {message.__qualname__} is {its}")
     if role == "decide" and not issubclass(message, Command):
         raise DefinitionError(
             f"{where}: expected a command, found {message.__qualname__}; @evolve and @react take events"
@@ -176,7 +197,7 @@ def _table(where: str, role: str, message: type[Payload], tables: Tables) -> dic
 
 def _forget(tables: Tables, name: str) -> None:
     """A subclass that defines a method anew takes it out of the tables it inherited."""
-    for table in (tables.decide, tables.evolve, tables.react, tables.wildcards):
+    for table in (tables.decide, tables.evolve, tables.react, tables.wildcards, tables.families):
         for message in [m for m, handler in table.items() if handler.name == name]:
             del table[message]
 

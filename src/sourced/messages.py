@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -127,6 +127,15 @@ def is_payload_class(thing: object) -> TypeIs[type[Payload]]:
 def is_family(cls: type[Payload]) -> bool:
     """Families name a group of messages; they are never stored themselves."""
     return cls.__sourced__.family
+
+
+def members(family: type[Payload]) -> Iterator[type[Payload]]:
+    """The messages of a family, and of the families in it, that there are by now."""
+    for each in family.__subclasses__():
+        if is_family(each):
+            yield from members(each)
+        else:
+            yield each
 
 
 def upcast(cls: type[Payload], *, version: int) -> Callable[[Upcaster], Upcaster]:

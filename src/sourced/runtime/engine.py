@@ -17,6 +17,7 @@ from sourced.clock import Clock
 from sourced.codec import Codec, Record
 from sourced.envelope import Message
 from sourced.errors import DefinitionError, NotKnown, UnknownGroup
+from sourced.evolving import Evolving
 from sourced.forks import begin_anew_in_children
 from sourced.messages import Event, Payload, is_family
 from sourced.notifier import Notifier, Types
@@ -71,6 +72,11 @@ class Router:
             raise DefinitionError(f"{_where(reactor)} handles no messages; give it methods or `handles`")
         if type(reactor).handle is Reactor.handle and not reactor.in_batches:
             raise DefinitionError(f"{_where(reactor)}: expected a method handle(self, delivery)")
+        if isinstance(reactor, Evolving) and (late := next(reactor.tables.left_out(), None)):
+            raise DefinitionError(
+                f"{_where(reactor)} evolves by all messages of a family, but {late.__qualname__} was made after it; "
+                f"import it before"
+            )
         family = next((message for message in reactor.handles if is_family(message)), None)
         if family is not None:
             raise DefinitionError(
