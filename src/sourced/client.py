@@ -92,7 +92,9 @@ class Client(Verbs, Blocking):
         if isinstance(self._connection, Borrowed):
             perform(introduced(self._engine), transacting(self._engine.store))
             return perform(prepared(self._engine, program), self._transact, [])  # nobody tells us that it was committed
-        return perform(prepared(self._engine, program), self._transact, self._later)
+        if self._engine.unknown_groups():
+            program = prepared(self._engine, program)
+        return perform(program, self._transact, self._later)
 
     def load(self, actor: type[Actor[S]], stream: To, *, upto: int | None = None) -> Loaded[S]:
         """An actor with its stream's history folded in, up to a seq if you like: time travel."""
@@ -187,7 +189,9 @@ class AsyncClient(Verbs, Awaiting):
         if isinstance(self._connection, Borrowed):
             await perform_async(introduced(self._engine), transacting_async(self._engine.store))
             return await perform_async(prepared(self._engine, program), self._transact, [])
-        return await perform_async(prepared(self._engine, program), self._transact, self._later)
+        if self._engine.unknown_groups():
+            program = prepared(self._engine, program)
+        return await perform_async(program, self._transact, self._later)
 
     async def load(self, actor: type[Actor[S]], stream: To, *, upto: int | None = None) -> AsyncLoaded[S]:
         """An actor with its stream's history folded in, up to a seq if you like: time travel."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, Generic, NoReturn, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import msgspec
 
 from sourced.clock import SystemClock, as_delta
 from sourced.errors import Invalid, PastDate
 from sourced.ids import new_id
-from sourced.messages import Payload, Unknown, detached, is_family, is_payload_class
+from sourced.messages import Payload, Unknown, detached, is_payload_class
 
 T = TypeVar("T", covariant=True)
 Q = TypeVar("Q", bound=Payload)
@@ -192,16 +192,21 @@ def _facts(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _spec(payload: Any) -> Any:
+    if isinstance(payload, Payload):
+        spec = payload.__sourced__
+        if not spec.family and type(payload) is not Unknown:
+            return spec
+    _refuse_payload(payload)
+
+
+def _refuse_payload(payload: Any) -> NoReturn:
+    expected = "expected a command or an event"
     if is_payload_class(payload):
         name = payload.__qualname__
-        raise Invalid(
-            "Message", {"payload": f"expected a command or an event, found the class {name}; make a {name}(…)"}
-        )
-    if not isinstance(payload, Payload):
-        raise Invalid("Message", {"payload": f"expected a command or an event, found {payload!r}"})
+        raise Invalid("Message", {"payload": f"{expected}, found the class {name}; make a {name}(…)"})
     if type(payload) is Unknown:
-        raise Invalid("Message", {"payload": f"expected a command or an event; {payload.name!r} has no class here"})
-    if is_family(type(payload)):
+        raise Invalid("Message", {"payload": f"{expected}; {payload.name!r} has no class here"})
+    if isinstance(payload, Payload):
         name = type(payload).__qualname__
         raise Invalid(name, {"payload": f"{name} is a family of messages; make one of its members"})
-    return payload.__sourced__
+    raise Invalid("Message", {"payload": f"{expected}, found {payload!r}"})

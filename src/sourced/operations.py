@@ -114,7 +114,7 @@ class GroupVerbs(Side):
             return started
 
         started: GroupStarted = yield Transact(op())
-        yield Afterwards([*committed(engine, ())])
+        yield Afterwards(committed(engine, ()))
         if started.was == "stopped":
             yield Afterwards([_called(found.on_start)])
         return started
@@ -141,7 +141,7 @@ class GroupVerbs(Side):
 
         reset: GroupReset = yield Transact(op())
         engine.memos.forget(found)
-        yield Afterwards([*committed(engine, ())])
+        yield Afterwards(committed(engine, ()))
         return reset
 
 
@@ -175,7 +175,7 @@ class ParkedVerbs(Side):
 
         retried: ParkedRetried = yield Transact(op(), reading=dry_run)
         if not dry_run:
-            yield Afterwards([*committed(engine, ())])
+            yield Afterwards(committed(engine, ()))
         return retried
 
     @verb
@@ -209,7 +209,7 @@ class ParkedVerbs(Side):
 
         skipped: ParkedSkipped = yield Transact(op(), reading=dry_run)
         if not dry_run:
-            yield Afterwards([*committed(engine, ())])
+            yield Afterwards(committed(engine, ()))
         return skipped
 
 
@@ -237,7 +237,7 @@ class ScheduledVerbs(Side):
 
         cancelled: ScheduleCancelled = yield Transact(op(), reading=dry_run)
         if cancelled.messages and not dry_run:
-            yield Afterwards([*committed(engine, ())])
+            yield Afterwards(committed(engine, ()))
         return cancelled
 
     @verb
@@ -258,7 +258,7 @@ class ScheduledVerbs(Side):
         hastened: ScheduleHastened = yield Transact(op(), reading=dry_run)
         if hastened.messages and not dry_run:
             seams.promoted(engine, len(hastened.messages))
-            yield Afterwards([*committed(engine, ())])
+            yield Afterwards(committed(engine, ()))
         return hastened
 
     @verb
@@ -268,7 +268,7 @@ class ScheduledVerbs(Side):
         while records := (yield Transact(self._engine.store.promote(now))):
             moved += len(records)
             seams.promoted(self._engine, len(records))
-        yield Afterwards([*committed(self._engine, ())])
+        yield Afterwards(committed(self._engine, ()))
         return moved
 
 

@@ -60,7 +60,7 @@ class RowVerbs(Side):
         restored: GroupRestored = yield Transact(restoring(engine, live, event, dry_run=dry_run), reading=dry_run)
         if not dry_run:
             engine.memos.forget(live)
-            yield Afterwards([*committed(engine, ())])
+            yield Afterwards(committed(engine, ()))
         return restored
 
     def _projector(self, projector: AnyProjector) -> Projector[Any]:

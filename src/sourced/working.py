@@ -35,7 +35,7 @@ class WorkingVerbs(Side):
     @verb
     def wake(self) -> Program[None]:
         """Tells whoever waits for messages to look now: after a commit that Sourced did not see."""
-        yield Afterwards([*committed(self._engine, ())])
+        yield Afterwards(committed(self._engine, ()))
 
     @verb
     def wait_for(self, message: str | Message[Any], *, timeout: timedelta | float = 30.0) -> Program[None]:

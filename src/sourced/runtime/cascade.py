@@ -78,7 +78,7 @@ def execute(
             if not (tries_left and (yield from caught_up(engine, behind, PATIENCE))):
                 raise
             continue
-        yield Afterwards([*committed(engine, plan.hooks)])
+        yield Afterwards(committed(engine, plan.hooks))
         yield from write_down(engine, filter(None, (memo.snapshot() for memo in plan.memos.values())))
         yield Afterwards([remembered(engine, reactor, [memo]) for reactor, memo in plan.worth_keeping()])
         return plan.cascade()

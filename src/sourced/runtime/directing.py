@@ -34,7 +34,7 @@ def started(
     first = Message.new(definition.starting(arguments), stream=run, metadata=named.metadata, now=now)
     (outcome,) = yield Commit([Entry(run, engine.encode([first]), 0)])
     if isinstance(outcome, tuple):
-        yield Afterwards([*committed(engine, ())])
+        yield Afterwards(committed(engine, ()))
     return run, definition
 
 
@@ -80,7 +80,7 @@ def cancelled(
 
     event: WorkflowCancelled = yield Transact(op(), reading=dry_run)
     if not dry_run:
-        yield Afterwards([*committed(engine, ())])
+        yield Afterwards(committed(engine, ()))
     return event
 
 
@@ -123,5 +123,5 @@ def forked(
         yield from engine.store.save_views(workflow.group, [under_way.begun(new, stored[0].position, now)])
 
     yield Transact(op())
-    yield Afterwards([*committed(engine, ())])
+    yield Afterwards(committed(engine, ()))
     return event

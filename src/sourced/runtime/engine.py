@@ -230,15 +230,23 @@ class Engine:
     lease: timedelta = timedelta(seconds=30)
     started: set[str] = field(default_factory=set)  # groups the store knows of
     breadths: dict[str, Breadth] = field(default_factory=lambda: defaultdict(Breadth))
+    _all_known: int = 0
     telemetry: Telemetry = field(default_factory=Telemetry)
     introducing: Turn = field(default_factory=Turn)  # of those it does not know
 
     def unknown_groups(self) -> list[tuple[str, Any]]:
         """Registered here, and not yet known to the store."""
-        return [(name, start) for name, start in self.router.starts.items() if name not in self.started]
+        starts = self.router.starts
+        if self._all_known == len(starts):
+            return []
+        unknown = [(name, start) for name, start in starts.items() if name not in self.started]
+        if not unknown:
+            self._all_known = len(starts)  # which only grow, both
+        return unknown
 
     def encode(self, messages: Iterable[Message[Any]], settled_by: tuple[str, ...] = ()) -> tuple[Record, ...]:
-        return tuple(self.codec.encode(message, settled_by) for message in messages)
+        encode = self.codec.encode
+        return tuple([encode(message, settled_by) for message in messages])
 
     def types(self, reactor: Reactor) -> frozenset[str]:
         return types_of(reactor)
@@ -269,11 +277,9 @@ def _pinned(reactor: Reactor) -> Any:
     )
 
 
-def committed(engine: Engine, hooks: Iterable[AfterCommit], types: Types = None) -> Iterator[Work]:
+def committed(engine: Engine, hooks: Iterable[AfterCommit], types: Types = None) -> list[Work]:
     """What follows a commit: whoever waits is told, then the hooks; one that fails is logged, the data is safe."""
-    yield _notify(engine, types)
-    for hook in hooks:
-        yield _guarded(hook)
+    return [_notify(engine, types), *map(_guarded, hooks)]
 
 
 def _notify(engine: Engine, types: Types) -> Work:

@@ -64,7 +64,7 @@ def execute(
                 raise  # it was up to date, so the answer stands
         else:
             types = {each.type for each in (decision.command, *decision.events)}
-            yield Afterwards([*committed(engine, hooks, types)])
+            yield Afterwards(committed(engine, hooks, types))
             yield from write_down(engine, filter(None, [snapshot_of(fold, place)]))
             return decision
     raise AssertionError("unreachable: the last try returns or raises")
@@ -153,7 +153,7 @@ def dispatch(engine: Engine, message: Message[Any], at: Any) -> Program[Message[
     if isinstance(outcome, Conflict):
         raise outcome
     kept = outcome.records[0] if isinstance(outcome, Duplicate) else outcome[0]
-    yield Afterwards([*committed(engine, hooks, {kept.type})])
+    yield Afterwards(committed(engine, hooks, {kept.type}))
     return engine.codec.decode(kept)
 
 
@@ -167,7 +167,7 @@ def append(
     records = engine.encode(messages)
     (outcome,), hooks = yield from appending(engine, [Entry(stream, records, expected_seq)])
     kept = _stored(outcome)
-    yield Afterwards([*committed(engine, hooks, {each.type for each in kept})])
+    yield Afterwards(committed(engine, hooks, {each.type for each in kept}))
     return stored(messages, kept)
 
 

@@ -133,25 +133,29 @@ def perform(
     drive: Callable[[Sequence[Work]], None] | None = None,
 ) -> T:
     """Carry the program out here and now; `later` collects what has to wait for a commit that is not ours."""
+    result: Any
     drive = drive or drive_each
-
-    def carry_out(step: Step) -> Any:
-        if isinstance(step, Transact | Commit):
-            return transact(step)
-        if type(step) is Await:
-            return step.listener.wait(step.seconds)
-        if type(step) is InTurn:
-            with contextlib.nullcontext() if later is not None else step.turn.blocking():
-                return perform(step.program, transact, later, drive)
-        if type(step) is Afterwards and later is not None:
-            return later.extend(step.works)
-        return (step.drive if type(step) is Invoke and step.drive else drive)(step.works)  # type: ignore[union-attr]
-
     try:
-        step = next(program)
+        step = program.send(None)
         while True:
+            kind = type(step)
             try:
-                result = carry_out(step)
+                if kind is Transact or kind is Commit:
+                    result = transact(step)  # type: ignore[arg-type]
+                elif kind is Afterwards:
+                    result = None
+                    if later is None:
+                        drive(step.works)  # type: ignore[union-attr]
+                    else:
+                        later.extend(step.works)  # type: ignore[union-attr]
+                elif kind is Invoke:
+                    result = (step.drive or drive)(step.works)  # type: ignore[union-attr]
+                elif kind is Await:
+                    result = step.listener.wait(step.seconds)  # type: ignore[union-attr]
+                else:
+                    assert isinstance(step, InTurn), step
+                    with contextlib.nullcontext() if later is not None else step.turn.blocking():
+                        result = perform(step.program, transact, later, drive)
             except BaseException as error:
                 step = program.throw(error)
             else:
@@ -168,24 +172,28 @@ async def perform_async(
 ) -> T:
     """Carry the program out on the running event loop."""
     drive = drive or drive_all
-
-    async def carry_out(step: Step) -> Any:
-        if isinstance(step, Transact | Commit):
-            return await transact(step)
-        if type(step) is Await:
-            return await step.listener.wait_async(step.seconds)
-        if type(step) is InTurn:
-            async with contextlib.nullcontext() if later is not None else step.turn.awaiting():
-                return await perform_async(step.program, transact, later, drive)
-        if type(step) is Afterwards and later is not None:
-            return later.extend(step.works)
-        return await (step.drive if type(step) is Invoke and step.drive else drive)(step.works)  # type: ignore[union-attr]
-
+    result: Any
     try:
-        step = next(program)
+        step = program.send(None)
         while True:
+            kind = type(step)
             try:
-                result = await carry_out(step)
+                if kind is Transact or kind is Commit:
+                    result = await transact(step)  # type: ignore[arg-type]
+                elif kind is Afterwards:
+                    result = None
+                    if later is None:
+                        await drive(step.works)  # type: ignore[union-attr]
+                    else:
+                        later.extend(step.works)  # type: ignore[union-attr]
+                elif kind is Invoke:
+                    result = await (step.drive or drive)(step.works)  # type: ignore[union-attr]
+                elif kind is Await:
+                    result = await step.listener.wait_async(step.seconds)  # type: ignore[union-attr]
+                else:
+                    assert isinstance(step, InTurn), step
+                    async with contextlib.nullcontext() if later is not None else step.turn.awaiting():
+                        result = await perform_async(step.program, transact, later, drive)
             except BaseException as error:
                 step = program.throw(error)
             else:

@@ -167,7 +167,7 @@ class Round(Loading, HandingOver, Settling):
         hooks = [h for one in slices if one.settled for h in (*one.effects.after, *one.effects.projected)]
         if slices:  # who waits for these messages is told, and who handles what came of them
             types = {each.type for one in slices if one.settled for each in one.effects.records()}
-            yield Afterwards([*committed(self.engine, hooks, types)])
+            yield Afterwards(committed(self.engine, hooks, types))
         yield from write_down(self.engine, [each for one in slices if one.settled and (each := one.memo.snapshot())])
         told = seams.settled(self.engine, self.reactor.group, self.owner, self.now, slices)
         kept = remembered(self.engine, self.reactor, memos)  # not before: the hooks look at these states
