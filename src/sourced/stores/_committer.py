@@ -6,6 +6,7 @@ import asyncio
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from time import monotonic
 from typing import TypeAlias
 
 from sourced.store import Entry, Outcome
@@ -14,6 +15,7 @@ Flush: TypeAlias = Callable[[Sequence[Entry]], list[Outcome]]
 FlushAsync: TypeAlias = Callable[[Sequence[Entry]], Awaitable[list[Outcome]]]
 
 MOST = 1_000  # entries in one commit
+KINDNESS = 0.002  # seconds that one goes on committing for others, before he passes that on
 
 
 class _Caller:
@@ -23,7 +25,18 @@ class _Caller:
         self.entries = entries
         self.outcomes: list[Outcome] | None = None
         self.error: BaseException | None = None
-        self.turn: threading.Event | None = None  # an answer is there, or it is his turn to carry out the next commit
+        self._asleep = threading.Lock()  # an event, at a fraction of the price
+        self._asleep.acquire()
+        self.roused = False
+
+    def wait(self) -> None:
+        """Until there is an answer, or it is his turn to carry out the next commit."""
+        self._asleep.acquire()
+
+    def rouse(self) -> None:
+        if not self.roused:
+            self.roused = True
+            self._asleep.release()
 
     def answer(self) -> list[Outcome]:
         if self.error is not None:
@@ -46,31 +59,62 @@ class Committer:
         self._busy = False
 
     def commit(self, entries: Sequence[Entry]) -> list[Outcome]:
-        caller = _Caller(entries)
         with self._lock:
-            self._waiting.append(caller)
-            if self._busy:
-                caller.turn = threading.Event()
-            self._busy = True
-        if caller.turn:
-            caller.turn.wait()
+            if not self._busy:
+                self._busy, caller = True, None
+            else:
+                caller = _Caller(entries)
+                self._waiting.append(caller)
+        if caller is None:  # the one who comes alone is the rule, and waits for nothing
+            try:
+                return self._flush(entries)
+            finally:
+                self._commit_for_others()
+        try:
+            caller.wait()
+        except BaseException:
+            self._withdraw(caller)
+            raise
         if not caller.answered:
-            self._commit_for_all()
+            self._commit_for_others()
         return caller.answer()
 
-    def _commit_for_all(self) -> None:
+    def _withdraw(self, caller: _Caller) -> None:
+        """He was interrupted: unless somebody has it in hand already, what he brought is not stored."""
         with self._lock:
-            callers = [*_together(self._waiting)]
-            del self._waiting[: len(callers)]
-        try:
-            _distribute(callers, self._flush)
-        finally:
+            waits = caller in self._waiting
+            if waits:
+                self._waiting.remove(caller)
+        if waits and caller.roused:
+            self._pass_on()
+
+    def _commit_for_others(self) -> None:
+        """For a moment, as long as others wait: to wake one of them for it may take longer than a commit does."""
+        until = monotonic() + KINDNESS
+        while True:
             with self._lock:
-                following = self._waiting[0] if self._waiting else None
-                self._busy = following is not None
-            for each in [following, *callers] if following else callers:
-                if each.turn:
-                    each.turn.set()
+                callers = [*_together(self._waiting)]
+                del self._waiting[: len(callers)]
+                self._busy = bool(callers)
+            if not callers:
+                return
+            try:
+                _distribute(callers, self._flush)
+            except BaseException:
+                self._pass_on()
+                raise
+            finally:
+                for each in callers:
+                    each.rouse()
+            if monotonic() > until:
+                return self._pass_on()
+
+    def _pass_on(self) -> None:
+        """The first of those who came meanwhile is the next at work."""
+        with self._lock:
+            self._busy = bool(self._waiting)
+            if self._waiting:
+                self._waiting[0].rouse()
 
 
 def _distribute(callers: Sequence[_Caller], flush: Flush) -> None:
@@ -83,6 +127,8 @@ def _distribute(callers: Sequence[_Caller], flush: Flush) -> None:
         if len(callers) == 1 or not isinstance(error, Exception) or _hopeless(error):
             for each in callers:
                 each.error = error
+            if not isinstance(error, Exception):
+                raise
             return
         for each in callers:
             _distribute([each], flush)

@@ -6,10 +6,10 @@ Written by hand because it has no workers of its own: nothing runs, waits or war
 from __future__ import annotations
 
 import asyncio
-import threading
 import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from sourced.forks import leave_alone
@@ -23,13 +23,15 @@ class Pool(Generic[C]):
     def __init__(self, connect: Callable[[], C], close: Callable[[C], None], size: int) -> None:
         self._connect = connect
         self._close = close
+        self._room = _room(size)
         self._size = size
-        self._room = threading.Semaphore(size)
         self._idle: deque[C] = deque()
 
     def acquire(self, timeout: float) -> C:
-        if not self._room.acquire(timeout=timeout):
-            raise TimeoutError
+        try:
+            self._room.get(timeout=timeout)
+        except Empty:
+            raise TimeoutError from None
         try:
             return self._idle.pop()  # the one used last is the one most likely to be alive
         except IndexError:
@@ -37,12 +39,12 @@ class Pool(Generic[C]):
         try:
             return self._connect()
         except BaseException:
-            self._room.release()
+            self._room.put(None)
             raise
 
     def release(self, connection: C) -> None:
         self._idle.append(connection)
-        self._room.release()
+        self._room.put(None)
 
     def replace(self, connection: C) -> C:
         """A new one for one that was lost; those that lay idle are as old, and go too."""
@@ -54,7 +56,7 @@ class Pool(Generic[C]):
         try:
             self._close(connection)
         finally:
-            self._room.release()
+            self._room.put(None)
 
     def clear(self) -> None:
         while self._idle:
@@ -63,7 +65,7 @@ class Pool(Generic[C]):
     def forked(self) -> None:
         leave_alone(self._idle)
         self._idle = deque()
-        self._room = threading.Semaphore(self._size)
+        self._room = _room(self._size)
 
 
 class AsyncPool(Generic[C]):
@@ -136,3 +138,11 @@ class _OfLoop(Generic[C]):
     def __init__(self, size: int) -> None:
         self.room = asyncio.Semaphore(size)
         self.idle: list[C] = []
+
+
+def _room(size: int) -> SimpleQueue[None]:
+    """A semaphore, at a tenth of the price."""
+    room: SimpleQueue[None] = SimpleQueue()
+    for _ in range(size):
+        room.put(None)
+    return room

@@ -1,0 +1,163 @@
+"""Commits that are shared: whoever comes while one is under way is part of the next, and nobody suffers for others."""
+
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from sourced.errors import Unavailable
+from sourced.store import Entry, Outcome
+from sourced.stores._committer import KINDNESS, AsyncCommitter, Committer
+from tests.stores.meanwhile import PATIENCE, eventually, thread
+
+
+class Desk:
+    """Where entries are stored: one visit after the other, each begun only when the test lets it."""
+
+    def __init__(self) -> None:
+        self.visits: list[list[str]] = []
+        self.by: list[int] = []
+        self.refuses: dict[str, Exception] = {}
+        self.slow = 0.0
+        self._open = threading.Semaphore(0)
+
+    def lets(self, visits: int) -> None:
+        for _ in range(visits):
+            self._open.release()
+
+    def __call__(self, entries: Sequence[Entry]) -> list[Outcome]:
+        self.visits.append([each.stream for each in entries])
+        self.by.append(threading.get_ident())
+        assert self._open.acquire(timeout=PATIENCE)
+        begun = monotonic()
+        while monotonic() < begun + self.slow:
+            """It takes its time."""
+        for stream in self.visits[-1]:
+            if stream in self.refuses:
+                raise self.refuses[stream]
+        return [() for _ in entries]
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    desk = Desk()
+    yield desk
+    desk.lets(100)  # a test that failed leaves nobody waiting
+
+
+def entry(stream: str) -> list[Entry]:
+    return [Entry(stream, ())]
+
+
+def queued(committer: Committer, count: int) -> None:
+    eventually(lambda: len(committer._waiting) == count)
+
+
+def test_who_comes_while_a_commit_is_under_way_shares_the_next(desk: Desk):
+    committer = Committer(desk)
+    with thread() as start:
+        first = start(committer.commit, entry("a"))
+        eventually(lambda: desk.visits)
+        others = []
+        for count, stream in enumerate("bcd", 1):
+            others.append(start(committer.commit, entry(stream)))
+            queued(committer, count)
+        desk.lets(2)
+        assert [each.result(PATIENCE) for each in (first, *others)] == [[()]] * 4
+    assert desk.visits == [["a"], ["b", "c", "d"]]
+
+
+def test_a_commit_that_fails_is_made_again_for_each_by_himself(desk: Desk):
+    desk.refuses = {"a": ValueError("a"), "c": ValueError("c")}
+    committer = Committer(desk)
+    with thread() as start:
+        first = start(committer.commit, entry("a"))
+        eventually(lambda: desk.visits)
+        others = []
+        for count, stream in enumerate("bcd", 1):
+            others.append(start(committer.commit, entry(stream)))
+            queued(committer, count)
+        desk.lets(5)
+        failed = [each.exception(PATIENCE) for each in (first, *others)]
+    assert [str(each) if each else None for each in failed] == ["a", None, "c", None]
+    assert desk.visits == [["a"], ["b", "c", "d"], ["b"], ["c"], ["d"]]
+
+
+def test_a_store_that_is_gone_is_not_asked_again_for_each(desk: Desk):
+    desk.refuses = {"b": Unavailable("it", "gone")}
+    committer = Committer(desk)
+    with thread() as start:
+        first = start(committer.commit, entry("a"))
+        eventually(lambda: desk.visits)
+        others = []
+        for count, stream in enumerate("bc", 1):
+            others.append(start(committer.commit, entry(stream)))
+            queued(committer, count)
+        desk.lets(2)
+        first.result(PATIENCE)
+        assert [type(each.exception(PATIENCE)) for each in others] == [Unavailable, Unavailable]
+    assert desk.visits == [["a"], ["b", "c"]]
+
+
+def test_nobody_commits_for_others_for_long(desk: Desk):
+    """Whoever came first has his answer, and one of those who wait takes over."""
+    committer, desk.slow = Committer(desk), KINDNESS * 2
+    with thread() as start:
+        first = start(committer.commit, entry("a"))
+        eventually(lambda: desk.visits)
+        second = start(committer.commit, entry("b"))
+        queued(committer, 1)
+        desk.lets(1)
+        eventually(lambda: len(desk.visits) == 2)
+        third = start(committer.commit, entry("c"))
+        queued(committer, 1)
+        desk.lets(1)
+        first.result(PATIENCE)
+        desk.lets(1)
+        assert [each.result(PATIENCE) for each in (second, third)] == [[()], [()]]
+    assert desk.visits == [["a"], ["b"], ["c"]]
+    assert desk.by[0] == desk.by[1] != desk.by[2]
+
+
+def test_who_is_interrupted_while_he_waits_hands_his_turn_on(desk: Desk):
+    """Ctrl-C in the main thread: what he brought is not stored, and those behind him do not wait for ever."""
+    committer = Committer(desk)
+    with thread() as start:
+        first = start(committer.commit, entry("a"))
+        eventually(lambda: desk.visits)
+        threads: list[int] = []
+
+        def interrupted() -> Any:
+            threads.append(threading.get_ident())
+            return committer.commit(entry("b"))
+
+        second = start(interrupted)
+        queued(committer, 1)
+        caller = committer._waiting[0]
+        third = start(committer.commit, entry("c"))
+        queued(committer, 2)
+        committer._withdraw(caller)
+        desk.lets(2)
+        assert [each.result(PATIENCE) for each in (first, third)] == [[()], [()]]
+        caller.error = KeyboardInterrupt()
+        caller.rouse()
+        assert isinstance(second.exception(PATIENCE), KeyboardInterrupt)
+    assert desk.visits == [["a"], ["c"]]
+
+
+def test_tasks_share_commits_too():
+    visits: list[list[str]] = []
+
+    async def flush(entries: Sequence[Entry]) -> list[Outcome]:
+        visits.append([each.stream for each in entries])
+        return [() for _ in entries]
+
+    async def main() -> list[list[Outcome]]:
+        committer = AsyncCommitter(flush)
+        return await asyncio.gather(*(committer.commit(entry(stream)) for stream in "abc"))
+
+    assert asyncio.run(main()) == [[()]] * 3
+    assert visits == [["a", "b", "c"]]
