@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import threading
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -22,7 +23,18 @@ from sourced.store import SHARDS, Capabilities, Claim, Entry, Equal, Group, Leas
 from sourced.stores._borrowed import driver_connection, driver_connection_async, refused
 from sourced.stores._committer import AsyncCommitter, Committer
 from sourced.stores._pool import AsyncPool, Pool
-from sourced.stores._postgres.append import APPEND, DUPLICATE, arguments, outcomes, simple, simple_outcome
+from sourced.stores._postgres.append import (
+    APPEND,
+    APPEND_AT,
+    APPEND_NEXT,
+    APPEND_STREAM,
+    DUPLICATE,
+    arguments,
+    of_one_stream,
+    one,
+    outcomes,
+    stored,
+)
 from sourced.stores._postgres.arrays import Bigints, Integers, teach
 from sourced.stores._postgres.connections import (
     AsyncBorrowedConnection,
@@ -211,11 +223,8 @@ class PostgresStore(SqlStore):
                 yield connection
 
     @contextlib.contextmanager
-    def _connection(self, *, alone: bool, once: bool = False) -> Iterator[PostgresConnection]:
-        """`once`: not even the first statement is said again on a new connection when this one was lost."""
-        raw = self._acquired()
-        replace = None if once else self._pool.replace
-        connection = PostgresConnection(raw, self._name, alone=alone, replace=replace)
+    def _connection(self, *, alone: bool) -> Iterator[PostgresConnection]:
+        connection = PostgresConnection(self._acquired(), self._name, alone=alone, replace=self._pool.replace)
         try:
             yield connection
             connection.commit()
@@ -224,8 +233,10 @@ class PostgresStore(SqlStore):
                 connection.roll_back()
             raise
         finally:
-            fit = connection.fit and not self._closed
-            (self._pool.release if fit else self._pool.discard)(connection.raw)
+            self._give_back(connection)
+
+    def _give_back(self, connection: PostgresConnection) -> None:
+        (self._pool.release if connection.fit and not self._closed else self._pool.discard)(connection.raw)
 
     @contextlib.asynccontextmanager
     async def _connection_async(self, *, alone: bool, once: bool = False) -> AsyncIterator[AsyncPostgresConnection]:
@@ -290,8 +301,11 @@ class PostgresStore(SqlStore):
     def _flush(self, entries: Sequence[Entry]) -> list[Outcome]:
         self._check()
         try:
-            with self._connection(alone=True, once=True) as connection:
-                return run(self.append(entries), connection)
+            connection = PostgresConnection(self._acquired(), self._name, alone=True)
+            try:
+                return run(self._append_alone(entries), connection)
+            finally:
+                self._give_back(connection)
         except Unavailable as error:
             if not isinstance(error.__cause__, psycopg.OperationalError) or self._closed:
                 raise
@@ -302,7 +316,7 @@ class PostgresStore(SqlStore):
         await self._check_async()
         try:
             async with self._connection_async(alone=True, once=True) as connection:
-                return await run_async(self.append(entries), connection)
+                return await run_async(self._append_alone(entries), connection)
         except Unavailable as error:
             if not isinstance(error.__cause__, psycopg.OperationalError) or self._closed:
                 raise
@@ -387,17 +401,41 @@ class PostgresStore(SqlStore):
     # -- what only PostgreSQL says like this -------------------------------------------------------------------------
 
     def append(self, entries: Sequence[Entry]) -> Op[list[Outcome]]:
+        if len(entries) == 1 and entries[0].records:
+            (entry,) = entries
+            values = of_one_stream(entry, self.shard(entry.stream))
+            (((head, *positions),),) = yield self.say("append", APPEND_STREAM, **values)
+            if head is not None:
+                return [stored(entry, head, positions)]
+        return (yield from self._append_each(entries))
+
+    def _append_alone(self, entries: Sequence[Entry]) -> Op[list[Outcome]]:
+        """The same as a transaction by itself, where one message takes but one statement and no function."""
+        if not len(entries) == 1 == len(entries[0].records):
+            return (yield from self.append(entries))
+        (entry,) = entries
+        query = self._append_next if entry.expected_seq is None else self._append_at
+        found = yield Statement("append", query, (one(entry, self.shard(entry.stream)),))
+        if found:
+            return [stored(entry, found[0][0], found[0][1:])]
+        return (yield from self._append_each(entries))
+
+    def _append_each(self, entries: Sequence[Entry]) -> Op[list[Outcome]]:
+        """Whatever speaks against some of them."""
         if not entries:
             return []
-        if len(entries) == 1 and entries[0].records:
-            text, values = simple(entries[0], self.shard(entries[0].stream))
-            ((places,),) = yield self.say("append", text, **values)
-            if (outcome := simple_outcome(entries[0], places)) is not None:
-                return [outcome]
         (answer,) = yield self.say("append", APPEND, **arguments(entries, self.shard))
         doubtful = [entry for entry, code in zip(entries, answer[0], strict=True) if code == DUPLICATE]
         known = (yield from self.known([r.id for entry in doubtful for r in entry.records])) if doubtful else {}
         return outcomes(entries, answer, known)
+
+    @functools.cached_property
+    def _append_next(self) -> Query:
+        return Query(self.query(APPEND_NEXT).text, _as_they_are)
+
+    @functools.cached_property
+    def _append_at(self) -> Query:
+        return Query(self.query(APPEND_AT).text, _as_they_are)
 
     HISTORIES = """
     select {record}, r.n from each(r: stream text, after bigint, upto bigint) cross join lateral (
@@ -478,6 +516,11 @@ _TERMS = r"-c timezone=UTC -c default_transaction_isolation=read\ committed -c j
 
 _JOINABLE = "a psycopg Connection, or SQLAlchemy's or Django's over psycopg"
 _JOINABLE_ASYNC = "a psycopg AsyncConnection, or SQLAlchemy's AsyncConnection or AsyncSession over psycopg"
+
+
+def _as_they_are(arguments: Any) -> Any:
+    """In the order in which the statement numbers them."""
+    return arguments
 
 
 def _nothing(_: Any) -> None:

@@ -7,6 +7,7 @@ for, as psycopg's own are, so that one copy serves connections that block and co
 
 from __future__ import annotations
 
+import functools
 import select
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
@@ -22,12 +23,16 @@ T = TypeVar("T")
 Waiting: TypeAlias = Generator[Any, Any, T]
 
 _Known: TypeAlias = "tuple[str, tuple[int, ...]]"  # a text, and the types of its arguments
+_Written: TypeAlias = "tuple[_Known, Any, Any]"  # that, the arguments as they are sent, and their formats
 
 FORGOTTEN = "26000"  # a prepared statement is not there: somebody who was handed the connection took them all away
 
+# As numbers: looking at an enumeration's member takes longer than all that is done because of it.
 _BINARY = pq.Format.BINARY
-_TUPLES, _SYNC, _FAILED = pq.ExecStatus.TUPLES_OK, pq.ExecStatus.PIPELINE_SYNC, pq.ExecStatus.FATAL_ERROR
-_ENDED = pq.ExecStatus.PIPELINE_ABORTED
+_TUPLES, _SYNC = int(pq.ExecStatus.TUPLES_OK), int(pq.ExecStatus.PIPELINE_SYNC)
+_FAILED, _ENDED = int(pq.ExecStatus.FATAL_ERROR), int(pq.ExecStatus.PIPELINE_ABORTED)
+_READ, _EITHER = int(Wait.R), int(Wait.RW)
+_READABLE, _WRITABLE = int(Ready.R), int(Ready.W)
 
 
 class Saying(NamedTuple):
@@ -67,61 +72,64 @@ class Line:
     def exchange(self, sayings: Sequence[Saying], *, prepared: bool = True) -> Waiting[list[Any]]:
         """Says all of them at once and waits for every answer; the rows of the last one."""
         written = [self._written(each) for each in sayings]
-        kept = [prepared and not each.passing for each in sayings]
-        new = {key: None for keep, (key, _, _) in zip(kept, written, strict=True) if keep and key not in self._known}
-        several = len(sayings) + len(new) > 1
         self.busy = True
-        if several:
-            self._pg.enter_pipeline_mode()
-        awaited: list[_Known | None] = []  # for each answer, what was prepared by it
-        names = self._known | {key: self._name() for key in new} if new else self._known
-        for keep, (key, values, formats) in zip(kept, written, strict=True):
-            if keep and key in new:
-                del new[key]
-                self._pg.send_prepare(names[key], key[0].encode(), key[1])
-                awaited.append(key)
-            if keep:
-                self._pg.send_query_prepared(names[key], values, formats, _BINARY)
-            else:
-                self._pg.send_query_params(key[0].encode(), values, key[1], formats, _BINARY)
-            awaited.append(None)
-        if several:
-            self._pg.pipeline_sync()
-        yield from self._flushed()
-        results = yield from self._answers(several)
-        if several:
-            self._pg.exit_pipeline_mode()
+        if len(sayings) == 1 and prepared and (name := self._known.get(written[0][0])):
+            self._pg.send_query_prepared(name, written[0][1], written[0][2], _BINARY)
+            results = yield from self._answers(several=False)
+        else:
+            results = yield from self._several([each.passing or not prepared for each in sayings], written)
         self.busy = False
+        return self._rows(results)
+
+    def _several(self, unprepared: Sequence[bool], written: Sequence[_Written]) -> Waiting[list[Any]]:
+        """In a pipeline; what is not known yet is prepared in the same breath."""
+        pg, known = self._pg, self._known
+        pg.enter_pipeline_mode()
+        new: dict[_Known, bytes] = {}
+        awaited: list[_Known | None] = []  # for each answer, what was prepared by it
+        for plain, (key, values, formats) in zip(unprepared, written, strict=True):
+            if plain:
+                pg.send_query_params(key[0].encode(), values, key[1], formats, _BINARY)
+            else:
+                name = known.get(key) or new.get(key)
+                if name is None:
+                    name = new[key] = self._name()
+                    pg.send_prepare(name, key[0].encode(), key[1])
+                    awaited.append(key)
+                pg.send_query_prepared(name, values, formats, _BINARY)
+            awaited.append(None)
+        pg.pipeline_sync()
+        results = yield from self._answers(several=True)
+        pg.exit_pipeline_mode()
         for prepared_by_it, result in zip(awaited, results, strict=False):
             if result.status in (_FAILED, _ENDED):
                 break
             if prepared_by_it is not None:
-                self._known[prepared_by_it] = names[prepared_by_it]
-        return self._rows(results)
+                known[prepared_by_it] = new[prepared_by_it]
+        return results
 
-    def _written(self, saying: Saying) -> tuple[_Known, Any, Any]:
+    def _written(self, saying: Saying) -> _Written:
         if not saying.values:
             return (saying.text, ()), None, None
-        values = self._values.dump_sequence(saying.values, [PyFormat.BINARY] * len(saying.values))
-        return (saying.text, tuple(self._values.types)), values, self._values.formats
+        values = self._values.dump_sequence(saying.values, _all_binary(len(saying.values)))
+        return (saying.text, self._values.types), values, self._values.formats
 
     def _name(self) -> bytes:
         self._given += 1
         return b"sourced_%d" % self._given
 
-    def _flushed(self) -> Waiting[None]:
-        while self._pg.flush():
-            ready = yield Wait.RW
-            if ready & Ready.R:
-                self._pg.consume_input()
-
     def _answers(self, several: bool) -> Waiting[list[Any]]:
+        """Everything that comes back; in a pipeline, up to the mark at its end."""
+        pg = self._pg
         results: list[Any] = []
+        while pg.flush():
+            if (yield _EITHER) & _READABLE:
+                pg.consume_input()
         while True:
-            while self._pg.is_busy():
-                if (yield Wait.R):
-                    self._pg.consume_input()
-            result = self._pg.get_result()
+            while pg.is_busy():
+                if (yield _READ):
+                    pg.consume_input()
+            result = pg.get_result()
             if result is None:
                 if not several:
                     return results
@@ -141,6 +149,11 @@ class Line:
         rows: list[Any] = self._values.load_rows(0, last.ntuples, tuple)
         self._values.set_pgresult(None)
         return rows
+
+
+@functools.cache
+def _all_binary(count: int) -> list[PyFormat]:
+    return [PyFormat.BINARY] * count
 
 
 class _OurOwn:
@@ -172,11 +185,15 @@ def _blocking(raw: Any) -> Callable[[Waiting[Any]], Any]:
 
     def wait(exchange: Waiting[Any]) -> Any:
         try:
-            wanted = next(exchange)
+            wanted = exchange.send(None)
             while True:
-                ((_, events),) = (reading if wanted == Wait.R else either).poll()
-                ready = (Ready.R if events & ~select.POLLOUT else 0) | (Ready.W if events & select.POLLOUT else 0)
-                wanted = exchange.send(ready)
+                if wanted == _READ:
+                    reading.poll()
+                    wanted = exchange.send(_READABLE)
+                else:
+                    ((_, events),) = either.poll()
+                    ready = (events & ~select.POLLOUT and _READABLE) | (events & select.POLLOUT and _WRITABLE)
+                    wanted = exchange.send(ready)
         except StopIteration as done:
             return done.value
         except (KeyboardInterrupt, SystemExit):

@@ -133,30 +133,9 @@ begin
 end
 $body$;
 
--- The append of one message, and of several to one stream, if nothing speaks against it: the seq the stream was at and
--- the positions, or nothing at all, and then {append} has to say why. Both do what {append} does, in far less time.
-create function {append_one}(
-  e_stream text, e_shard integer, e_expected integer, r_id text, r_type text, r_version integer, r_payload text,
-  r_metadata text, r_causation text, r_correlation text, r_created timestamptz, r_settled text
-) returns bigint[] language plpgsql as $body$
-declare
-  head bigint;
-  place bigint;
-begin
-  perform pg_advisory_xact_lock(hashtext('{messages}'), e_shard);
-  insert into {messages} as m (position, shard, stream, seq, id, type, version, payload, metadata, causation_id,
-    correlation_id, created_at, settled_by)
-  select nextval('{positions}'), e_shard, e_stream, h.head + 1, r_id, r_type, r_version, r_payload, r_metadata,
-    r_causation, r_correlation, r_created, r_settled
-  from (select coalesce(max(m.seq), 0) as head from {messages} m where m.stream = e_stream) h
-  where e_expected is null or e_expected = h.head
-  returning m.seq - 1, m.position into head, place;
-  return array[head, place];
-exception when unique_violation then
-  return array[null, null];
-end
-$body$;
-
+-- The append of several messages to one stream, if nothing speaks against it: the seq the stream was at and the
+-- positions, or nothing at all, and then {append} has to say why. It does what {append} does, in far less time.
+--
 -- Where arrays come in, the plan is made once, not anew for their lengths, and goes by the indexes: a table that was
 -- never analysed looks as if it could as well be read whole. They are unnested side by side in a select list, which
 -- takes a seventh of the time that `from unnest(…, …)` takes: that one fills a store of its own for each array.
