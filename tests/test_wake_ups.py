@@ -16,7 +16,7 @@ from psycopg import sql
 from sourced import Sourced
 from sourced.notifiers.relayed import BREATH
 from sourced.testing.shop import AddItem, Cart
-from tests.facts import PATIENCE
+from tests.facts import PATIENCE, eventually
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -91,9 +91,15 @@ def test_who_stops_listening_leaves_no_thread_behind(make: Callable[[], Sourced]
 def test_thirty_two_writers_are_told_of_in_few_words(postgres_url: str):
     """A NOTIFY holds up everybody who commits, so what comes together is told as one; nothing that came is left out."""
     told: list[set[str]] = []
-    with Sourced(postgres_url) as app, psycopg.connect(postgres_url, autocommit=True) as raw:
+    with (
+        Sourced(postgres_url) as app,
+        psycopg.connect(postgres_url, autocommit=True) as raw,
+        Sourced(postgres_url) as there,
+        there._engine.notifier.listen() as listener,
+    ):
         app.migrate()
         app.register(Cart)
+        assert heard(listener)  # or nobody would be told
         raw.execute(sql.SQL("listen {}").format(sql.Identifier(app.store.relay()._channel)))  # type: ignore[union-attr]
         began = monotonic()
         with ThreadPoolExecutor(32) as writers:
@@ -105,3 +111,29 @@ def test_thirty_two_writers_are_told_of_in_few_words(postgres_url: str):
     assert set().union(*told) == {"shop.add_item", "shop.item_added"}
     assert 1 <= len(told) <= 2 + seconds / BREATH
     assert len(told) < 640 / 2
+
+
+def test_on_postgres_nobody_is_told_where_nobody_listens(postgres_url: str):
+    """NOTIFY holds a lock of the whole cluster while it commits; who begins to listen looks first."""
+    with Sourced(postgres_url) as app, psycopg.connect(postgres_url, autocommit=True) as outsider:
+        app.migrate()
+        relay = app.store.relay()
+        assert relay is not None
+        outsider.execute("listen sourced_")
+
+        def overheard() -> list[str]:
+            outsider.execute("notify sourced_, 'so far'")
+            return [each.payload for each in outsider.notifies(timeout=0)][:-1]
+
+        relay.tell({"cart.item_added"})
+        assert overheard() == []
+        with app._engine.notifier.listen() as listener:
+            assert heard(listener)
+            relay.tell({"cart.item_added"})
+            assert [json.loads(each)[1] for each in overheard()] == [["cart.item_added"]]
+        eventually(lambda: not told(relay, overheard))
+
+
+def told(relay: Any, overheard: Callable[[], list[str]]) -> bool:
+    relay.tell({"cart.item_added"})
+    return bool(overheard())

@@ -42,7 +42,8 @@ class RelayedNotifier:
             return
         with self._guard:
             self._types = together(self._types, types)
-        self._news.set()
+        if not self._news.is_set():
+            self._news.set()
         if self._teller is None:
             with self._guard:
                 if self._teller is None and not self._closed.is_set():

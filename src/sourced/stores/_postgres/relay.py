@@ -58,7 +58,7 @@ class PostgresRelay:
         told = json.dumps([self._me, None if types is None else sorted(types)])
         if len(told) > ROOM:
             told = json.dumps([self._me, None])
-        self._ask("select pg_notify($1, $2)", (self._channel, told))
+        self._ask(_TELL, (self._channel, told))
 
     def rouse(self) -> None:
         """Nobody who ends has to wait for the next look."""
@@ -76,6 +76,7 @@ class PostgresRelay:
         while not deaf.is_set():
             try:
                 with psycopg.connect(self._url, autocommit=True, application_name="sourced wake-ups") as raw:
+                    raw.execute(_ATTEND, (self._channel,))
                     for channel in (self._channel, self._notes):
                         raw.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
                     if known:
@@ -135,4 +136,7 @@ def pieces(channel: str, text: str) -> list[str]:
     return [f"{own}:{n}:{len(parts)}:{part}" for n, part in enumerate(parts, 1)]
 
 
+# Whoever listens holds a lock as long as he lives. Where nobody does, nobody needs to be told, which takes far longer.
+_ATTEND = "select pg_advisory_lock_shared(hashtext(%s))"
+_TELL = "select pg_notify($1, $2) where not pg_try_advisory_xact_lock(hashtext($1))"
 _SAY = "select pg_notify(:channel, p.piece) from each(p: piece text) order by p.n"
