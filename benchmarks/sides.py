@@ -103,7 +103,7 @@ class Ours:
         return len(self._app.read_all(types=[ours.ItemAdded]))
 
     def close(self) -> None:
-        self._app.store.close()
+        self._app.close()
         self._database.close()
 
 
