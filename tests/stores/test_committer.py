@@ -11,7 +11,8 @@ import pytest
 from sourced.errors import Unavailable
 from sourced.store import Entry, Outcome
 from sourced.stores._committer import KINDNESS, AsyncCommitter, Committer
-from tests.stores.meanwhile import PATIENCE, eventually, thread
+from tests.facts import PATIENCE, eventually
+from tests.stores.meanwhile import thread
 
 
 class Desk:
