@@ -21,6 +21,7 @@ from sourced.store import Entry, Scheduled
 from sourced.testing.clock import VirtualClock
 from sourced.testing.saying import Said, enveloped
 from sourced.testing.story import Story, is_told_of
+from sourced.view import View
 from sourced.workflow.workflow import Workflow
 
 
@@ -151,7 +152,7 @@ class Outcome:
         """The state of the stream's actor, afterwards."""
         actors = [type(reactor) for reactor in self.app._engine.router if isinstance(reactor, Actor)]
         if not actors:
-            raise TypeError("state: expected an actor among what was given; a projector's rows are in table(…)")
+            raise TypeError("state: expected an actor among what was given; a projector has then_view(…) and table(…)")
         assert self.new_messages is not None
         return self.app.load(actors[0], self._scenario.stream).state
 
@@ -171,6 +172,37 @@ class Outcome:
         matches = len(followed) == len(expected) and all(map(self._matches, expected, followed))
         assert matches, f"expected {_listed(expected)}\n   found {_listed(followed)}"
         return self
+
+    def then_view(
+        self, expected: View | None, *, key: str | None = None, of: type[Projector[Any]] | str | None = None
+    ) -> Outcome:  # fmt: skip
+        """This is the row now, by the stream's name unless you say another `key`; None: there is none.
+
+        `of` names the projector, where several keep rows of the same class or there is to be no row.
+        """
+        if not (expected is None or isinstance(expected, View)):
+            raise TypeError(f"then_view: expected a row, or None for no row, found {expected!r}")
+        assert self.new_messages is not None
+        if self.error is not None:
+            raise AssertionError(f"expected {expected!r}, but it failed: {self.error!r}") from self.error
+        rows = self.app.views(self._viewing(expected, of))
+        key = self._scenario.stream if key is None else key
+        found = rows.get(key)
+        if expected != found:
+            others = ", ".join(map(repr, rows.all())) or "none"
+            raise AssertionError(f"expected {expected!r}\n   found {found!r} by {key!r}; there are rows by: {others}")
+        return self
+
+    def _viewing(self, expected: View | None, of: type[Projector[Any]] | str | None) -> Any:
+        """The projector whose rows these are."""
+        if of is not None:
+            return of
+        kept = [each for each in self.app._engine.router if isinstance(each, Projector) and each._shape]
+        fitting = [each for each in kept if expected is None or each.made_of is type(expected)]
+        if len(fitting) != 1:
+            names = ", ".join(each.group for each in kept) or "none"
+            raise TypeError(f"then_view: say whose row it is, of=…; projectors with rows kept for them are: {names}")
+        return fitting[0].group
 
     def then_raises(self, expected: type[Exception] | Exception) -> Outcome:
         """It was refused, or failed, in this way; an instance is compared by its message too."""
