@@ -103,7 +103,12 @@ def test_a_stream_that_will_be_tried_again(clock: VirtualClock):
         ("waiting", "patient: stream 'p1'", "seq 1 is tried again in 50 s; 1 attempt so far: ValueError: it hurts")
     ]
     clock.advance(60)
-    assert told(app)[0][2] == "seq 1 is due now; 1 attempt so far: ValueError: it hurts"
+    assert told(app) == [
+        ("trouble", "patient", "1 stream is due; no worker is alive"),
+        ("waiting", "patient: stream 'p1'", "seq 1 is due now; 1 attempt so far: ValueError: it hurts"),
+    ]
+    app.store.transact(beat(app))
+    assert [weight for weight, *_ in told(app)] == ["waiting"]
 
 
 def test_a_stopped_group_and_by_whom(app: Sourced, clock: VirtualClock):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 import msgspec
@@ -76,8 +77,15 @@ class Codec:
         cls = self._classes.get(name)
         if cls is None or not issubclass(cls, within):
             families = within if isinstance(within, tuple) else (within,)
-            raise UnknownMessage(name, within=", ".join(family.__qualname__ for family in families))
+            alike = self._alike(name, families)
+            raise UnknownMessage(name, within=", ".join(family.__qualname__ for family in families), alike=alike)
         return cls
+
+    def _alike(self, name: str, families: tuple[type[Payload], ...]) -> str:
+        """Whoever says a class's name, or mistypes the stored one, means this."""
+        known = {stored: cls for stored, cls in self._classes.items() if issubclass(cls, families)}
+        meant = [stored for stored, cls in known.items() if name in (cls.__name__, cls.__qualname__)]
+        return next(iter(meant or get_close_matches(name, known, 1)), "")
 
     def known(self) -> tuple[type[Payload], ...]:
         return tuple(self._decoders)

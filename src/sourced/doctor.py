@@ -82,6 +82,10 @@ def of_group(info: GroupInfo, workers: Sequence[Worker], now: datetime) -> Itera
         weight, hands = _hands(info, workers, now)
         why = f"{amount(info.lag)} behind, the oldest for {ago(info.behind_since, now)}; {hands}"
         yield Finding(weight, name, why, "start a worker: sourced worker module:app" if weight == "trouble" else "")
+    due = [each for each in info.stragglers if not each.parked and (each.retry_at or now) <= now]
+    if due and not workers and info.status == "active" and not info.lag:
+        why = f"{_streams(len(due))} due; no worker is alive"
+        yield Finding("trouble", name, why, "start a worker: sourced worker module:app")
     for each in info.stragglers:
         yield of_straggler(each, now)
 
@@ -142,7 +146,8 @@ def of_straggler(each: Straggler, now: datetime) -> Finding:
         now_at = f"seq {each.from_seq} is being handled at this moment, attempt {each.attempts}"
         return Finding("waiting", about, now_at)
     due = f"tried again in {ago(now, each.retry_at)}" if each.retry_at and each.retry_at > now else "due now"
-    return Finding("waiting", about, f"seq {each.from_seq} is {due}; {times} so far{error}")
+    so_far = f"; {times} so far{error}" if each.attempts else error
+    return Finding("waiting", about, f"seq {each.from_seq} is {due}{so_far}")
 
 
 def _streams(count: int) -> str:

@@ -92,9 +92,10 @@ class NotKnown(SourcedError):
 
 
 class UnknownMessage(NotKnown):
-    def __init__(self, name: str, *, within: str = "this app") -> None:
+    def __init__(self, name: str, *, within: str = "this app", alike: str = "") -> None:
         self.name, self.within = name, within
-        super().__init__(f"no message named {name!r} in {within}; register a reactor that handles it, or its family")
+        hint = f"did you mean {alike!r}?" if alike else "register a reactor that handles it, or its family"
+        super().__init__(f"no message named {name!r} in {within}; {hint}")
 
 
 class UnknownGroup(NotKnown):

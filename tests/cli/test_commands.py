@@ -72,7 +72,9 @@ def test_a_message_is_dispatched_and_later_it_is_in_the_log(shop: Any):
     [
         (("order", "o1", "{"), "expected a JSON object"),
         (("order", "o1", '{"n": "x"}'), "n: expected int"),
-        (("nothing", "o1"), "no message named 'nothing'"),
+        (("nothing", "o1"), "no message named 'nothing' in Payload; register a reactor"),
+        (("Order", "o1"), "no message named 'Order' in Payload; did you mean 'order'?"),
+        (("shiped", "o1"), "no message named 'shiped' in Payload; did you mean 'shipped'?"),
     ],
 )
 def test_what_cannot_be_sent_is_told_and_nothing_is_stored(shop: Any, words: tuple[str, ...], said: str):
@@ -110,7 +112,7 @@ def test_a_story_is_told_as_a_tree(shop: Any):
 def test_groups_and_why_they_wait_and_what_to_do_about_it(shop: Any):
     shop("dispatch", "shop:app", "order", "o1", '{"n": 13}')
     (trouble,) = told(shop, "doctor", "shop:app", code=1)[:1]
-    assert trouble["advice"] == "start a worker: sourced worker module:app"
+    assert trouble["advice"] == "start a worker: sourced worker shop:app"
     assert "→ start a worker: sourced worker shop:app" in shop("doctor", "shop:app", code=1)
     before = {each["group"]: each for each in told(shop, "groups", "shop:app")}["parcels"]
     assert (before["status"], before["lag"], before["why"]) == ("active", 1, "no worker is alive")
@@ -202,6 +204,8 @@ def test_what_is_scheduled_is_listed_cancelled_and_hastened(shop: Any):
     one, other = printed.split()
     assert "in 59 min" in shop("scheduled", "shop:app")
     assert one in shop("scheduled", "sqlite:///shop.db")
+    first = told(shop, "scheduled", "sqlite:///shop.db")[0]
+    assert (first["id"], first["stream"], first["type"], first["payload"]) == (one, "o1", "order", {"n": 1})
     cancelling = ["cancel", "shop:app", one, "nobody", "--reason", "a test"]
     assert shop(*cancelling, "--dry-run", code=1).endswith("not on the schedule: nobody\n")
     assert len(told(shop, "scheduled", "shop:app")) == 2
@@ -212,6 +216,30 @@ def test_what_is_scheduled_is_listed_cancelled_and_hastened(shop: Any):
     assert "moved 1 message into the log:" in shop("run-now", "shop:app", other)
     assert shop("scheduled", "shop:app") == "nothing is scheduled\n"
     assert [each["id"] for each in told(shop, "show", "shop:app", "o1")["history"]] == [other]
+
+
+def test_a_long_payload_is_cut_where_a_person_looks_and_whole_for_programs(shop: Any):
+    script = """if True:
+        import shop, sourced
+        class Noted(sourced.Event, type="noted"):
+            text: str
+        shop.app.append("long", Noted("x" * 100_000))"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+    shown = shop("show", "sqlite:///shop.db", "long")
+    assert "…" in shown
+    assert len(shown) < 4_000
+    (message,) = told(shop, "show", "sqlite:///shop.db", "long")["history"]
+    assert message["payload"] == {"text": "x" * 100_000}
+
+
+def test_an_empty_log_is_no_mystery(shop: Any):
+    assert shop("tail", "shop:app") == "nothing is stored yet\n"
+    assert shop("tail", "shop:app", "-t", "order") == "nothing that is stored fits\n"
+    assert shop("tail", "shop:app", "--json") == ""
+
+
+def test_it_says_which_one_it_is(shop: Any):
+    assert re.fullmatch(r"sourced \d+\.\d+\.\d+, Python 3\.\d+\.\d+\n", shop("--version"))
 
 
 def test_workers_that_are_alive_are_listed(shop: Any):

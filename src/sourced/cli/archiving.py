@@ -39,7 +39,11 @@ def import_(target: Goal, file: In) -> None:
     No worker may run on that store meanwhile. Tables of your own are not part of it: replay the groups that fill them.
     """
     with _read(file) as lines, contextlib.closing(_goal(target)) as store, _bar("importing") as told:
-        contents = import_from(store, lines, told=told)
+        try:
+            contents = import_from(store, lines, told=told)
+        except KeyboardInterrupt:
+            _say("interrupted; the same command goes on where it was")
+            raise
     _say(f"imported {_counted(contents)}")
 
 
@@ -104,4 +108,4 @@ def _counted(contents: Contents) -> str:
 
 def _say(line: str) -> None:
     """Not on standard output, which may be the archive."""
-    screen(stderr=True).print(Text(line))
+    screen(stderr=True).print(Text(line), soft_wrap=True)

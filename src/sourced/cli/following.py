@@ -39,7 +39,10 @@ def tail(
     """The end of the log, and with -f whatever comes."""
     with looked_at(target) as app:
         end = _End(app, types, streams)
-        for record in end.following(limit) if follow else end.last(limit):
+        found = end.following(limit) if follow else end.last(limit)
+        if not (found or json):
+            show("nothing that is stored fits" if types or streams else "nothing is stored yet")
+        for record in found:
             (message,) = readable(app, [record])
             if json:
                 show_line_of_json(plain(message))

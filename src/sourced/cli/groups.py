@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typer
+from msgspec.structs import replace
 from rich.text import Text
 
 from sourced.cli.screen import AsJson, show, show_json, show_table, when
@@ -57,7 +58,7 @@ def workers(target: Target, json: AsJson = False) -> None:
 def doctor(target: Target, json: AsJson = False) -> None:
     """Why anything waits, in plain words. Ends with 1 if something is wrong."""
     with looked_at(target) as app:
-        found = app.doctor()
+        found = [replace(each, advice=each.advice.replace("module:app", target)) for each in app.doctor()]
     if json:
         show_json(found)
     elif not found:
@@ -66,6 +67,6 @@ def doctor(target: Target, json: AsJson = False) -> None:
         show(Text(each.about, style="bold red" if each.weight == "trouble" else "bold yellow"))
         show(Text(f"  {each.why}"))
         if each.advice:
-            show(Text(f"  → {each.advice.replace('module:app', target)}", style="dim"))
+            show(Text(f"  → {each.advice}", style="dim"))
     if any(each.weight == "trouble" for each in found):
         raise typer.Exit(1)

@@ -14,6 +14,8 @@ from sourced.envelope import Message
 from sourced.errors import Undecodable
 from sourced.messages import Command, Event, Unknown
 
+LONGEST = 2_000  # characters of a payload in a table; `--json` has it whole
+
 
 def readable(app: Sourced, records: Iterable[Record]) -> list[Message[Any]]:
     """Whatever is stored, also what no class can read any more."""
@@ -28,7 +30,7 @@ def _read(codec: Codec, record: Record) -> Message[Any]:
 
 
 def show_messages(messages: Sequence[Message[Any]], *, nothing: str) -> None:
-    rows = [(each.seq, named(each), each.created_at, _payload(each)) for each in messages]
+    rows = [(each.seq, named(each), each.created_at, _payload(each, LONGEST)) for each in messages]
     show_table(("seq", "message", "made", "payload"), rows, nothing=nothing)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import platform
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -17,7 +19,7 @@ from sourced.cli.groups import doctor, groups, workers
 from sourced.cli.looking import show_stream, streams
 from sourced.cli.migrate import migrate
 from sourced.cli.rebuilding import rebuild, restore
-from sourced.cli.screen import complain
+from sourced.cli.screen import complain, show
 from sourced.cli.sending import dispatch, execute
 from sourced.cli.waiting import parked, scheduled
 from sourced.cli.workflows import workflows
@@ -58,6 +60,14 @@ def main() -> None:
     program(prog_name="sourced")
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        show(f"sourced {version('sourced-py')}, Python {platform.python_version()}")
+        raise typer.Exit
+
+
 @program.callback()
-def described() -> None:
-    """Runs and looks after apps made with Sourced."""
+def described(
+    version: Annotated[bool, typer.Option("--version", help="Say which one this is.", callback=_tell_version)] = False,
+) -> None:
+    """Runs and looks after apps made with Sourced: `sourced worker shop:app` works for the `app` in shop.py."""

@@ -9,9 +9,12 @@ import typer
 from rich.text import Text
 
 from sourced.app import Sourced
+from sourced.cli.messages import plain, readable
 from sourced.cli.screen import AsJson, show, show_json, show_table, when
 from sourced.cli.targets import Target, looked_at, now_of
-from sourced.store import Range, Straggler
+from sourced.store import Range, Scheduled, Straggler
+
+PLACE = ("position", "seq")
 
 Group = Annotated[str | None, typer.Option("--group", "-g", help="Only this group's.")]
 Stream = Annotated[str | None, typer.Option("--stream", "-s", help="Only this stream.")]
@@ -60,6 +63,13 @@ def types_at(app: Sourced, rows: Sequence[Straggler]) -> list[str]:
     return [records[0].type if records else "" for records in found]
 
 
+def _waiting(app: Sourced, each: Scheduled) -> dict[str, object]:
+    """The message, but for the place it does not have yet."""
+    (message,) = readable(app, [each.record])
+    whole = plain(message)
+    return {"due_at": each.at, "error": each.error, **{name: whole[name] for name in whole if name not in PLACE}}
+
+
 def _plain(row: Straggler) -> dict[str, object]:
     return {name: getattr(row, name) for name in Straggler.__struct_fields__}
 
@@ -73,7 +83,7 @@ def scheduled(target: Target, json: AsJson = False) -> None:
     with looked_at(target) as app:
         found, now = app.scheduled.list(), now_of(app)
     if json:
-        return show_json(found)
+        return show_json([_waiting(app, each) for each in found])
     rows = [
         (when(each.at, now), each.record.type, each.record.stream, each.record.id, Text(each.error, style="red"))
         for each in found
