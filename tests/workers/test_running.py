@@ -14,6 +14,7 @@ import pytest
 from sourced import Delivery, Retry, Sourced
 from sourced.errors import DefinitionError, Unavailable
 from sourced.ops import Statement
+from sourced.runtime import shift
 from sourced.runtime import worker as working
 from sourced.runtime.attendance import Attendance
 from sourced.runtime.worker import Worker
@@ -409,6 +410,7 @@ def test_two_workers_of_one_process_or_of_hosts_with_equal_pids_are_two(make: Ma
 def test_shards_are_shared_out_between_the_workers_that_live(make: Make, monkeypatch: pytest.MonkeyPatch):
     """Who comes later has its share as soon as rounds end, and who goes leaves it to the others."""
     monkeypatch.setattr(working, "LOOK", 0.02)
+    monkeypatch.setattr(shift, "PATIENCE", 60.0)  # rounds wait for the handlers that are held here
     app, gate, shards = make(), threading.Event(), streams(64)
 
     def blocked(delivery: Delivery) -> Any:

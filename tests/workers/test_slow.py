@@ -11,7 +11,7 @@ import pytest
 from sourced import Actor, AfterCommit, Command, Delivery, Event, Events, Retry, Sourced, decide, evolve, react
 from sourced.actions import Actions, Stop
 from sourced.clock import SystemClock
-from sourced.runtime import shift, worker
+from sourced.runtime import hands, shift, worker
 from sourced.runtime.shift import Shift
 from sourced.runtime.worker import Worker
 from tests.facts import PATIENCE, until
@@ -454,6 +454,95 @@ def test_a_plain_handler_that_hangs_leaves_other_shards_to_the_other_rounds(make
             stuck.gate.set()
 
     on_a_loop(main())
+
+
+def test_a_plain_handler_that_hangs_holds_up_no_other_stream_of_its_round(make: Make, stuck: Stuck):
+    """Its round goes on in another thread and settles the others; it is stored by itself when it is through."""
+    app = make()
+    app.register(stuck)
+    first, second, third = streams(3, apart=False)
+
+    async def main() -> None:
+        app.append(first, [Noted("slow"), Noted("behind")])
+        app.append(second, Noted("1"))
+        async with app.running(rounds=1):
+            await until(lambda: handled(app, "1") == [1])
+            app.append(third, Noted("2"))
+            await until(lambda: handled(app, "2") == [1])
+            row = rows(app)[first]
+            assert (row.from_seq, row.attempts, row.running, bool(row.holder)) == (1, 1, True, True)
+            assert handled(app, "slow", "behind") == [0, 0]
+            stuck.gate.set()
+            await until(lambda: handled(app, "slow", "behind") == [1, 1] and not waiting(app))
+
+    on_a_loop(main())
+    assert [text for text in stuck.begun if text in ("slow", "behind")] == ["slow", "behind"]
+    assert held(app) == []
+
+
+def test_what_a_plain_handler_does_late_is_a_failure_like_any_other(make: Make, stuck: Stuck):
+    app = make(errors=Retry(times=0))
+    app.register(stuck)
+
+    def fail(delivery: Delivery) -> Actions:
+        stuck.take(delivery)
+        raise ValueError("too late")
+
+    stuck.answer = fail
+
+    async def main() -> None:
+        app.append("s", Noted("slow"))
+        async with app.running():
+            await until(lambda: rows(app).get("s"))
+            stuck.gate.set()
+            await until(lambda: rows(app)["s"].parked)
+
+    on_a_loop(main())
+    assert (rows(app)["s"].error, rows(app)["s"].attempts) == ("ValueError: too late", 1)
+
+
+def test_plain_handlers_that_hang_take_no_more_threads_than_are_allowed(
+    make: Make, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
+):
+    """Beyond that rounds wait for theirs, and all of it is done once when they are through."""
+    monkeypatch.setattr(hands, "MOST", 2)
+    app = make()
+    app.register(stuck)
+    names = streams(6)
+
+    async def main() -> None:
+        for stream in names:
+            app.append(stream, Noted(f"slow {stream}"))
+        async with app.running(rounds=1):
+            await until(lambda: len(stuck.begun) == 3)  # the third in a round that waits for it
+            assert len([row for row in waiting(app) if row.holder]) == 2
+            stuck.gate.set()
+            await until(lambda: not app.groups.get(stuck).lag and not waiting(app))
+
+    on_a_loop(main())
+    assert sorted(stuck.begun) == sorted(f"slow {stream}" for stream in names)
+    assert handled(app, *stuck.begun) == [1] * 6
+
+
+def test_who_is_cancelled_puts_back_what_a_plain_handler_hangs_in(make: Make, stuck: Stuck):
+    """Nobody waits for it any more, and what it comes to is not stored."""
+    app = make()
+    app.register(stuck)
+
+    async def main() -> None:
+        app.append("s", Noted("slow"))
+        async with at_work(app) as (_, task):
+            await until(lambda: rows(app).get("s"))
+            task.cancel()
+            await asyncio.wait({task})
+        row = rows(app)["s"]
+        assert (row.from_seq, row.attempts, row.running, row.retry_at, row.holder) == (1, 0, False, None, "")
+        stuck.gate.set()
+        await app.aio.drain()
+
+    on_a_loop(main())
+    assert stuck.begun == ["slow", "slow"]
+    assert handled(app, "slow") == [1]
 
 
 class TurnedByHandlers(SystemClock):

@@ -19,7 +19,7 @@ from sourced.errors import Fenced
 from sourced.ops import Op
 from sourced.runtime import seams
 from sourced.runtime.engine import log
-from sourced.runtime.programs import CANCELLED, Invoke, Program, Transact, Work, go_on
+from sourced.runtime.programs import CANCELLED, Invoke, Program, Stepping, Transact, Work, go_on
 from sourced.runtime.rounds import Round
 from sourced.runtime.rows import Bundle
 from sourced.runtime.slice import Slice, described
@@ -94,8 +94,9 @@ class Latecomer(Round):
 
 
 def _going_on(work: Work, waiting_for: Future[Any]) -> Work:
-    """Work that waits for something already."""
-    awaitable: Awaitable[Any] | None = _ended(waiting_for)
+    """Work that waits for something already, or that some thread is in the middle of."""
+    ended = _ended(waiting_for)
+    awaitable: Awaitable[Any] | None = (yield ended) if isinstance(waiting_for, Stepping) else ended
     while awaitable is not None:
         try:
             answer = yield awaitable

@@ -44,6 +44,15 @@ class Commit(NamedTuple):
 UnderWay: TypeAlias = "tuple[Work, Future[Any]]"
 """Work, and what it waits for at the moment."""
 
+
+class Stepping(Future[Any]):
+    """Plain code of a work that some thread is in the middle of; its result is what the work waits for next."""
+
+
+class Relieved(BaseException):
+    """For a thread that was held up by plain code: another one has gone on without it."""
+
+
 Leaving: TypeAlias = Callable[[Sequence[Work]], Any]
 """Drives works, but for some time only; its answer, awaited or not, is those not through and what each waits for."""
 
@@ -131,12 +140,16 @@ def perform(
     transact: Transacting,
     later: list[Work] | None = None,
     drive: Callable[[Sequence[Work]], None] | None = None,
+    begun: Step | None = None,
 ) -> T:
-    """Carry the program out here and now; `later` collects what has to wait for a commit that is not ours."""
+    """Carry the program out here and now; `later` collects what has to wait for a commit that is not ours.
+
+    One that was begun goes on with the step it had come to.
+    """
     result: Any
     drive = drive or drive_each
     try:
-        step = program.send(None)
+        step = begun or program.send(None)
         while True:
             kind = type(step)
             try:
@@ -156,6 +169,8 @@ def perform(
                     assert isinstance(step, InTurn), step
                     with contextlib.nullcontext() if later is not None else step.turn.blocking():
                         result = perform(step.program, transact, later, drive)
+            except Relieved:
+                raise  # the program is in other hands
             except BaseException as error:
                 step = program.throw(error)
             else:

@@ -19,8 +19,18 @@ from sourced.runtime import seams
 from sourced.runtime.attendance import Attendance
 from sourced.runtime.background import Background
 from sourced.runtime.engine import Engine
+from sourced.runtime.hands import Hands, Threads
 from sourced.runtime.latecomers import Latecomer
-from sourced.runtime.programs import Commit, Transact, perform, perform_async, transacting, transacting_async
+from sourced.runtime.programs import (
+    Commit,
+    Invoke,
+    Leaving,
+    Transact,
+    perform,
+    perform_async,
+    transacting,
+    transacting_async,
+)
 from sourced.runtime.rounds import Round
 from sourced.runtime.threads import Driver, drive_on_the_loop, in_thread
 
@@ -54,7 +64,8 @@ class Shift:
         self._transact, self._transact_async = transacting(engine.store), transacting_async(engine.store)
         self._wanted = engine.types(reactor)
         self._awaits = awaits_transactions(reactor)
-        self._threads = ThreadPoolExecutor(rounds, thread_name_prefix=f"sourced-{reactor.group}")
+        self._threads = Threads(rounds, f"sourced-{reactor.group}")
+        self._hands: set[Hands] = set()
         self._threads_of_the_late = ThreadPoolExecutor(rounds, thread_name_prefix=f"sourced-late-{reactor.group}")
 
     async def run(self) -> None:
@@ -64,7 +75,7 @@ class Shift:
                 await asyncio.wait(self.late.values())
         finally:
             await self._call_off()
-            self._threads.shutdown(wait=False)
+            self._threads.shutdown()
             self._threads_of_the_late.shutdown(wait=False)
 
     def call(self, types: Types) -> None:
@@ -81,6 +92,11 @@ class Shift:
     def prolong_the_late(self, until: datetime) -> Op[None]:
         for each in [*self.late]:
             yield from each.prolong(until)
+
+    def relieve(self) -> None:
+        """Rounds that a plain handler holds up go on in another thread, without its stream."""
+        for each in self._hands:
+            each.relieve(2 * PATIENCE)
 
     # -- rounds
 
@@ -101,19 +117,23 @@ class Shift:
             driver.abandon()
 
         def in_a_thread(work: Callable[..., Any], *args: Any) -> Awaitable[Any]:
-            return in_thread(self._threads, partial(work, *args), abandon)
+            return in_thread(hands, partial(work, *args), abandon)
 
-        began = self.engine.clock.elapsed()
+        def go_on(rest: Callable[[], Any]) -> Any:
+            return rest() if self._awaits else perform(program, self._transact, None, driver, Invoke((), _only(rest)))
+
+        began, program = self.engine.clock.elapsed(), one.program()
+        hands = Hands(self._threads, driver, go_on)
+        self._hands.add(hands)
         self.rounds.add(one)
         try:
             if self._awaits:
                 one.drive = partial(in_a_thread, leaving)
-                dealt_with = await perform_async(
-                    one.program(), self._transact_async, drive=partial(in_a_thread, driver)
-                )
+                dealt_with = await perform_async(program, self._transact_async, drive=partial(in_a_thread, driver))
             else:
-                dealt_with = await in_a_thread(perform, one.program(), self._transact, None, driver)
+                dealt_with = await in_a_thread(perform, program, self._transact, None, driver)
         finally:
+            self._hands.discard(hands)
             self.rounds.discard(one)
             for each in one.late:
                 self._go_on_with(Latecomer(one, each))
@@ -165,6 +185,11 @@ class Shift:
 
     async def _transact_in_a_thread(self, step: Transact | Commit) -> Any:
         return await in_thread(self._threads_of_the_late, partial(self._transact, step))
+
+
+def _only(rest: Callable[[], Any]) -> Leaving:
+    """Drives what is left of works that were begun."""
+    return lambda _: rest()
 
 
 def awaits_transactions(reactor: Reactor) -> bool:

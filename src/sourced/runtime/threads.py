@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from sourced.reactor import Later
-from sourced.runtime.programs import CANCELLED, UnderWay, Work, go_on
+from sourced.runtime.programs import CANCELLED, Relieved, Stepping, UnderWay, Work, go_on
 
 T = TypeVar("T")
 
@@ -22,9 +22,10 @@ class Driver:
     """Drives works from a thread that is not the loop's: their plain code here, what they wait for there."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._awaited: set[Future[Any]] = set()
-        self._abandoned = False
+        self.loop = loop
+        self.awaited: set[Future[Any]] = set()
+        self.abandoned = False
+        self._driving: Driving | None = None
 
     def __call__(self, works: Sequence[Work]) -> None:
         self.leaving(works, math.inf, lambda count: False)
@@ -33,49 +34,121 @@ class Driver:
         self, works: Sequence[Work], patience: float, may_leave: Callable[[int], bool]
     ) -> dict[Work, Future[Any]]:
         """Waits so many seconds, then it leaves be those that are not through, if so many may be left."""
-        answers: SimpleQueue[UnderWay] = SimpleQueue()
-        waiting: dict[Work, Future[Any]] = {}
-        for work in works:
-            self._go_on_unless_abandoned()
-            self._hand_over(work, next(work, None), answers, waiting)
-        until = monotonic() + patience
-        while waiting:
-            try:
-                work, future = answers.get(timeout=None if patience == math.inf else max(0, until - monotonic()))
-            except Empty:
-                if may_leave(len(waiting)):
-                    self._awaited.difference_update(waiting.values())
-                    return waiting
-                until = monotonic() + patience
-                continue
-            del waiting[work]
-            self._awaited.discard(future)
-            self._go_on_unless_abandoned()
-            self._hand_over(work, _answered(work, future), answers, waiting)
-        return waiting
+        self._driving = Driving(self, works, patience, may_leave)
+        return self._driving.go_on()
+
+    def left_with(self, patience: float) -> Callable[[], dict[Work, Future[Any]]] | None:
+        """When plain code has been under way for longer than that: it is left, and this goes on with the others."""
+        driving = self._driving
+        if driving is None or self.abandoned or not driving.leave_what_hangs(patience):
+            return None
+        return driving.go_on
 
     def abandon(self) -> None:
         """Cancels what is waited for; the thread ends as soon as plain code of the user's lets it."""
-        self._abandoned = True
-        for future in [*self._awaited]:
+        self.abandoned = True
+        for future in [*self.awaited]:
             future.cancel()
 
-    def _go_on_unless_abandoned(self) -> None:
-        if self._abandoned:
-            raise asyncio.CancelledError
 
-    def _hand_over(
-        self, work: Work, awaitable: Awaitable[Any] | None, answers: SimpleQueue[UnderWay],
-        waiting: dict[Work, Future[Any]],
+class Driving:
+    """Works, driven by one thread at a time."""
+
+    def __init__(
+        self, driver: Driver, works: Sequence[Work], patience: float, may_leave: Callable[[int], bool]
     ) -> None:  # fmt: skip
-        if awaitable is None:
-            return
+        self._driver = driver
+        self._rest = iter(works)
+        self._patience = patience
+        self._may_leave = may_leave
+        self._answers: SimpleQueue[UnderWay] = SimpleQueue()
+        self._waiting: dict[Work, Future[Any]] = {}
+        self._left: dict[Work, Future[Any]] = {}
+        self._piece: Piece | None = None
+
+    def go_on(self) -> dict[Work, Future[Any]]:
+        for work in self._rest:
+            self._step(work, partial(next, work, None))
+        until = monotonic() + self._patience
+        while self._waiting:
+            try:
+                work, future = self._answers.get(
+                    timeout=None if self._patience == math.inf else max(0, until - monotonic())
+                )
+            except Empty:
+                if self._may_leave(len(self._waiting)):
+                    self._driver.awaited.difference_update(self._waiting.values())
+                    break
+                until = monotonic() + self._patience
+                continue
+            del self._waiting[work]
+            self._driver.awaited.discard(future)
+            self._step(work, partial(_answered, work, future))
+        return self._waiting | self._left
+
+    def _step(self, work: Work, take: Callable[[], Awaitable[Any] | None]) -> None:
+        if self._driver.abandoned:
+            raise asyncio.CancelledError
+        piece = self._piece = Piece(work)
+        try:
+            awaitable = take()
+        except BaseException as error:
+            if piece.ours():
+                raise
+            piece.left.set_exception(error)
+            raise Relieved from error
+        if not piece.ours():
+            piece.give(awaitable)
+            raise Relieved
+        if awaitable is not None:
+            self._wait(work, awaitable)
+
+    def _wait(self, work: Work, awaitable: Awaitable[Any]) -> None:
+        driver = self._driver
         elsewhere = awaitable.future if type(awaitable) is Later else None
-        future = waiting[work] = elsewhere or asyncio.run_coroutine_threadsafe(_awaited(awaitable), self._loop)
-        self._awaited.add(future)
-        future.add_done_callback(lambda done: answers.put((work, done)))
-        if self._abandoned:  # just now, and who did it may not have seen this one
+        future = self._waiting[work] = elsewhere or asyncio.run_coroutine_threadsafe(_awaited(awaitable), driver.loop)
+        driver.awaited.add(future)
+        future.add_done_callback(lambda done: self._answers.put((work, done)))
+        if driver.abandoned:  # just now, and who did it may not have seen this one
             future.cancel()
+
+    def leave_what_hangs(self, patience: float) -> bool:
+        """Whether something did, and is left from now on."""
+        piece = self._piece
+        if piece is None or monotonic() - piece.begun < patience or not self._may_leave(len(self._waiting) + 1):
+            return False
+        piece.left = Stepping()
+        if not piece.ours():
+            return False
+        self._left[piece.work] = piece.left
+        return True
+
+
+class Piece:
+    """Plain code of a work, which a thread is in the middle of."""
+
+    __slots__ = ("begun", "left", "ours_alone", "work")
+
+    left: Stepping
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.begun = monotonic()
+        self.ours_alone = [True]
+
+    def ours(self) -> bool:
+        """The first to ask has it: the thread when the code is through, or who does not wait for that."""
+        try:
+            return self.ours_alone.pop()
+        except IndexError:
+            return False
+
+    def give(self, awaitable: Awaitable[Any] | None) -> None:
+        """What the work waits for next, to whoever goes on with it."""
+        if self.left.set_running_or_notify_cancel():
+            self.left.set_result(awaitable)
+        elif inspect.iscoroutine(awaitable):
+            awaitable.close()  # nobody will ever begin it
 
 
 async def drive_on_the_loop(works: Sequence[Work], threads: Executor) -> None:

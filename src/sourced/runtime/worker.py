@@ -54,6 +54,7 @@ class Worker:
         self._house = ThreadPoolExecutor(4, thread_name_prefix="sourced-house")  # no handler ever keeps these
         self._background = Background(self.engine, self._transact)
         alive = asyncio.create_task(self._stay_alive(), name="sourced signs of life")
+        relief = asyncio.create_task(self._relieve(), name="sourced relief")
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._attend(tasks), name="sourced wake-ups")
@@ -61,7 +62,8 @@ class Worker:
             await self._background.finish()
         finally:
             alive.cancel()
-            await asyncio.wait({alive})
+            relief.cancel()
+            await asyncio.wait({alive, relief})
             self._background.close()
             if self._in_touch:  # who is not waited for by anybody need not say farewell
                 await self._guarded(lambda: self._transact(self.engine.store.leave(self.id)))
@@ -120,6 +122,13 @@ class Worker:
         while not self._stopping.is_set():
             await self._guarded(self._promote_due)
             await self._pause(TICK)
+
+    async def _relieve(self) -> None:
+        """Also while we wait for their end: a plain handler that hangs holds up no stream but its own."""
+        while True:
+            await asyncio.sleep(TICK)
+            for shift in self._shifts.values():
+                shift.relieve()
 
     async def _promote_due(self) -> None:
         engine = self.engine
