@@ -217,6 +217,8 @@ class Worker(msgspec.Struct, frozen=True):
     rounds: int  # how many it has in hand at a time
     started_at: datetime
     beat_at: datetime
+    handled: int = 0  # messages, since it started
+    busy: float = 0.0  # seconds its rounds took, those that found anything
 
 
 # -- the schedule --------------------------------------------------------------------------------------------------

@@ -16,6 +16,8 @@ from sourced.dashboard.desk import Desk
 from sourced.errors import NotKnown, SourcedError
 from sourced.web.guard import form_of, is_htmx
 
+SHOWN = 100  # streams with the same error
+
 Said: TypeAlias = dict[str, str]
 Act: TypeAlias = Callable[..., Awaitable[Any]]
 
@@ -42,13 +44,10 @@ class Acting:
         errors: dict[tuple[str, str], list[Any]] = {}
         for each in found:
             errors.setdefault((each.group, each.error), []).append(each)
-        behind = {(each.group, each.stream): await self._behind(each) for each in found[:200]}
-        return self.desk.page(request, "parked.html", errors=errors, behind=behind)
-
-    async def _behind(self, straggler: Any) -> int:
-        """Messages that queue behind the one that is parked."""
-        history = await self.desk.app.aio.history(straggler.stream, after=straggler.from_seq)
-        return len(history)
+        shown = {each.stream for rows in errors.values() for each in rows[:SHOWN]}
+        heads = await self.desk.look(self.desk.app.store.heads(shown))
+        last = {stream: head.seq for stream, head in heads.items()}
+        return self.desk.page(request, "parked.html", errors=errors, last=last, shown=SHOWN)
 
     async def scheduled(self, request: Request) -> Response:
         return self.desk.page(request, "scheduled.html", found=await self.desk.app.aio.scheduled.list())
@@ -86,6 +85,10 @@ class Acting:
         match name:
             case "stop" | "start" | "reset":
                 return partial(getattr(groups, name), said["group"])
+            case "rebuild":
+                return partial(self.desk.builders.rebuild, said["group"])
+            case "restore":
+                return partial(self.desk.app.aio.restore, said["group"])
             case "retry":
                 return partial(parked.retry, said.get("group"), said.get("stream"), error=said.get("error"))
             case "skip":

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -15,18 +15,25 @@ from starlette.responses import HTMLResponse
 
 from sourced.actor import Actor
 from sourced.app import Sourced
+from sourced.codec import Record
 from sourced.dashboard.difference import plain
+from sourced.dashboard.glance import Glance, glanced
+from sourced.dashboard.handled import HandleTimes
 from sourced.dashboard.pulse import Pulse, sparkline
+from sourced.dashboard.rebuilding import Builders
 from sourced.doctor import ago
 from sourced.envelope import Message
 from sourced.messages import Command
+from sourced.ops import Op
 from sourced.runtime.programs import Program, Transact
 from sourced.web.pages import Pages
+
+T = TypeVar("T")
 
 HERE = Path(__file__).parent
 
 Mask: TypeAlias = Callable[["Message[Any] | Actor[Any]", Any], Any]
-"""`(message, its payload)` or `(actor, its state)`, the latter as plain values: what of it is shown."""
+"""`(message, its payload or metadata)` or `(actor, its state)`, as plain values: what of it is shown."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +50,14 @@ class Desk:
     def __init__(self, app: Sourced, *, title: str, mask: Mask | None) -> None:
         self.app = app
         self.title = title
-        self.pulse = Pulse(app)
+        self.pulse = Pulse()
+        self.builders = Builders(app)
+        self.handled = HandleTimes(app)
         self.mask = mask
         self.pages = Pages(HERE / "templates", static=[HERE / "static"])
         self.pages.environment.filters |= {
             "kind": kind, "shown": self.shown, "short": self.short, "ago": self.ago, "sparkline": sparkline,
-            "link": quoted, "span": span, "heat": heat, "facts": facts,
+            "link": quoted, "span": span, "heat": heat, "facts": facts, "metadata": self.metadata, "pace": pace,
         }  # fmt: skip
 
     def page(self, request: Request, template: str, /, *, status: int = 200, **context: Any) -> HTMLResponse:
@@ -59,20 +68,33 @@ class Desk:
         acting = request.scope.get("state", {}).get("right") == "act"
         return Page(request.scope.get("root_path", ""), session.get("token", ""), acting, self.title)
 
-    # -- reading what the app's own verbs do not offer: messages of types that no class is known for
+    # -- reading what the app's own verbs do not offer
 
-    async def read(self, program: Program[Any]) -> Any:
-        return await self.app.aio._perform(program)
+    async def look(self, op: Op[T]) -> T:
+        """In a transaction of its own."""
 
-    async def log(self, *, types: Iterable[str] = (), **wanted: Any) -> list[Message[Any]]:
-        return list(await self.read(self._log(frozenset(types) or None, wanted)))
+        def program() -> Program[T]:
+            return (yield Transact(op, reading=True))
 
-    def _log(self, types: frozenset[str] | None, wanted: Mapping[str, Any]) -> Program[list[Message[Any]]]:
-        records = yield Transact(self.app._engine.store.read_all(types=types, **wanted), reading=True)
-        return self.app._engine.codec.decode_all(records)
+        return await self.app.aio._perform(program())
+
+    async def read_messages(self, op: Op[tuple[list[Record], Any]]) -> tuple[list[Message[Any]], Any]:
+        """Of any types, also those that no class is known for."""
+        records, more = await self.look(op)
+        return self.app._engine.codec.decode_all(records), more
+
+    async def glance(self) -> Glance:
+        seen = await self.look(glanced(self.app._engine))
+        self.pulse.feel(seen)
+        self.handled.watch()
+        return seen
 
     def actors(self) -> list[Actor[Any]]:
         return [each for each in self.app._engine.router if isinstance(each, Actor)]
+
+    def types(self) -> set[str]:
+        """The names of all messages that the app knows."""
+        return {each.__sourced__.name for each in self.app._engine.codec.known()}
 
     # -- how things are shown
 
@@ -83,6 +105,9 @@ class Desk:
     def short(self, message: Message[Any], width: int = 90) -> str:
         text = msgspec.json.encode(self._plain(message), enc_hook=str).decode()
         return text if len(text) <= width else f"{text[: width - 1]}…"
+
+    def metadata(self, message: Message[Any]) -> Mapping[str, Any]:
+        return message.metadata if self.mask is None else self.mask(message, dict(message.metadata))
 
     def _plain(self, message: Message[Any]) -> Any:
         payload = msgspec.to_builtins(message.payload, enc_hook=repr)
@@ -107,6 +132,11 @@ def quoted(name: str) -> str:
 def span(seconds: float) -> str:
     """A length of time as people say it."""
     return ago(_ZERO, _ZERO + timedelta(seconds=seconds))
+
+
+def pace(rate: float) -> str:
+    """Messages a second, as people say it."""
+    return f"{rate:,.0f}/s" if rate >= 10 or not rate else f"{rate:.1f}/s"
 
 
 def heat(pending: int) -> str:

@@ -17,7 +17,8 @@ from sourced.dashboard.fields import fields_of, given_fields, scenario
 from sourced.envelope import Message
 from sourced.errors import Invalid, Rejection
 from sourced.messages import Command, parse
-from sourced.runtime.programs import Program, Transact
+from sourced.ops import Op
+from sourced.store import Range
 from sourced.web.guard import form_of
 
 AROUND = 40  # messages of the stream shown around the one looked at
@@ -46,17 +47,24 @@ class TimeMachine:
 
     async def stream(self, request: Request) -> Response:
         stream, asked = request.path_params["stream"], request.query_params.get("at", "")
-        history = await self.desk.app.aio.history(stream)
-        last = history[-1].seq if history else 0
+        heads = await self.desk.look(self.desk.app.store.heads([stream]))
+        last = heads[stream].seq if heads else 0
         at = min(int(asked), last) if asked.isdigit() else last
         if asked and str(at) != asked:
             return RedirectResponse(f"{request.url.path}?at={at}", 303)
-        around = history[max(0, at - AROUND) : at + AROUND // 4]
+        first, around = await self.desk.look(self._pieces(stream, at))
+        chosen = next((each for each in around if each.seq == at), None)
+        seen = [await self._seen(actor, stream, at, chosen) for actor in self._actors_of([*first, *around])]
         return self.desk.page(
-            request, "stream.html", stream=stream, at=at, last=last, around=around,
-            chosen=history[at - 1] if at else None,
-            seen=[await self._seen(actor, stream, at) for actor in self._actors_of(history)],
+            request, "stream.html", stream=stream, at=at, last=last, around=around, chosen=chosen, seen=seen,
+            marks={each.snapshot: each.actor for each in seen if each.snapshot},
         )  # fmt: skip
+
+    def _pieces(self, stream: str, at: int) -> Op[list[list[Message[Any]]]]:
+        """How the stream begins, which tells whose it is, and what is around a place: it may be long."""
+        asked = [Range(stream, 0, AROUND // 4), Range(stream, max(0, at - AROUND), at + AROUND // 4)]
+        found = yield from self.desk.app.store.histories(asked)
+        return [self.desk.app._engine.codec.decode_all(piece) for piece in found]
 
     async def form(self, request: Request) -> Response:
         """The fields of a command, to try it."""
@@ -109,17 +117,16 @@ class TimeMachine:
         types = {type(each.payload) for each in history}
         return [actor for actor in self.desk.actors() if not types.isdisjoint(actor.tables.evolve)]
 
-    async def _seen(self, actor: Actor[Any], stream: str, at: int) -> Seen:
+    async def _seen(self, actor: Actor[Any], stream: str, at: int, chosen: Message[Any] | None) -> Seen:
         """Its state, and how that differs from the one before."""
-        before = self.desk.state(actor, (await self.desk.app.aio.load(type(actor), stream, upto=max(0, at - 1))).state)
-        after = self.desk.state(actor, (await self.desk.app.aio.load(type(actor), stream, upto=at)).state)
+        loaded = await self.desk.app.aio.load(type(actor), stream, upto=max(0, at - 1))
+        before = after = self.desk.state(actor, loaded.state)
+        if chosen is not None:
+            after = self.desk.state(actor, loaded.evolve(chosen))
         commands = sorted(each.__sourced__.name for each in actor.decides())
         state = msgspec.json.format(msgspec.json.encode(after), indent=2).decode()
         return Seen(actor.group, state, changes(before, after), commands, await self._snapshot(actor, stream))
 
     async def _snapshot(self, actor: Actor[Any], stream: str) -> int | None:
-        found = await self.desk.read(self._snapshots(actor.group, stream))
+        found = await self.desk.look(self.desk.app.store.snapshots(actor.group, [stream]))
         return found[stream].seq if stream in found else None
-
-    def _snapshots(self, group: str, stream: str) -> Program[Mapping[str, Any]]:
-        return (yield Transact(self.desk.app._engine.store.snapshots(group, [stream]), reading=True))

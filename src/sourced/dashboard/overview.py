@@ -10,7 +10,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sourced.dashboard.desk import Desk, Page
-from sourced.doctor import Finding
+from sourced.dashboard.glance import rebuildable
+from sourced.doctor import Finding, GroupInfo, why_it_waits
 from sourced.web.live import Fragments, live
 
 
@@ -25,36 +26,40 @@ class Overview:
             Route("/groups", self.groups),
             Route("/groups/updates", self.groups_updates),
             Route("/workers", self.workers),
+            Route("/workers/updates", self.workers_updates),
         ]
 
     async def overview(self, request: Request) -> Response:
         return self.desk.page(request, "overview.html", **await self._seen())
 
     async def updates(self, request: Request) -> Response:
-        page = self.desk.about(request)
-        return live(self.desk.app, lambda: self._look(page, "_overview.html"), every=2.0)
+        return self._live(request, "_overview.html")
 
     async def groups(self, request: Request) -> Response:
         return self.desk.page(request, "groups.html", **await self._seen())
 
     async def groups_updates(self, request: Request) -> Response:
-        page = self.desk.about(request)
-        return live(self.desk.app, lambda: self._look(page, "_groups.html"), every=2.0)
+        return self._live(request, "_groups.html")
 
     async def workers(self, request: Request) -> Response:
-        return self.desk.page(request, "workers.html", workers=await self.desk.app.aio.workers())
+        return self.desk.page(request, "workers.html", **await self._seen())
+
+    async def workers_updates(self, request: Request) -> Response:
+        return self._live(request, "_workers.html")
+
+    def _live(self, request: Request, name: str) -> Response:
+        page = self.desk.about(request)
+        return live(self.desk.app, lambda: self._look(page, name), every=2.0)
 
     async def _look(self, page: Page, name: str) -> Fragments:
         return {"live": self.desk.pages.render(name, page=page, **await self._seen())}
 
     async def _seen(self) -> dict[str, Any]:
-        aio = self.desk.app.aio
-        whole, findings, workers = await aio.status(), await aio.doctor(), await aio.workers()
-        await self.desk.pulse.feel(whole.position, whole.groups)
+        seen = await self.desk.glance()
         return {
-            "whole": whole, "findings": findings, "workers": workers, "pulse": self.desk.pulse,
-            "verdict": verdict(findings), "parked": sum(len(each.parked) for each in whole.groups),
-            "behind_since": min((each.behind_since for each in whole.groups if each.behind_since), default=None),
+            "seen": seen, "rebuildable": rebuildable(self.desk.app._engine), "builders": self.desk.builders,
+            "pulse": self.desk.pulse, "verdict": verdict(seen.findings), "hands": hands,
+            "why": lambda info: why_it_waits(info, seen.workers, seen.at),
         }  # fmt: skip
 
 
@@ -68,3 +73,8 @@ def verdict(findings: Sequence[Finding]) -> tuple[str, str]:
     if waiting:
         return "waiting", f"All is well; {len(waiting)} thing{'s wait' if len(waiting) > 1 else ' waits'} for a moment."
     return "fine", "All is well: nothing waits."
+
+
+def hands(info: GroupInfo) -> list[str]:
+    """The workers who have any of its shards in hand."""
+    return sorted({each.owner.partition("/")[0] for each in info.progress if each.owner})

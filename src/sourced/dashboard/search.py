@@ -12,12 +12,16 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from sourced.codec import Record
 from sourced.dashboard.desk import Desk
+from sourced.dashboard.looking import looked_up
 from sourced.envelope import Message
+from sourced.ops import Op
+from sourced.store import Names, StreamState
 from sourced.web.live import Fragments, live
 
-PAGE = 50
-SCAN = 2_000  # messages looked through for metadata at a time
+NAMES = 100  # on a page
+LOOKED = 100_000  # names that are looked through for a part of one
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -28,7 +32,7 @@ class Wanted(msgspec.Struct, frozen=True):
     since: datetime | None = None
     until: datetime | None = None
     metadata: tuple[str, str] | None = None
-    before: int | None = None  # the page begins below this position
+    before: int | None = None  # the page begins below this position, in one stream below this seq
 
     @property
     def filters(self) -> dict[str, str]:
@@ -41,10 +45,16 @@ class Wanted(msgspec.Struct, frozen=True):
     def address(self, **changed: Any) -> str:
         return urlencode({**self.filters, **{name: value for name, value in changed.items() if value}})
 
-    def fits(self, message: Message[Any]) -> bool:
-        if self.stream and message.stream != self.stream:
+    def fits(self, record: Record) -> bool:
+        if self.type and record.type != self.type:
             return False
-        return self.metadata is None or str(message.metadata.get(self.metadata[0])) == self.metadata[1]
+        if (self.since and record.created_at < self.since) or (self.until and record.created_at >= self.until):
+            return False
+        if self.metadata is None:
+            return True
+        key, value = self.metadata
+        metadata = msgspec.json.decode(record.metadata)
+        return key in metadata and str(metadata[key]) == value
 
 
 class Search:
@@ -66,8 +76,9 @@ class Search:
             )
         found, further = await self._page(wanted)
         return self.desk.page(
-            request, "messages.html", wanted=wanted, found=found, further=further, complaints=complaints
-        )
+            request, "messages.html", wanted=wanted, found=found, further=further, complaints=complaints,
+            types=sorted(self.desk.types()),
+        )  # fmt: skip
 
     async def updates(self, request: Request) -> Response:
         """The first page, as it grows."""
@@ -80,22 +91,26 @@ class Search:
 
         return live(self.desk.app, look)
 
-    async def streams(self, request: Request) -> Response:
-        name = request.query_params.get("stream", "")
-        recent = await self.desk.app.aio.streams(limit=100)
-        return self.desk.page(request, "streams.html", recent=recent, name=name)
-
     async def _page(self, wanted: Wanted) -> tuple[list[Message[Any]], int | None]:
-        """The newest that fit, and below which position to go on looking; never more than one scan's worth of work."""
-        limit = SCAN if wanted.metadata or wanted.stream else PAGE
-        scanned = await self.desk.log(
-            types=[wanted.type] if wanted.type else (), since=wanted.since, until=wanted.until,
-            after=wanted.before or 0, limit=limit, backwards=True,
-        )  # fmt: skip
-        found = [message for message in scanned if wanted.fits(message)][:PAGE]
-        if len(found) == PAGE:
-            return found, found[-1].position
-        return found, scanned[-1].position if len(scanned) == limit else None
+        """The newest that fit, and below which place to go on looking; never more than one scan's worth of work."""
+        return await self.desk.read_messages(looked_up(self.desk.app.store, wanted))
+
+    async def streams(self, request: Request) -> Response:
+        """Those that changed last, or that are called like this."""
+        name, after = request.query_params.get("name", "").strip(), request.query_params.get("after", "")
+        anywhere = "anywhere" in request.query_params
+        if not name:
+            recent = await self.desk.app.aio.streams(limit=NAMES)
+            return self.desk.page(request, "streams.html", found=recent, name="", anywhere=False, last="")
+        found, last = await self.desk.look(self._named(name, after, anywhere=anywhere))
+        return self.desk.page(request, "streams.html", found=found, name=name, anywhere=anywhere, last=last)
+
+    def _named(self, name: str, after: str, *, anywhere: bool) -> Op[tuple[list[StreamState], str]]:
+        store, where = self.desk.app.store, "part" if anywhere else "prefix"
+        wanted: dict[str, Any] = {where: name}
+        names: Names = yield from store.names(after=after, limit=NAMES, most=LOOKED, **wanted)
+        heads = yield from store.heads(names.found)
+        return [heads[each] for each in names.found], names.last
 
 
 def asked(query: Mapping[str, str]) -> tuple[Wanted, list[str]]:

@@ -57,6 +57,8 @@ class Shift:
         self.attendance = Attendance(reactor.group, rounds, self._watched)
         self.rounds: set[Round] = set()  # in hand
         self.late: dict[Latecomer, asyncio.Task[None]] = {}
+        self.handled = 0  # messages, in rounds that came to their end
+        self.busy = 0.0  # seconds these took
         self._owner = owner
         self._share = share
         self._background = background
@@ -149,6 +151,9 @@ class Shift:
 
     def _learn(self, one: Round, dealt_with: int, seconds: float) -> None:
         """A round should be as large as can be handled before its time is up."""
+        if dealt_with:
+            self.handled += dealt_with
+            self.busy += seconds
         if one.cut_short:
             self._limit = max(1, dealt_with)
         elif seconds < PATIENCE / 2:

@@ -157,9 +157,10 @@ class Worker:
         """And take our share of the shards: all rounds of all workers together could have every one of them in hand."""
         store, now = self.engine.store, self.engine.clock.now()
         self.engine.memos.passivate()
-        await self._transact(
-            store.beat(SignOfLife(self.id, self.host, os.getpid(), self.rounds, self._started_at, now))
-        )
+        shifts = self._shifts.values()
+        handled, busy = sum(each.handled for each in shifts), sum(each.busy for each in shifts)
+        sign = SignOfLife(self.id, self.host, os.getpid(), self.rounds, self._started_at, now, handled, busy)
+        await self._transact(store.beat(sign))
         alive = await self._transact(store.workers(now - self.engine.lease))
         self._share = max(1, math.ceil(store.shards / max(1, sum(each.rounds for each in alive))))
 

@@ -11,19 +11,23 @@ from starlette.responses import StreamingResponse
 from sourced.app import Sourced
 
 SIGN_OF_LIFE = 15.0  # seconds: proxies drop what is silent for long
-BREATH = 0.03  # seconds: changes that come closer together are shown as one
+BREATH = 0.005  # seconds: changes that come closer together are shown as one
 
 Fragments = Mapping[str, str]  # HTML by the name its element waits for
 
 
 async def news(app: Sourced, *, every: float = 1.0) -> AsyncIterator[None]:
-    """At once, then whenever something was committed anywhere, and now and then in case a hint was lost."""
+    """At once, then whenever something was committed anywhere, and now and then in case a hint was lost.
+
+    Whoever takes long to look is left in peace for as long: half of the time at most goes into looking.
+    """
+    clock = asyncio.get_running_loop().time
     with app._engine.notifier.listen() as listener:
-        yield
         while True:
-            await listener.wait_async(every)
+            began = clock()
             yield
-            await asyncio.sleep(BREATH)
+            await asyncio.sleep(max(BREATH, clock() - began))
+            await listener.wait_async(every)
 
 
 def live(app: Sourced, look: Callable[[], Awaitable[Fragments]], *, every: float = 1.0) -> StreamingResponse:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sourced.runtime.signals import until_told
 
-GRACE = 1  # seconds for requests in hand; streams of live updates would go on for ever
+GRACE = 1  # seconds for requests in hand
 
 
 class Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, ready: Callable[[str], None]) -> None:
-        super().__init__(config)
+    def __init__(self, site: ASGIApp, host: str, port: int, ready: Callable[[str], None]) -> None:
+        self._open = Open(site)
+        super().__init__(
+            uvicorn.Config(self._open, host=host, port=port, log_level="warning", timeout_graceful_shutdown=GRACE)
+        )
         self._ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -32,11 +35,47 @@ class Server(uvicorn.Server):
 
     def end(self) -> None:
         self.should_exit = True
+        self._open.ending.set()
+
+
+class Open:
+    """Streams of live updates would go on for ever: at the end of the server they come to their own."""
+
+    def __init__(self, site: ASGIApp) -> None:
+        self._site = site
+        self.ending = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._site(scope, receive, send)
+            return
+        streaming = False
+
+        async def sent(message: Message) -> None:
+            nonlocal streaming
+            streaming = message.get("more_body", message["type"] == "http.response.start")
+            await send(message)
+
+        async def received() -> Message:
+            coming = asyncio.ensure_future(receive())
+            ending = asyncio.ensure_future(self.ending.wait())
+            try:
+                await asyncio.wait({coming, ending}, return_when=asyncio.FIRST_COMPLETED)
+                gone = streaming and not coming.done()
+                return {"type": "http.disconnect"} if gone else await coming
+            finally:
+                coming.cancel()
+                ending.cancel()
+
+        await self._site(scope, received, sent)
+        if streaming:
+            with suppress(OSError):  # they are gone
+                await send({"type": "http.response.body"})
 
 
 def serve(site: ASGIApp, *, host: str = "127.0.0.1", port: int = 0, ready: Callable[[str], None]) -> None:
     """Until SIGINT or SIGTERM; port 0 takes any that is free. `ready` is told the address."""
-    asyncio.run(Server(_config(site, host, port), ready).serve())
+    asyncio.run(Server(site, host, port, ready).serve())
 
 
 def visited(site: ASGIApp, visit: Callable[[str], None]) -> None:
@@ -49,12 +88,8 @@ def visited(site: ASGIApp, visit: Callable[[str], None]) -> None:
             visits.append(asyncio.ensure_future(asyncio.to_thread(visit, url)))
             visits[0].add_done_callback(lambda _: server.end())
 
-        server = Server(_config(site, "127.0.0.1", 0), ready)
+        server = Server(site, "127.0.0.1", 0, ready)
         await server.serve()
         await visits[0]
 
     asyncio.run(main())
-
-
-def _config(site: ASGIApp, host: str, port: int) -> uvicorn.Config:
-    return uvicorn.Config(site, host=host, port=port, log_level="warning", timeout_graceful_shutdown=GRACE)

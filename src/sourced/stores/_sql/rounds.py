@@ -194,9 +194,10 @@ class Rounds(Groups):
         yield self.tell(
             "beat",
             """
-            insert into {workers} (id, host, pid, rounds, started_at, beat_at)
-            values (:id, :host, :pid, :rounds, :started_at, :beat_at)
-            on conflict (id) do update set rounds = excluded.rounds, beat_at = excluded.beat_at
+            insert into {workers} (id, host, pid, rounds, started_at, beat_at, handled, busy)
+            values (:id, :host, :pid, :rounds, :started_at, :beat_at, :handled, :busy)
+            on conflict (id) do update set rounds = excluded.rounds, beat_at = excluded.beat_at,
+              handled = excluded.handled, busy = excluded.busy
             """,
             id=worker.id,
             host=worker.host,
@@ -204,6 +205,8 @@ class Rounds(Groups):
             rounds=worker.rounds,
             started_at=worker.started_at,
             beat_at=worker.beat_at,
+            handled=worker.handled,
+            busy=worker.busy,
         )
 
         silent = worker.beat_at - SILENT
@@ -216,14 +219,15 @@ class Rounds(Groups):
         rows = yield self.say(
             "workers",
             """
-            select w.id, w.host, w.pid, w.rounds, w.started_at, w.beat_at from {workers} w
+            select w.id, w.host, w.pid, w.rounds, w.started_at, w.beat_at, w.handled, w.busy from {workers} w
             where w.beat_at >= :since order by w.started_at, w.id
             """,
             since=since,
         )
         time = self.dialect.time
         return [
-            Worker(id, host, pid, rounds, time(started), time(beat)) for id, host, pid, rounds, started, beat in rows
+            Worker(id, host, pid, rounds, time(started), time(beat), *sums)
+            for id, host, pid, rounds, started, beat, *sums in rows
         ]
 
     def settle(self, group: str, moves: Sequence[Move], *, release: bool) -> Op[None]:

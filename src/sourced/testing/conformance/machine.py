@@ -458,7 +458,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(owner=st.sampled_from(OWNERS))
     def beat(self, owner: str) -> None:
-        worker = Worker(owner, "host", 7, 2, at(-len(owner)), at(self.now))
+        worker = Worker(owner, "host", 7, 2, at(-len(owner)), at(self.now), self.now, self.now / 4)
         self.both(lambda side: side.store.beat(worker))
 
     @rule(owner=st.sampled_from(OWNERS))

@@ -21,7 +21,7 @@ class Workers(Bench):
         for worker in (two, one, one):
             self.do(self.store.beat(worker))
         assert self.alive() == [one, two]
-        later = replace(one, beat_at=at(9.000001), rounds=3)
+        later = replace(one, beat_at=at(9.000001), rounds=3, handled=2**40, busy=1234.5)
         self.do(self.store.beat(later))
         assert self.alive() == [later, two]
 

@@ -78,7 +78,9 @@ create table {workers} (
   pid bigint not null,
   rounds integer not null,
   started_at timestamptz not null,
-  beat_at timestamptz not null
+  beat_at timestamptz not null,
+  handled bigint not null,
+  busy double precision not null
 );
 
 -- Messages that are not due yet.

@@ -19,7 +19,7 @@ create unique index {.messages_by_id} on {messages} (id);
 create index {.messages_by_shard} on {messages} (shard, position);
 create index {.messages_by_type} on {messages} (type, position);
 create index {.messages_by_story} on {messages} (correlation_id);
-create index {.messages_first} on {messages} (stream) where seq = 1;
+create index {.messages_first} on {messages} (stream, seq) where seq = 1;  -- with the seq, or SQLite reads another one
 
 -- The groups that read it: one checkpoint a shard, and the streams that wait for themselves.
 create table {groups} (
@@ -76,7 +76,9 @@ create table {workers} (
   pid integer not null,
   rounds integer not null,
   started_at text not null,
-  beat_at text not null
+  beat_at text not null,
+  handled integer not null,
+  busy real not null
 );
 
 -- Messages that are not due yet.

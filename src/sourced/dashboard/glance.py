@@ -1,0 +1,85 @@
+"""One look at everything: how much there is, how each group stands, what waits, who works."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import msgspec
+
+from sourced.doctor import Finding, GroupInfo, findings
+from sourced.errors import DefinitionError
+from sourced.operations import alive, group_infos
+from sourced.ops import Op
+from sourced.projector import Projector
+from sourced.runtime.engine import Engine
+from sourced.runtime.rebuild import BESIDE, beside_of
+from sourced.store import Group, Worker
+
+
+class Building(msgspec.Struct, frozen=True):
+    """A rebuild under way, whoever works on it: positions of the log that are behind it, and ahead of it."""
+
+    done: int
+    left: int
+
+    @property
+    def share(self) -> float:
+        return self.done / max(1, self.done + self.left)
+
+
+class Glance(msgspec.Struct, frozen=True):
+    at: datetime
+    streams: int
+    position: int
+    groups: Sequence[GroupInfo]
+    workers: Sequence[Worker]
+    scheduled: int
+    findings: Sequence[Finding]
+    building: Mapping[str, Building]  # by group
+    kept: frozenset[str]  # groups whose rows from before the last rebuild are still there
+
+    @property
+    def parked(self) -> int:
+        return sum(len(each.parked) for each in self.groups)
+
+    @property
+    def behind_since(self) -> datetime | None:
+        return min((each.behind_since for each in self.groups if each.behind_since), default=None)
+
+
+def glanced(engine: Engine) -> Op[Glance]:
+    store, now = engine.store, engine.clock.now()
+    streams, position = yield from store.extent()
+    infos = [each for each in (yield from group_infos(engine)) if not each.name.endswith(BESIDE)]
+    beside = {each.name.removesuffix(BESIDE): each for each in (yield from store.groups()) if BESIDE in each.name}
+    workers, scheduled = (yield from alive(engine)), (yield from store.scheduled())
+    building: dict[str, Building] = {}
+    for name, group in beside.items():
+        if group.status == "active":
+            building[name] = yield from built(engine, name, group)
+    kept = frozenset(beside.keys() - building.keys())
+    found = findings(infos, workers, scheduled, now)
+    return Glance(now, streams, position, infos, workers, len(scheduled), found, building, kept)
+
+
+def built(engine: Engine, live: str, beside: Group) -> Op[Building]:
+    """Of the shards in which the live one has anything: shards are much alike."""
+    come, new = (yield from engine.store.places(live)), (yield from engine.store.places(beside.name))
+    used = [shard for shard, place in come.items() if place.handled > beside.start] or [*come]
+    done = sum(new[shard].checkpoint - beside.start for shard in used)
+    left = sum(max(0, come[shard].handled - new[shard].checkpoint) for shard in used)
+    return Building(done // len(used), left // len(used))
+
+
+def rebuildable(engine: Engine) -> frozenset[str]:
+    """Groups whose rows can be built anew beside the live ones."""
+    found = set()
+    for reactor in engine.router:
+        if isinstance(reactor, Projector):
+            try:
+                beside_of(reactor)
+            except DefinitionError:
+                continue
+            found.add(reactor.group)
+    return frozenset(found)
