@@ -33,6 +33,10 @@ class Database(Protocol):
         """What one writes with the driver alone, with its table."""
         ...
 
+    def url(self) -> str:
+        """Where anybody finds it, with nothing in it."""
+        ...
+
     def environment(self) -> Mapping[str, str]:
         """Where eventsourcing finds it."""
         ...
@@ -61,6 +65,9 @@ class SqliteFile:
 
     def driver(self) -> SqliteDriver:
         return SqliteDriver(self.path, self.close)
+
+    def url(self) -> str:
+        return f"sqlite:///{self.path}"
 
     def environment(self) -> Mapping[str, str]:
         return {"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(self.path)}
@@ -107,7 +114,6 @@ class PostgresDatabase:
         return PostgresDriver(self._empty(), self.close)
 
     def url(self) -> str:
-        """Where anybody finds it, with nothing in it."""
         return self._empty()
 
     def environment(self) -> Mapping[str, str]:
