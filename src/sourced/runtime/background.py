@@ -79,7 +79,7 @@ class Background:
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sourced-steps")
         self._under_way: dict[Ref, UnderWay] = {}
-        self._to_begin: deque[UnderWay] = deque()
+        self._to_begin: deque[UnderWay | Waiting] = deque()
         self._beginning = False
         self._impatient: deque[tuple[float, Waiting]] = deque()
         self._armed = False
@@ -105,7 +105,10 @@ class Background:
         if waiting.ready:
             self._answer(waiting)
         elif len(self._under_way) < MOST:  # else it has to wait
-            self._wait_impatiently(waiting)
+            if any(each.attempt.step.is_async for each in waiting.attempts):
+                self._on_the_loop(waiting)  # that the loop is busy does not make its steps slow
+            else:
+                self._wait_impatiently(waiting)
         return waiting.future
 
     def settled(self, attempts: Sequence[Attempt]) -> None:
@@ -130,8 +133,11 @@ class Background:
     def _begin(self, each: UnderWay) -> None:
         if not each.attempt.step.is_async:
             self._threads.submit(each.context.run, self._make_here, each)
-            return
-        self._to_begin.append(each)
+        else:
+            self._on_the_loop(each)
+
+    def _on_the_loop(self, what: UnderWay | Waiting) -> None:
+        self._to_begin.append(what)
         if not self._beginning:
             self._beginning = True
             self._loop.call_soon_threadsafe(self._loop.call_later, BREATH, self._begin_on_the_loop)
@@ -160,7 +166,9 @@ class Background:
         self._beginning = False
         while self._to_begin:
             each = self._to_begin.popleft()
-            if not each.dropped:
+            if isinstance(each, Waiting):
+                self._wait_impatiently(each)
+            elif not each.dropped:
                 self._go_on(each, None)
 
     def _go_on(self, each: UnderWay, begun: Awaitable[Any] | None) -> None:

@@ -212,4 +212,4 @@ class Rows:
 
 def kept_of(bundles: Iterable[Bundle]) -> list[ViewRow]:
     """What these are to leave beside the log, as far as they are settled."""
-    return [row for bundle in bundles if bundle.settled for row in bundle.kept]
+    return [row for bundle in bundles if bundle.kept and bundle.settled for row in bundle.kept]

@@ -46,8 +46,8 @@ class Attempt:
         self.number = call.attempt
         self.started = call.started
         self.arguments = call.arguments
-        self.context = copy.deepcopy(run.context)  # the step's own: it may change it
-        self._before = copy.deepcopy(run.context)
+        self.context = copy.deepcopy(run.context) if run.context else {}  # the step's own: it may change it
+        self._before = copy.deepcopy(run.context) if run.context else {}
 
     @property
     def id(self) -> str:
