@@ -2,9 +2,11 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -123,6 +125,37 @@ def test_several_are_kept_running_and_all_of_them_end_when_it_is_told(app: Sourc
     assert (held(app), app.workers()) == ([], []) or {each.pid for each in app.workers()} == {int(busy)}
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_prometheus_scrapes_all_of_them_at_one_port(app: Sourced, start: Any, processes: int):
+    """What was counted by one that died stays counted; what the store tells is told once."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    worker = start("--processes", str(processes), "--metrics", str(port))
+    children = crew(app, processes)
+    texts = [str(n) for n in range(6)]
+    for text in texts[:3]:
+        app.append(f"s{text}", Noted(text))
+    wait(lambda: handled(app, *texts[:3]) == [1, 1, 1])
+    wait(lambda: scraped(port).get('sourced_handled_total{group="plain"}') == 3)
+    if processes > 1:
+        os.kill(min(children), signal.SIGKILL)
+        wait(lambda: len(pids(app) - children) == 1)
+    for text in texts[3:]:
+        app.append(f"s{text}", Noted(text))
+    wait(lambda: scraped(port).get('sourced_handled_total{group="plain"}') == 6)
+    assert scraped(port)["sourced_up"] == 1
+    assert 'sourced_lag_messages{group="plain"}' in scraped(port)
+    worker.terminate()
+    code, told, _ = ended(worker)
+    assert (code, f"Metrics are at http://127.0.0.1:{port}/metrics" in told) == (0, True)
+
+
+def scraped(port: int) -> dict[str, float]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:
+        lines = answer.read().decode().splitlines()
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines) if name[0] != "#"}
+
+
 @pytest.mark.parametrize("whom", ["the whole terminal", "every process"])
 def test_everybody_may_be_told_at_once(app: Sourced, start: Any, whom: str):
     """Ctrl-C goes to whoever is in the foreground, and service managers like to tell every process they know of."""
@@ -201,6 +234,8 @@ def test_who_dies_again_and_again_is_started_again_with_longer_and_longer_pauses
         (["works:empty"], "nothing is registered with works:empty"),
         (["works:in_memory", "--processes", "2"], "is for one process alone"),
         (["works:app", "--processes", "0"], "--processes"),
+        (["works:app", "--metrics", "here"], "--metrics here: expected a port, or host:port"),
+        (["works:app", "--metrics", "99999"], "--metrics 99999: nobody can listen there"),
     ],
 )
 def test_what_cannot_work_is_said_before_anything_is_started(app: Sourced, arguments: list[str], why: str):

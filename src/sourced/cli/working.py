@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 import typer
 
 from sourced.app import Sourced
 from sourced.cli.screen import show
 from sourced.cli.targets import App, app_at
+from sourced.errors import DefinitionError
 from sourced.runtime.supervisor import Supervisor, until_let_go
 
 LINE = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
@@ -20,6 +23,10 @@ Processes = Annotated[int, typer.Option(min=1, help="How many; more than one are
 Rounds = Annotated[int, typer.Option(min=1, help="How many of each group may be in hand at a time, in each process.")]
 Grace = Annotated[float, typer.Option(min=0, help="Seconds that processes have to end before they are killed.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more than what goes wrong.")]
+Metrics = Annotated[
+    str,
+    typer.Option(metavar="[HOST:]PORT", help="Where Prometheus finds them; this machine alone, if no host is given."),
+]
 Supervised = Annotated[bool, typer.Option(hidden=True)]
 
 
@@ -28,6 +35,7 @@ def worker(
     processes: Processes = 1,
     rounds: Rounds = 2,
     grace: Grace = 30.0,
+    metrics: Metrics = "",
     verbose: Verbose = False,
     supervised: Supervised = False,
 ) -> None:
@@ -37,16 +45,52 @@ def worker(
     could not begin; with 2 when there is no such app.
     """
     _log(verbose=verbose)
-    with app_at(target) as app:
+    with contextlib.ExitStack() as opened:
+        app = opened.enter_context(app_at(target))
         if supervised:
+            if metrics:
+                _measured().count(app)
             return asyncio.run(app._work(rounds, lambda stop: until_let_go(stop, grace)))
         _refuse_what_cannot_work(app, target, processes)
+        environment = opened.enter_context(_serving(app, metrics, processes)) if metrics else None
         show(_introduced(app, processes, rounds))
         if processes == 1:
             return app.run(rounds=rounds)
-    command = [sys.executable, "-m", "sourced", "worker", target, "--supervised", f"--rounds={rounds}"]
-    options = [f"--grace={grace}", *(["--verbose"] if verbose else [])]
-    raise typer.Exit(Supervisor([*command, *options], processes, grace=grace).run())
+        if not metrics:  # who asks the store, then, are the others
+            opened.close()
+        command = [sys.executable, "-m", "sourced", "worker", target, "--supervised", f"--rounds={rounds}"]
+        options = [f"--grace={grace}", f"--metrics={metrics}", *(["--verbose"] if verbose else [])]
+        supervisor = Supervisor([*command, *options], processes, grace=grace, environment=environment)
+        raise typer.Exit(supervisor.run())
+
+
+@contextlib.contextmanager
+def _serving(app: Sourced, metrics: str, processes: int) -> Iterator[Mapping[str, str] | None]:
+    """Metrics of all the processes there will be, and the environment in which they count together."""
+    host, _, port = metrics.rpartition(":")
+    host = host.strip("[]") or "127.0.0.1"
+    if not port.isdigit():
+        raise typer.BadParameter(f"--metrics {metrics}: expected a port, or host:port", param_hint="")
+    prometheus = _measured()
+    with contextlib.ExitStack() as stack:
+        environment = None
+        try:
+            if processes == 1:
+                stack.callback(prometheus.serve(app, int(port), host))
+            else:
+                environment = stack.enter_context(prometheus.serving_all(app, int(port), host))
+        except (OSError, OverflowError) as error:
+            raise typer.BadParameter(f"--metrics {metrics}: nobody can listen there: {error}", param_hint="") from error
+        show(f"Metrics are at http://{metrics if ':' in metrics else f'{host}:{port}'}/metrics")
+        yield environment
+
+
+def _measured() -> Any:
+    try:
+        from sourced.integrations import prometheus
+    except ModuleNotFoundError as missing:
+        raise DefinitionError(f"--metrics needs {missing.name}: pip install 'sourced-py[prometheus]'") from missing
+    return prometheus
 
 
 def _refuse_what_cannot_work(app: Sourced, target: str, processes: int) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, start_http_server
     from prometheus_client.core import GaugeMetricFamily
+    from prometheus_client.multiprocess import MultiProcessCollector
     from prometheus_client.registry import Collector
 except ModuleNotFoundError as missing:
     if missing.name is None or missing.name.partition(".")[0] != "prometheus_client":
@@ -37,11 +41,13 @@ from sourced.telemetry import (
 
 log = logging.getLogger("sourced")
 
+FRESH = 5.0  # seconds for which what the store tells is not asked again
+SHARED = "PROMETHEUS_MULTIPROC_DIR"  # where processes count together; the library looks for it when it is imported
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
 def measure(
-    app: Sourced, registry: CollectorRegistry = REGISTRY, *, fresh: timedelta | float = 5.0
+    app: Sourced, registry: CollectorRegistry = REGISTRY, *, fresh: timedelta | float = FRESH
 ) -> Callable[[], None]:
     """Registers an app's metrics; a registry is for one app. What the store tells counts as `fresh` for so long.
 
@@ -63,15 +69,45 @@ def serve(app: Sourced, port: int, host: str = "127.0.0.1") -> Callable[[], None
     """Measures an app and serves it at `http://host:port/metrics`, from a thread, until the answer is called."""
     registry = CollectorRegistry()
     end = measure(app, registry)
-    server, thread = start_http_server(port, host, registry)
+    stop = _served(registry, port, host)
 
     def close() -> None:
         end()
+        stop()
+
+    return close
+
+
+@contextlib.contextmanager
+def serving_all(app: Sourced, port: int, host: str = "127.0.0.1") -> Iterator[Mapping[str, str]]:
+    """The same for processes that are yet to be started: they `count`, in the environment that is given here.
+
+    What they have counted is added up, also of those who have ended; whatever else they measure with this library is
+    served along. The store is asked by this process alone.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = os.environ.get(SHARED) or stack.enter_context(tempfile.TemporaryDirectory(prefix="sourced-metrics-"))
+        registry = CollectorRegistry()
+        registry.register(Waiting(app, FRESH))
+        MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+        stack.callback(_served(registry, port, host))
+        yield {**os.environ, SHARED: folder}
+
+
+def count(app: Sourced) -> None:
+    """What this process does is added to what its supervisor serves."""
+    app.telemetry.listen(Done(CollectorRegistry()).note)
+
+
+def _served(registry: CollectorRegistry, port: int, host: str) -> Callable[[], None]:
+    server, thread = start_http_server(port, host, registry)
+
+    def stop() -> None:
         server.shutdown()
         server.server_close()
         thread.join()
 
-    return close
+    return stop
 
 
 class Done:

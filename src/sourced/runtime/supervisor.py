@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, TypeAlias
@@ -40,14 +40,17 @@ News: TypeAlias = "Child | type[_Told]"
 class Child:
     """One process, in a session of its own, so that Ctrl-C and its like reach the supervisor alone."""
 
-    def __init__(self, slot: int, deaths: int, command: Sequence[str], news: SimpleQueue[News]) -> None:
+    def __init__(
+        self, slot: int, deaths: int, command: Sequence[str], environment: Mapping[str, str] | None,
+        news: SimpleQueue[News],
+    ) -> None:  # fmt: skip
         self.slot = slot
         self.deaths = deaths  # of those before it, in a row
         self.began = monotonic()
         apart: dict[str, Any] = {"start_new_session": True}
         if sys.platform == "win32":
             apart = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-        self.popen = subprocess.Popen(command, stdin=subprocess.PIPE, **apart)
+        self.popen = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment, **apart)
         threading.Thread(target=self._wait, args=(news,), name=f"sourced-child-{slot}", daemon=True).start()
 
     def _wait(self, news: SimpleQueue[News]) -> None:
@@ -63,8 +66,12 @@ class Child:
 class Supervisor:
     """`run()` starts them, and comes back with an exit code when it was told to stop and all of them have ended."""
 
-    def __init__(self, command: Sequence[str], processes: int, *, grace: float = 30.0) -> None:
+    def __init__(
+        self, command: Sequence[str], processes: int, *, grace: float = 30.0,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         self._command = command
+        self._environment = environment  # of theirs; as a rule it is ours
         self._processes = processes
         self._grace = grace
         self._news: SimpleQueue[News] = SimpleQueue()
@@ -105,7 +112,7 @@ class Supervisor:
     def _start_who_is_due(self) -> None:
         while self._due and self._due[0][0] <= monotonic():
             _, slot, deaths = heapq.heappop(self._due)
-            child = self._children[slot] = Child(slot, deaths, self._command, self._news)
+            child = self._children[slot] = Child(slot, deaths, self._command, self._environment, self._news)
             log.info("worker process %d is started", child.popen.pid)
 
     def _died(self, child: Child) -> None:
