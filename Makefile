@@ -7,6 +7,9 @@ RUN := $(VENV)/bin/python
 # A process for each processor, each with a PostgreSQL server of its own: more than four have little left to share.
 SIDE_BY_SIDE ?= -n auto --maxprocesses 4 --dist worksteal
 
+# The tests start Python some hundreds of times: what it compiles once is kept, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
+
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help

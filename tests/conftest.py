@@ -28,6 +28,13 @@ def emptied_databases(postgres_server: Postgres):
         yield databases
 
 
+@pytest.fixture
+def emptied_database(emptied_databases: EmptiedDatabases):
+    """The URL of a database with all tables in it, and nothing in them."""
+    with emptied_databases.one() as url:
+        yield url
+
+
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
 def new_store(request: pytest.FixtureRequest, tmp_path: Path):
     """Makes stores of one kind, each empty; a test that asks for it is run once for every kind."""

@@ -46,6 +46,27 @@ def in_databases(closing: contextlib.ExitStack, databases: EmptiedDatabases) -> 
     return make
 
 
+EMPTYING = """
+do $$
+declare
+  one record;
+  used boolean;
+begin
+  perform pg_terminate_backend(pid, 5000) from pg_stat_activity
+    where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend';
+  for one in select relname as name from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace
+  loop
+    continue when one.name like '%migrations';
+    execute format('select exists (select from %I)', one.name) into used;
+    if used then
+      execute format('truncate %I', one.name);
+    end if;
+  end loop;
+  perform setval(seqrelid, seqstart, false) from pg_sequence;
+end $$
+"""
+
+
 class EmptiedDatabases:
     """Databases with all tables in them, used again and again: to empty one takes a tenth of making one."""
 
@@ -53,9 +74,12 @@ class EmptiedDatabases:
         self._server = server
         self._life = contextlib.ExitStack()
         self._empty: list[str] = []
+        self._relations: list[str] = []
 
     def __enter__(self) -> EmptiedDatabases:
         self._databases = self._life.enter_context(Databases(self._server, install_all))
+        with self._databases.fresh() as url, psycopg.connect(url) as connection:
+            self._relations = relations_in(connection)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -65,9 +89,10 @@ class EmptiedDatabases:
     def one(self) -> Iterator[str]:
         url = self._empty.pop() if self._empty else self._life.enter_context(self._databases.fresh())
         yield url
-        with contextlib.suppress(psycopg.errors.LockNotAvailable):  # somebody was left in it: let him have it
-            _empty(url)
-            self._empty.append(url)
+        with psycopg.connect(url) as connection:
+            if relations_in(connection) == self._relations:  # nobody made any of his own
+                empty(connection)
+                self._empty.append(url)
 
 
 def told_by_nobody_else(app: Sourced) -> None:
@@ -82,15 +107,14 @@ def install_all(url: str) -> None:
         connection.execute(TABLE)
 
 
-def _empty(url: str) -> None:
-    with psycopg.connect(url) as connection:
-        connection.execute("set local lock_timeout = '2s'")
-        tables = connection.execute(
-            "select string_agg(tablename, ', ') from pg_tables "
-            "where schemaname = 'public' and tablename not like '%migrations'"
-        ).fetchone()
-        assert tables is not None
-        connection.execute(f"truncate {tables[0]}".encode())
-        connection.execute(
-            "select setval(format('%I.%I', schemaname, sequencename), start_value, false) from pg_sequences"
-        )
+def relations_in(connection: psycopg.Connection) -> list[str]:
+    found = connection.execute(
+        "select relname from pg_class join pg_namespace n on n.oid = relnamespace "
+        "where nspname not in ('pg_catalog', 'pg_toast', 'information_schema') order by relname"
+    )
+    return [name for (name,) in found.fetchall()]
+
+
+def empty(connection: psycopg.Connection) -> None:
+    """Whoever was left in it is sent away first, as from a database that is dropped."""
+    connection.execute(EMPTYING)

@@ -1,6 +1,7 @@
 """PostgreSQL keeps the contract on both sides."""
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,29 +10,18 @@ from sourced.store import Store
 from sourced.stores.postgres import PostgresStore
 from sourced.testing.conformance import AsyncStoreConformance, StoreConformance
 from sourced.testing.conformance.bench import Bench
-from sourced.testing.postgres import Databases, Postgres
-
-
-@pytest.fixture(scope="module")
-def databases(postgres_server: Postgres):
-    with Databases(postgres_server, install) as databases:
-        yield databases
-
-
-def install(url: str) -> None:
-    with contextlib.closing(PostgresStore(url)) as store:
-        store.migrate()
+from tests.every_store import EmptiedDatabases
 
 
 class Fresh(Bench):
-    """Every store in a database of its own, that goes with the case."""
+    """Every store in a database of its own, which others have when it is closed and emptied."""
 
     options: dict[str, Any] = {}
 
     @pytest.fixture(autouse=True)
-    def _databases(self, databases: Databases):
+    def _databases(self, emptied_databases: EmptiedDatabases):
         with contextlib.ExitStack() as stack:
-            self.databases, self.stack = databases, stack
+            self.databases, self.stack = emptied_databases, stack
             yield
 
     def setup_method(self) -> None:
@@ -42,9 +32,15 @@ class Fresh(Bench):
         super().setup_method()
 
     def make(self) -> Store:
-        store = PostgresStore(self.stack.enter_context(self.databases.fresh()), **self.options)
-        self.stack.callback(store.close)
-        return store
+        return self.stack.enter_context(self.another_store())
+
+    @contextlib.contextmanager
+    def another_store(self) -> Iterator[Store]:
+        with (
+            self.databases.one() as url,
+            contextlib.closing(PostgresStore(url, **self.options)) as store,
+        ):
+            yield store
 
 
 class TestPostgres(Fresh, StoreConformance):

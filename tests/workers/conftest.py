@@ -17,8 +17,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..
     with contextlib.ExitStack() as apps:
         store: Any = f"sqlite:///{tmp_path}/works.db"
         if request.param == "postgres":
-            store = request.getfixturevalue("postgres_url")
-            apps.enter_context(Sourced(store)).migrate()
+            store = request.getfixturevalue("emptied_database")
         elif request.param == "memory":
             store = MemoryStore()
         yield lambda **options: apps.enter_context(Sourced(store, **options))
@@ -29,7 +28,5 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A store that processes share."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/works.db"
-    url: str = request.getfixturevalue("postgres_url")
-    with Sourced(url) as app:
-        app.migrate()
+    url: str = request.getfixturevalue("emptied_database")
     return url
