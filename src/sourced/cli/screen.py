@@ -49,7 +49,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, noth
     if not rows:
         show(nothing)
         return
-    used = [at for at in range(len(columns)) if any(row[at] not in ("", None) for row in rows)]
+    used = [at for at in range(len(columns)) if any(str(_cell(row[at])) for row in rows)]
     table = Table(box=None, header_style="dim", pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
     for at in used:
         number = all(str(row[at]).isdecimal() or row[at] == "" for row in rows)
