@@ -16,7 +16,7 @@ from sourced.actor import Actor
 from sourced.envelope import Message, To, address
 from sourced.errors import InTransaction, TransactionEnded
 from sourced.loaded import AsyncLoaded, Loaded
-from sourced.operations import (
+from sourced.operations.sides import (
     AsyncGroups,
     AsyncParked,
     AsyncScheduled,

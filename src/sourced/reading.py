@@ -11,7 +11,7 @@ from sourced.doctor import Finding
 from sourced.envelope import Message, To, address
 from sourced.errors import Invalid
 from sourced.messages import Payload
-from sourced.operations import Status, alive, diagnosed, group_infos
+from sourced.operations.groups import Status, alive, diagnosed, group_infos
 from sourced.ops import Op
 from sourced.runtime import foreground
 from sourced.runtime.programs import Program, Transact

@@ -9,7 +9,7 @@ import msgspec
 
 from sourced.doctor import Finding, GroupInfo, findings
 from sourced.errors import DefinitionError
-from sourced.operations import alive, group_infos
+from sourced.operations.groups import alive, group_infos
 from sourced.ops import Op
 from sourced.projector import Projector
 from sourced.runtime.engine import Engine
