@@ -8,7 +8,12 @@ import pytest
 
 @pytest.mark.parametrize(
     ("module", "needs", "extra"),
-    [("opentelemetry", "opentelemetry", "otel"), ("prometheus", "prometheus_client", "prometheus")],
+    [
+        ("opentelemetry", "opentelemetry", "otel"),
+        ("prometheus", "prometheus_client", "prometheus"),
+        ("sqlalchemy", "sqlalchemy", "sqlalchemy"),
+        ("django", "django.db", "django"),
+    ],
 )
 def test_where_it_is_not_installed_the_extra_is_named(module: str, needs: str, extra: str):
     script = f"import sys; sys.modules[{needs!r}] = None; import sourced.integrations.{module}"
