@@ -149,6 +149,23 @@ def test_a_parent_made_elsewhere_is_not_resolved_again():
     assert names(Door) == {"local": "local", "opened": "opened"}
 
 
+def test_a_mixin_means_what_its_own_module_means_by_a_name():
+    """Also where the class that takes it up has another message of that name around it."""
+    common = "from __future__ import annotations\nfrom sourced import Actor, Event, evolve\n"
+    theirs = {"__name__": "theirs"}
+    exec(
+        common + "class Moved(Event, type='theirs.moved'): ...\n"
+        "class Moving:\n    @evolve\n    def moved(self, state, event: Moved): ...\n",
+        theirs,
+    )
+    ours = {"__name__": "ours", "Moving": theirs["Moving"]}
+    exec(
+        common + "class Moved(Event, type='ours.moved'): ...\nclass Van(Moving, Actor[None]): ...\n",
+        ours,
+    )
+    assert names(ours["Van"]) == {"theirs.moved": "moved"}
+
+
 def test_a_decorator_from_another_module_hides_no_names():
     """A wrapped method keeps its annotations, and they mean what they meant where they were written."""
     elsewhere: dict[str, Any] = {"wraps": functools.wraps}

@@ -15,8 +15,8 @@ import sourced
 ROOT = Path(__file__).parent.parent
 FLOORS = {
     "ground": "errors ids clock ops forks",
-    "domain": "messages audit envelope codec lines snapshots view fold evolving actions handlers handling actor "
-    "projector reactor workflow policy",
+    "domain": "messages audit envelope codec lines snapshots view fold evolving actions annotations handlers handling "
+    "actor projector reactor workflow policy",
     "ports": "store notifier telemetry",
     "adapters": "stores notifiers",
     "runtime": "runtime",

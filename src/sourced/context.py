@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from inspect import iscoroutinefunction
 from typing import Any, ClassVar, TypeVar, overload
 
+from sourced.annotations import annotated
 from sourced.app import Sourced
 from sourced.envelope import Message, To
 from sourced.errors import DefinitionError, Invalid
-from sourced.handlers import annotated
 from sourced.messages import Command, Payload, is_family, parse
 
 C = TypeVar("C", bound=Command)

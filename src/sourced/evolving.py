@@ -9,9 +9,10 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from sourced.actions import Action, Actions, AfterCommit, Batch, Schedule, Send, Sync
+from sourced.annotations import mentioned
 from sourced.envelope import Message, Outgoing
 from sourced.fold import check_first_state, first_state, state_class
-from sourced.handlers import Tables, collect, mentioned
+from sourced.handlers import Tables, collect
 from sourced.messages import Command, Payload, is_family, is_payload_class
 from sourced.reactor import Delivery, Reactor
 

@@ -12,10 +12,10 @@ from inspect import Parameter, signature
 from typing import Any, ClassVar, Generic, ParamSpec, TypeVar, get_args, overload
 
 from sourced.actions import Action, Actions, Policy, Schedule, Send
+from sourced.annotations import mentioned, messages_in, names_around, resolved
 from sourced.codec import Codec, Record
 from sourced.envelope import Message, Outgoing
 from sourced.errors import DefinitionError
-from sourced.handlers import mentioned, messages_in, names_around, resolved
 from sourced.messages import Payload, is_family, is_payload_class
 from sourced.reactor import Delivery, Memo, Reactor, StartFrom, Want
 

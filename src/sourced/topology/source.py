@@ -11,8 +11,8 @@ from inspect import signature, unwrap
 from types import FunctionType, ModuleType
 from typing import Any, get_args
 
+from sourced.annotations import mentioned, resolved
 from sourced.errors import DefinitionError
-from sourced.handlers import mentioned, resolved
 from sourced.messages import Payload, is_family, is_payload_class, parse
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from sourced.annotations import mentioned
 from sourced.errors import DefinitionError
-from sourced.handlers import mentioned
 from sourced.messages import Payload, is_family
 from sourced.workflow import events as e
 from sourced.workflow.failures import exceptions_named
@@ -88,17 +87,3 @@ def _members(message: type[Payload]) -> Iterator[type[Payload]]:
         return
     for member in message.__subclasses__():
         yield from _members(member)
-
-
-def names_around() -> Mapping[str, Any]:
-    """The local names where a workflow is declared: annotations may name them."""
-    frame = sys._getframe(1)
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "sourced":
-        frame = frame.f_back
-    names: dict[str, Any] = {}
-    while frame.f_back and "__qualname__" in frame.f_locals:
-        names = {**frame.f_locals, **names}
-        frame = frame.f_back
-    if frame.f_locals is not frame.f_globals:
-        names = {**frame.f_locals, **names}
-    return names

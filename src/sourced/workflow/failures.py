@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from sourced.annotations import named_in
 from sourced.errors import Recalled
-from sourced.handlers import named_in
 from sourced.workflow.events import Trouble
 
 R = TypeVar("R", bound=Recalled)

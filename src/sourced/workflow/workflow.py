@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from sourced.actions import Actions
+from sourced.annotations import names_around
 from sourced.clock import as_delta
 from sourced.errors import DefinitionError
 from sourced.ids import new_stream_id
@@ -17,7 +18,7 @@ from sourced.messages import Payload, is_payload_class, snake
 from sourced.reactor import Delivery, Reactor
 from sourced.workflow import events as e
 from sourced.workflow.attending import Attending, RunMemo
-from sourced.workflow.definition import Definition, names_around
+from sourced.workflow.definition import Definition
 from sourced.workflow.promises import Child as _Child
 from sourced.workflow.run import Run
 from sourced.workflow.undo import Undo
