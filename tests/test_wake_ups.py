@@ -15,7 +15,7 @@ from psycopg import sql
 
 from sourced import Sourced
 from sourced.notifiers.relayed import BREATH
-from sourced.testing.shop import AddItem, Cart
+from sourced.testing.shop import AddItem, Cart, Reserve, Stock
 from tests.facts import PATIENCE, eventually
 
 
@@ -49,15 +49,22 @@ def test_what_one_commits_the_other_hears_of(make: Callable[[], Sourced]):
 
 
 def test_nobody_wakes_himself_twice(postgres_url: str):
-    """On PostgreSQL, where a process hears its own notes come back."""
-    with Sourced(postgres_url) as app:
+    """On PostgreSQL, where a process hears its own notes come back: the next thing it hears of is somebody else's."""
+    with Sourced(postgres_url) as app, Sourced(postgres_url) as other:
         app.migrate()
         app.register(Cart)
-        with app._engine.notifier.listen() as listener:
-            assert heard(listener)
+        other.register(Stock)
+        with app._engine.notifier.listen() as here, other._engine.notifier.listen() as there:
+            for each in (here, there):
+                assert heard(each)
+                each.news()
             app.dispatch(AddItem("tea"), to="c1")
-            assert heard(listener)
-            assert not listener.wait(0.1)
+            for each in (here, there):
+                assert heard(each)
+                assert each.news() == {"shop.add_item"}
+            other.dispatch(Reserve("tea", 1), to="stock-tea")
+            assert heard(here)
+            assert here.news() == {"shop.reserve"}
 
 
 def test_a_listener_whose_connection_is_killed_looks_and_listens_again(postgres_url: str):
