@@ -7,40 +7,32 @@ import contextlib
 import random
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal, TypeAlias, TypeVar
 
-import msgspec
-
-from sourced.codec import Record
-from sourced.errors import Conflict, DefinitionError, Duplicate, SchemaMismatch, Unavailable
+from sourced.errors import DefinitionError, SchemaMismatch, Unavailable
 from sourced.forks import begin_anew_in_children, leave_alone
-from sourced.notifier import Hearing, Types
-from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, Op, Statement, finish, finish_async
-from sourced.store import SHARDS, Capabilities, Entry, Equal, Outcome, Straggler
+from sourced.store import SHARDS, Capabilities, Entry, Outcome
 from sourced.stores._borrowed import driver_connection, driver_connection_async, refused
 from sourced.stores._committer import AsyncCommitter, Committer
 from sourced.stores._gate import Gate
-from sourced.stores._sql import SqlStore
-from sourced.stores._sql.dialect import COLUMNS, Arguments, Query, Rows, lists_as, own_values, rows_as
 from sourced.stores._sql.migrations import Migration, migrations
-from sourced.stores._sql.rounds import WANTED, WINDOW, quoted
+from sourced.stores._sqlite.append import Appends, stored_at
+from sourced.stores._sqlite.connections import AsyncSqliteConnection, SqliteConnection
+from sourced.stores._sqlite.dialect import SqliteDialect
+from sourced.stores._sqlite.reading import Reads
+from sourced.stores._sqlite.relay import SqliteRelay
 
 Raw: TypeAlias = sqlite3.Connection
 T = TypeVar("T")
 
 OLDEST = (3, 40)
 IDLE_READERS = 8
-LOOK = 0.02  # seconds between looks for what other processes have committed
-KEPT = 10_000  # notes that are not yet forgotten
-
-_json = msgspec.json.Encoder().encode
 
 
-class SqliteStore(SqlStore):
+class SqliteStore(Appends, Reads):
     """`SqliteStore("shop.db")`; the tables are made when the file is opened for the first time."""
 
     capabilities = Capabilities(durable=True, shared=True)
@@ -152,13 +144,13 @@ class SqliteStore(SqlStore):
         if reading:
             self._gate.refuse_holder()
             with self._reader() as raw:
-                yield SqliteConnection(raw, self)
+                yield SqliteConnection(raw, self.translated)
             return
         with self._gate:
             for pause in self._begun(self._writer):
                 threading.Event().wait(pause)
             with self._ended():
-                yield SqliteConnection(self._writer, self)
+                yield SqliteConnection(self._writer, self.translated)
 
     @contextlib.asynccontextmanager
     async def transaction_async(self, *, reading: bool = False) -> AsyncIterator[AsyncSqliteConnection]:
@@ -166,13 +158,13 @@ class SqliteStore(SqlStore):
         if reading:
             self._gate.refuse_holder()
             with self._reader() as raw:
-                yield AsyncSqliteConnection(raw, self)
+                yield AsyncSqliteConnection(raw, self.translated)
             return
         async with self._gate:
             for pause in self._begun(self._writer):
                 await asyncio.sleep(pause)
             with self._ended():
-                yield AsyncSqliteConnection(self._writer, self)
+                yield AsyncSqliteConnection(self._writer, self.translated)
 
     def _begun(self, raw: Raw, how: str = "begin immediate") -> Iterator[float]:
         """Begins a transaction; while another process has one open it yields how long to wait before the next try."""
@@ -217,7 +209,7 @@ class SqliteStore(SqlStore):
             with contextlib.nullcontext() if raw.in_transaction else self._gate:
                 for pause in self._locked(raw):
                     threading.Event().wait(pause)
-        return SqliteConnection(raw, self)
+        return SqliteConnection(raw, self.translated)
 
     async def joined_async(self, connection: object, *, reading: bool) -> AsyncSqliteConnection:
         self._gate.refuse_holder()
@@ -226,7 +218,7 @@ class SqliteStore(SqlStore):
             async with contextlib.nullcontext() if raw.in_transaction else self._gate:
                 for pause in self._locked(raw):
                     await asyncio.sleep(pause)
-        return AsyncSqliteConnection(raw, self)
+        return AsyncSqliteConnection(raw, self.translated)
 
     def _locked(self, raw: Raw) -> Iterator[float]:
         return self._begun(raw, self.query(_TAKE_THE_LOCK).text if raw.in_transaction else "begin immediate")
@@ -263,7 +255,7 @@ class SqliteStore(SqlStore):
     # -- wake-ups between processes
 
     def relay(self) -> SqliteRelay:
-        return SqliteRelay(self)
+        return SqliteRelay(self, lambda: self._opened(self.timeout))
 
     # -- commits that share a transaction
 
@@ -280,7 +272,7 @@ class SqliteStore(SqlStore):
             with self._gate:
                 rows = _through(self._tried(self._writer, *self._alone(entries[0])))
             if rows:
-                return [(_placed(entries[0].records[0], *rows[0]),)]
+                return [(stored_at(entries[0].records[0], *rows[0]),)]
         return self.transact(self.append(entries))
 
     async def _flush_async(self, entries: Sequence[Entry]) -> list[Outcome]:
@@ -288,14 +280,8 @@ class SqliteStore(SqlStore):
             async with self._gate:
                 rows = await _through_async(self._tried(self._writer, *self._alone(entries[0])))
             if rows:
-                return [(_placed(entries[0].records[0], *rows[0]),)]
+                return [(stored_at(entries[0].records[0], *rows[0]),)]
         return await self.transact_async(self.append(entries))
-
-    def _alone(self, entry: Entry) -> tuple[str, tuple[Any, ...]]:
-        """One message is one statement, and a transaction by itself; no row when anything speaks against it."""
-        stream, *values, created_at, settled_by = own_values(entry.records[0])
-        placed = (stream, self.shard(stream), *values, iso(created_at), settled_by, entry.expected_seq)
-        return self.query(_APPEND_ONE).text, placed
 
     # -- the tables
 
@@ -323,143 +309,6 @@ class SqliteStore(SqlStore):
                 for statement in _statements(step.sql):
                     raw.execute(statement)
 
-    # -- what only SQLite says like this
-
-    HISTORIES = """
-    select {record}, r.n from each(r: stream text, after bigint, upto bigint) cross join {messages} m
-    where m.stream = r.stream and m.seq > r.after and m.seq <= r.upto order by r.n, m.seq
-    """
-
-    def append(self, entries: Sequence[Entry]) -> Op[list[Outcome]]:
-        return (yield Statement("append", self._append, (entries,)))
-
-    def _append(self, raw: Raw, entries: Sequence[Entry]) -> list[Outcome]:
-        """Hardly ever does anything speak against it, so ids are looked up only when something did."""
-        ((last,),) = raw.execute(self.query("select coalesce(max(m.position), 0) from {messages} m").text)
-        outcomes, rows = self._places(raw, last, entries, {})
-        if len(rows) < sum(len(entry.records) for entry in entries) or not self._inserted(raw, last, rows):
-            known = self._known(raw, [record.id for entry in entries for record in entry.records])
-            outcomes, rows = self._places(raw, last, entries, known)
-            raw.executemany(self.query(_INSERT).text, rows)
-        return outcomes
-
-    def _inserted(self, raw: Raw, last: int, rows: Sequence[tuple[Any, ...]]) -> bool:
-        """All of them, or none because an id is there already."""
-        try:
-            raw.executemany(self.query(_INSERT).text, rows)
-        except sqlite3.IntegrityError:
-            raw.execute(self.query("delete from {messages} where position > ?").text, (last,))  # nobody else's
-            return False
-        return True
-
-    def _places(
-        self, raw: Raw, position: int, entries: Sequence[Entry], known: dict[str, Record]
-    ) -> tuple[list[Outcome], list[tuple[Any, ...]]]:
-        """What becomes of each entry, and the rows to store; nobody else writes meanwhile."""
-        heads = {stream: seq or 0 for stream, seq in self._heads(raw, {entry.stream for entry in entries})}
-        rows: list[tuple[Any, ...]] = []
-        outcomes: list[Outcome] = []
-        for entry in entries:
-            head = heads[entry.stream]
-            there = [known[record.id] for record in entry.records if record.id in known]
-            if there:
-                outcomes.append(Duplicate([record.id for record in there], there))
-            elif entry.expected_seq not in (None, head) and self._in_the_way(raw, entry, head, rows):
-                outcomes.append(Conflict(entry.stream, expected=entry.expected_seq or 0, actual=head))
-            else:
-                shard, stored = self.shard(entry.stream), []
-                for record in entry.records:
-                    head, position = head + 1, position + 1
-                    placed = _placed(record, head, position)
-                    known[record.id] = placed
-                    stored.append(placed)
-                    rows.append(_row(placed, shard))
-                heads[entry.stream] = head
-                outcomes.append(tuple(stored))
-        return outcomes, rows
-
-    def _heads(self, raw: Raw, streams: Collection[str]) -> Iterator[tuple[str, int | None]]:
-        text = self.query("select max(m.seq) from {messages} m where m.stream = ?").text
-        for stream in streams:
-            yield stream, raw.execute(text, (stream,)).fetchone()[0]
-
-    def _known(self, raw: Raw, ids: Sequence[str]) -> dict[str, Record]:
-        text = self.query("select {record} from {messages} m where m.id in (select value from json_each(?))").text
-        rows = raw.execute(text, (_json(ids).decode(),)).fetchall()
-        return {record.id: record for record in self.records(rows)}
-
-    def _in_the_way(self, raw: Raw, entry: Entry, head: int, rows: Sequence[tuple[Any, ...]]) -> bool:
-        """Whether anything of what came after the expected seq matters, in the log or just now in this batch."""
-        expected = entry.expected_seq or 0
-        if entry.heeds is None or head < expected:
-            return True
-        text = self.query("select m.type from {messages} m where m.stream = ? and m.seq > ?").text
-        between = {type for (type,) in raw.execute(text, (entry.stream, expected))}
-        between |= {row[5] for row in rows if row[2] == entry.stream and row[3] > expected}
-        return not between.isdisjoint(entry.heeds)
-
-    def pending_rows(self, group: str, shares: Sequence[tuple[int, int, int]], types: Collection[str]) -> Statement:
-        return Statement("pending", self._pending, (group, shares, types))
-
-    def typed_rows(
-        self, types: Collection[str], way: str, order: str, also: str, asked: Mapping[str, Any]
-    ) -> Statement:
-        text = f"""
-        select {{record}} from {{messages}} m where m.type = :type and m.position {way} :after {also}
-        order by m.position {order} limit :limit
-        """
-        return Statement("read all", self._typed, (types, text, order, asked))
-
-    def _typed(
-        self, raw: Raw, types: Collection[str], text: str, order: str, asked: Mapping[str, Any]
-    ) -> list[tuple[Any, ...]]:
-        said, bind = self.query(text)
-        found = [row for type in types for row in raw.execute(said, bind({**asked, "type": type}))]
-        found.sort(key=lambda row: row[3], reverse=order == "desc")
-        return found[: asked["limit"]]
-
-    def straggling_rows(self, asked: Sequence[tuple[Straggler, int]], types: Collection[str], limit: int) -> Statement:
-        return Statement("straggling", self._straggling, (asked, types, limit))
-
-    def _straggling(
-        self, raw: Raw, asked: Sequence[tuple[Straggler, int]], types: Collection[str], limit: int
-    ) -> list[tuple[Any, ...]]:
-        text, bind = self.query(_STRAGGLING)
-        rows: list[tuple[Any, ...]] = []
-        for number, (each, upto) in enumerate(asked, 1):
-            place = {"stream": each.stream, "from_seq": each.from_seq, "upto": upto, "limit": limit}
-            group = {"group": each.group, "settled": quoted(each.group), "types": types}
-            rows += [(*row, number) for row in raw.execute(text, bind({**place, **group}))]
-        return rows
-
-    def _pending(
-        self, raw: Raw, group: str, shares: Sequence[tuple[int, int, int]], types: Collection[str]
-    ) -> Iterator[tuple[Any, ...]]:
-        ((reset_at,),) = raw.execute(self.query("select reset_at from {groups} where name = ?").text, (group,))
-        tail = self.query("select max(m.position) from {messages} m where m.shard = ?").text
-        text, bind = self.query(_PENDING)
-        common = {"types": types, "group": group, "settled": quoted(group), "reset_at": reset_at}
-        rows: list[tuple[Any, ...]] = []
-        for shard, checkpoint, share in shares:
-            last = raw.execute(tail, (shard,)).fetchone()[0] or checkpoint
-            upto = min(last, checkpoint + WINDOW)
-            there = {"shard": shard, "checkpoint": checkpoint, "upto": upto, "limit": share}
-            found = raw.execute(text, bind({**common, **there})).fetchall() if upto > checkpoint else []
-            rows += [(shard, upto, *row) for row in found] or [(shard, upto, *_NOTHING)]
-        return iter(rows)
-
-    def holds(self, equal: Equal, name: str, values: dict[str, Any]) -> str:
-        values[name], field = equal.value, f"{name}_field"
-        values[field] = f'$."{equal.field}"'
-        kind = f"json_type(v.body, :{field})"
-        if equal.value is None or isinstance(equal.value, bool):
-            values[name] = {None: "null", True: "true", False: "false"}[equal.value]
-            held = f"{kind} = :{name}"
-        else:
-            kinds = "'text'" if isinstance(equal.value, str) else "'integer', 'real'"
-            held = f"({kind} in ({kinds}) and json_extract(v.body, :{field}) = :{name})"
-        return f"({held} or {kind} is null)" if equal.or_missing else held
-
 
 _FORKED = (
     "it was opened before this process was forked, and SQLite does not allow for that; make the app after the fork"
@@ -467,179 +316,7 @@ _FORKED = (
 _CLOSED = "this store was closed; open it anew"
 _JOINABLE = "a sqlite3 Connection, or SQLAlchemy's or Django's over sqlite3 (aiosqlite lives in a thread of its own)"
 _OUTDATED = "since this transaction began to read somebody else has written; roll it back, begin with `begin immediate`"
-_STORED_SINCE = "select max(m.position), m.type from {messages} m where m.position > ? group by m.type"
 _TAKE_THE_LOCK = "delete from {migrations} where 0"  # changes nothing, and waits for who writes
-
-_NOTHING = (None,) * len(COLUMNS)
-_INSERT = """
-insert into {messages} (position, shard, stream, seq, id, type, version, payload, metadata, causation_id,
-  correlation_id, created_at, settled_by) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
-# Refused as a whole when the id is stored already, or when there is no seq for it because another one was expected.
-# As `insert … select` it would take twice as long.
-_APPEND_ONE = """
-insert or ignore into {messages} (position, shard, stream, seq, id, type, version, payload, metadata, causation_id,
-  correlation_id, created_at, settled_by)
-values ((select coalesce(max(p.position), 0) + 1 from {messages} p), ?2, ?1, (
-    select case when ?12 is null or ?12 = coalesce(max(t.seq), 0) then coalesce(max(t.seq), 0) + 1 end
-    from {messages} t where t.stream = ?1),
-  ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
-returning seq, position
-"""
-_PENDING = f"""
-select {{record}} from {{messages}} m
-where m.shard = :shard and m.position > :checkpoint and m.position <= :upto and {WANTED}
-  and not exists (select 1 from {{stragglers}} s where s.group_name = :group and s.stream = m.stream)
-order by m.position limit :limit
-"""
-_STRAGGLING = f"""
-select {{record}} from {{groups}} g join {{messages}} m
-where g.name = :group and m.stream = :stream and m.seq >= :from_seq and m.position > g.start and m.position <= :upto
-  and {WANTED.replace(":reset_at", "g.reset_at")} order by m.seq limit :limit
-"""
-
-
-class SqliteDialect:
-    """Lists and rows are handed over as JSON, times as text that sorts."""
-
-    words: Mapping[str, str] = {"greatest": "max", "instr": "instr", "lock": "", "share": "", "skip_locked": ""}
-
-    def query(self, text: str, lists: Collection[str], rows: Rows) -> Query:
-        def table(name: str) -> str:
-            columns = ", ".join(f"value ->> {at} as {column}" for at, (column, _) in enumerate(rows[name]))
-            return f"(select {columns}, key + 1 as n from json_each(:{name})) as {name}"
-
-        times = {
-            name: [at for at, (_, kind) in enumerate(columns) if kind == "timestamptz"]
-            for name, columns in rows.items()
-        }
-
-        def bind(arguments: Arguments) -> dict[str, Any]:
-            bound: dict[str, Any] = {}
-            for name, value in arguments.items():
-                if name in rows:
-                    bound[name] = _json([_timed(row, times[name]) for row in value]).decode()
-                elif name in lists:
-                    bound[name] = _json(list(value)).decode()
-                else:
-                    bound[name] = iso(value) if isinstance(value, datetime) else value
-            return bound
-
-        whole = lists_as(text, lambda name: f"in (select value from json_each(:{name}))")
-        return Query(rows_as(whole, table), bind)
-
-    def time(self, value: Any) -> datetime:
-        return datetime.fromisoformat(value)
-
-
-class SqliteRelay:
-    """SQLite counts what other connections have committed; looking at the counter costs next to nothing."""
-
-    silent = True
-
-    def __init__(self, store: SqliteStore) -> None:
-        self._store = store
-
-    def tell(self, types: Types = None) -> None:
-        """They look by themselves."""
-
-    def rouse(self) -> None:
-        """It looks often enough."""
-
-    def say(self, channel: str, text: str) -> Op[None]:
-        """Notes are kept until some thousand more have come: whoever hears looks far more often."""
-        say = self._store.say
-        yield say("say", "insert into {notes} (channel, data) values (:channel, :data)", channel=channel, data=text)
-        yield say("forget", "delete from {notes} where id <= (select max(id) from {notes}) - :kept", kept=KEPT)
-
-    def hear(self, hearing: Hearing, deaf: threading.Event) -> None:
-        """Most commits store no message: checkpoints, signs of life. What does is looked at for the types of it."""
-        look = self._store.query("select id, channel, data from {notes} where id > ? order by id").text
-        what = self._store.query(_STORED_SINCE).text
-        come = self._store.query("select coalesce(max(m.position), 0) from {messages} m").text
-        end = self._store.query("select coalesce(max(id), 0) from {notes}").text
-        with contextlib.closing(self._store._opened(self._store.timeout)) as raw, contextlib.suppress(sqlite3.Error):
-            ((known,),) = raw.execute("pragma data_version")
-            ((last,),) = raw.execute(end)
-            ((position,),) = raw.execute(come)
-            hearing.news()
-            while not deaf.wait(LOOK):
-                ((version,),) = raw.execute("pragma data_version")
-                if version == known:
-                    continue
-                known = version
-                for number, channel, text in raw.execute(look, (last,)).fetchall():
-                    if number > last + 1:
-                        hearing.lapse()
-                    last = number
-                    hearing.note(channel, text)
-                stored = raw.execute(what, (position,)).fetchall()
-                position = max((position, *(each for each, _ in stored)))
-                hearing.news({name for _, name in stored})
-
-
-class SqliteConnection:
-    """An open transaction; `tx` is the `sqlite3` connection."""
-
-    def __init__(self, raw: Raw, store: SqliteStore) -> None:
-        self.tx = raw
-        self._plain: Any = raw if raw.row_factory is None else _Plain(raw)
-        self._store = store
-        self._depth = 0
-
-    def execute(self, statement: Statement) -> Any:
-        body = statement.body
-        try:
-            if isinstance(body, Query):
-                cursor = self.tx.cursor()
-                cursor.row_factory = None  # whatever the owner of the connection likes
-                return cursor.execute(body.text, body.bind(statement.args[0])).fetchall()
-            if body is not None:
-                return body(self._plain, *statement.args)
-            return self._mark(statement)
-        except sqlite3.Error as error:
-            raise self._store.translated(error) from error
-
-    def call(self, work: Callable[[Any], Any]) -> Any:
-        return finish(work(self.tx))
-
-    def _mark(self, statement: Statement) -> None:
-        if statement == SAVEPOINT:
-            self._depth += 1
-            self.tx.execute(f"savepoint sourced_{self._depth}")
-        elif statement in (RELEASE, ROLLBACK):
-            if statement == ROLLBACK:
-                self.tx.execute(f"rollback to savepoint sourced_{self._depth}")
-            self.tx.execute(f"release savepoint sourced_{self._depth}")
-            self._depth -= 1
-
-
-class _Plain:
-    """A connection whose owner likes other rows than tuples."""
-
-    def __init__(self, raw: Raw) -> None:
-        self._raw = raw
-
-    def execute(self, *args: Any) -> sqlite3.Cursor:
-        return self._cursor().execute(*args)
-
-    def executemany(self, *args: Any) -> sqlite3.Cursor:
-        return self._cursor().executemany(*args)
-
-    def _cursor(self) -> sqlite3.Cursor:
-        cursor = self._raw.cursor()
-        cursor.row_factory = None
-        return cursor
-
-
-class AsyncSqliteConnection(SqliteConnection):
-    """The same for callers that await."""
-
-    async def execute(self, statement: Statement) -> Any:
-        return super().execute(statement)
-
-    async def call(self, work: Callable[[Any], Any]) -> Any:
-        return await finish_async(work(self.tx))
 
 
 def _through(tries: Generator[float, None, T]) -> T:
@@ -656,28 +333,6 @@ async def _through_async(tries: Generator[float, None, T]) -> T:
             await asyncio.sleep(next(tries))
     except StopIteration as done:
         return done.value
-
-
-def iso(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def _timed(row: Sequence[Any], times: Sequence[int]) -> Sequence[Any]:
-    if not times:
-        return row
-    return [iso(value) if at in times and value is not None else value for at, value in enumerate(row)]
-
-
-def _placed(record: Record, seq: int, position: int) -> Record:
-    return Record(
-        record.id, record.stream, seq, position, record.type, record.version, record.payload, record.metadata,
-        record.causation_id, record.correlation_id, record.created_at, record.settled_by,
-    )  # fmt: skip
-
-
-def _row(record: Record, shard: int) -> tuple[Any, ...]:
-    stream, *values, created_at, settled_by = own_values(record)
-    return (record.position, shard, stream, record.seq, *values, iso(created_at), settled_by)
 
 
 def _statements(script: str) -> Iterator[str]:

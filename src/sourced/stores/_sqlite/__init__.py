@@ -1,0 +1,1 @@
+"""What SQLite needs beyond SQL: its wording, its connections, its wake-ups."""
