@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import functools
-import threading
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
-from datetime import datetime
-from time import monotonic
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
 
-import msgspec
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
-from sourced.errors import DefinitionError, Duplicate, InTransaction, NeedsAwait, SchemaMismatch, Unavailable
+from sourced.errors import DefinitionError, Duplicate, NeedsAwait, SchemaMismatch, Unavailable
 from sourced.forks import begin_anew_in_children
 from sourced.ops import Op, Statement, run, run_async
-from sourced.store import SHARDS, Capabilities, Claim, Entry, Equal, Group, Lease, Outcome, Straggler
+from sourced.store import SHARDS, Capabilities, Entry, Outcome
 from sourced.stores._borrowed import driver_connection, driver_connection_async, refused
 from sourced.stores._committer import AsyncCommitter, Committer
 from sourced.stores._pool import AsyncPool, Pool
-from sourced.stores._postgres.append import (
-    APPEND,
-    APPEND_AT,
-    APPEND_NEXT,
-    APPEND_STREAM,
-    DUPLICATE,
-    arguments,
-    of_one_stream,
-    one,
-    outcomes,
-    stored,
-)
-from sourced.stores._postgres.arrays import Bigints, Integers, teach
+from sourced.stores._postgres.append import Appends
+from sourced.stores._postgres.arrays import teach
 from sourced.stores._postgres.connections import (
     AsyncBorrowedConnection,
     AsyncPostgresConnection,
@@ -43,47 +25,15 @@ from sourced.stores._postgres.connections import (
     PostgresConnection,
 )
 from sourced.stores._postgres.dialect import PostgresDialect
+from sourced.stores._postgres.dialing import Dialing, finished
+from sourced.stores._postgres.inside import Inside
 from sourced.stores._postgres.relay import PostgresRelay
-from sourced.stores._sql import SqlStore
+from sourced.stores._postgres.rounds import Rounds
 from sourced.stores._sql.dialect import Query
 from sourced.stores._sql.migrations import Migration, migrations
-from sourced.stores._sql.rounds import WANTED, WINDOW, quoted
-
-OLDEST = 15
-_PENDING = f"""
-select r.shard, r.upto, {{record}} from (
-  select e.shard, e.checkpoint, e.share, least(e.checkpoint + {WINDOW},
-    coalesce((select max(t.position) from {{messages}} t where t.shard = e.shard), e.checkpoint)) as upto
-  from each(e: shard integer, checkpoint bigint, share integer) offset 0
-) r left join lateral (
-  select m.* from {{messages}} m
-  where m.shard = r.shard and m.position > r.checkpoint and m.position <= r.upto
-    and {WANTED.replace(":reset_at", "(select g.reset_at from {groups} g where g.name = :group)")}
-    and not exists (select 1 from {{stragglers}} s where s.group_name = :group and s.stream = m.stream offset 0)
-  order by m.position limit r.share
-) m on true order by r.shard, m.position
-"""
-# Each piece by itself, along the index: the planner would rather read and sort the log than look things up 500 times.
-_STRAGGLING = f"""
-select {{record}}, r.n
-from each(r: group_name text, settled text, stream text, from_seq integer, upto bigint)
-join {{groups}} g on g.name = r.group_name cross join lateral (
-  select m.* from {{messages}} m
-  where m.stream = r.stream and m.seq >= r.from_seq and m.position > g.start and m.position <= r.upto
-    and {WANTED.replace(":settled", "r.settled").replace(":reset_at", "g.reset_at")}
-  order by m.seq limit :limit
-) m order by r.n, m.seq
-"""
-_CLAIM = """
-select c.status, c.start, c.epoch, c.reset_at, c.reason, c.error, c.stopped_by, c.stopped_at, c.shards, c.tokens,
-  c.checkpoints, c.highs, c.carefuls, c.due
-from {claim}(cast(:group as text), cast(:owner as text), cast(:now as timestamptz), cast(:until as timestamptz),
-  cast(:limit as integer), cast(:room as integer)) c
-"""
-_read_due = msgspec.json.Decoder(tuple[Straggler, ...]).decode
 
 
-class PostgresStore(SqlStore):
+class PostgresStore(Appends, Rounds):
     """`PostgresStore("postgresql://…")`; its tables are made by `migrate()`, or by your own migration tool."""
 
     capabilities = Capabilities(durable=True, shared=True, concurrent=True)
@@ -103,22 +53,20 @@ class PostgresStore(SqlStore):
             raise DefinitionError(f"PostgresStore(connections=…): expected 1 or more, found {connections}")
         self.url = url
         self.timeout = timeout
-        self._name = _named(url)
-        self._terms = _on_our_terms(url)
+        self._dialing = Dialing(url, timeout)
+        self._name = self._dialing.name
         self._checked = False
-        self._database = ""
-        self._met = False  # it was reached before, so when it is not there it will come back
         self._closed = False
         self._connections = connections
-        self._inside = _Inside()
-        self._pool = Pool(self._connect, _finished, connections)
-        self._async_pool = AsyncPool(self._connect_async, _finished, connections)
+        self._inside = Inside()
+        self._pool = Pool(self._dialing.connect, finished, connections)
+        self._async_pool = AsyncPool(self._dialing.connect_async, finished, connections)
         self._committer = Committer(self._flush)
         self._async_committer = AsyncCommitter(self._flush_async)
         begin_anew_in_children(self)
 
     def forked(self) -> None:
-        self._inside = _Inside()
+        self._inside = Inside()
         self._pool.forked()
         self._async_pool.forked()
         self._committer = Committer(self._flush)
@@ -128,47 +76,6 @@ class PostgresStore(SqlStore):
         return f"PostgresStore({self._name})"
 
     # -- connections -------------------------------------------------------------------------------------------------
-
-    def _connect(self) -> Any:
-        for pause in self._patience():
-            try:
-                return self._welcomed(psycopg.connect(self._terms, autocommit=True))
-            except psycopg.OperationalError as error:
-                self._unreachable(error, last=pause is None)
-            threading.Event().wait(pause)
-        raise AssertionError("unreachable: the last try raises")
-
-    async def _connect_async(self) -> Any:
-        for pause in self._patience():
-            try:
-                return self._welcomed(await psycopg.AsyncConnection.connect(self._terms, autocommit=True))
-            except psycopg.OperationalError as error:
-                self._unreachable(error, last=pause is None)
-            await asyncio.sleep(pause or 0)
-        raise AssertionError("unreachable: the last try raises")
-
-    def _patience(self) -> Iterator[float | None]:
-        """Pauses between tries; None for the last one. Who was there before is waited for: it is being restarted."""
-        deadline, pause = monotonic() + self.timeout, 0.05
-        while self._met and monotonic() + pause < deadline:
-            yield pause
-            pause = min(pause * 2, 1.0)
-        yield None
-
-    def _unreachable(self, error: psycopg.OperationalError, *, last: bool) -> None:
-        passing = error.sqlstate in (None, "57P03")  # nobody listens, or it is starting up; but no wrong password
-        if last or not passing or "authentication" in str(error):
-            raise Unavailable(self._name, str(error).strip().replace("\n", " ")) from error
-
-    def _welcomed(self, raw: Any) -> Any:
-        version = raw.info.server_version // 10_000
-        if version < OLDEST:
-            _finished(raw)
-            raise SchemaMismatch(
-                self._name, expected=f"PostgreSQL {OLDEST} or newer", found=f"{version}", hint="update the server"
-            )
-        self._met, self._database = True, raw.info.dbname
-        return raw
 
     def _acquired(self) -> Any:
         self._refuse_closed()
@@ -277,7 +184,7 @@ class PostgresStore(SqlStore):
     def _refuse_unfit(self, raw: Any) -> None:
         if raw.closed:
             raise Unavailable(self._name, "the connection that it was to be reached by is closed")
-        if raw.info.dbname != self._database:
+        if raw.info.dbname != self._dialing.database:
             raise DefinitionError(
                 f"using(connection): expected a connection to {self._name}, found one to {raw.info.dbname!r}"
             )
@@ -398,129 +305,10 @@ class PostgresStore(SqlStore):
             )  # fmt: skip
         self._checked = True
 
-    # -- what only PostgreSQL says like this -------------------------------------------------------------------------
-
-    def append(self, entries: Sequence[Entry]) -> Op[list[Outcome]]:
-        if len(entries) == 1 and entries[0].records:
-            (entry,) = entries
-            values = of_one_stream(entry, self.shard(entry.stream))
-            (((head, *positions),),) = yield self.say("append", APPEND_STREAM, **values)
-            if head is not None:
-                return [stored(entry, head, positions)]
-        return (yield from self._append_each(entries))
-
-    def _append_alone(self, entries: Sequence[Entry]) -> Op[list[Outcome]]:
-        """The same as a transaction by itself, where one message takes but one statement and no function."""
-        if not len(entries) == 1 == len(entries[0].records):
-            return (yield from self.append(entries))
-        (entry,) = entries
-        query = self._append_next if entry.expected_seq is None else self._append_at
-        found = yield Statement("append", query, (one(entry, self.shard(entry.stream)),))
-        if found:
-            return [stored(entry, found[0][0], found[0][1:])]
-        return (yield from self._append_each(entries))
-
-    def _append_each(self, entries: Sequence[Entry]) -> Op[list[Outcome]]:
-        """Whatever speaks against some of them."""
-        if not entries:
-            return []
-        (answer,) = yield self.say("append", APPEND, **arguments(entries, self.shard))
-        doubtful = [entry for entry, code in zip(entries, answer[0], strict=True) if code == DUPLICATE]
-        known = (yield from self.known([r.id for entry in doubtful for r in entry.records])) if doubtful else {}
-        return outcomes(entries, answer, known)
-
-    @functools.cached_property
-    def _append_next(self) -> Query:
-        return Query(self.query(APPEND_NEXT).text, _as_they_are)
-
-    @functools.cached_property
-    def _append_at(self) -> Query:
-        return Query(self.query(APPEND_AT).text, _as_they_are)
-
-    HISTORIES = """
-    select {record}, r.n from each(r: stream text, after bigint, upto bigint) cross join lateral (
-      select m.* from {messages} m where m.stream = r.stream and m.seq > r.after and m.seq <= r.upto order by m.seq
-    ) m order by r.n, m.seq
-    """
-
-    def typed_rows(
-        self, types: Collection[str], way: str, order: str, also: str, asked: Mapping[str, Any]
-    ) -> Statement:
-        """Worded so that there is but one way: the planner thinks little of rare types, and would read all the log."""
-        text = f"""
-        select {{record}} from each(t: name text) cross join lateral (
-          select m.* from {{messages}} m
-          where (m.type, m.position) {way} (t.name, :after) and m.type {"<=" if way == ">" else ">="} t.name {also}
-          order by m.type {order}, m.position {order} limit :limit
-        ) m order by m.position {order} limit :limit
-        """
-        return self.say("read all", text, t=[(name,) for name in types], **asked)
-
-    def claim(
-        self, group: str, owner: str, *, now: datetime, until: datetime, limit: int, most: int | None = None
-    ) -> Op[Claim]:
-        """One statement, and so a transaction by itself."""
-        room = limit if most is None else min(limit, most)
-        said = self.say("claim", _CLAIM, group=group, owner=owner, now=now, until=until, limit=limit, room=room)
-        ((status, start, epoch, reset_at, reason, error, by, at, *leases, due),) = yield said._replace(whole=True)
-        if status is None:
-            return Claim(Group(group))
-        found = Group(group, status, start, epoch, reset_at, reason, error, by, at)
-        if leases[0] is None:
-            return Claim(found)
-        return Claim(found, tuple(map(Lease, *leases)), _read_due(due) if due else ())
-
-    def fence(self, claim: Claim) -> Op[None]:
-        """Nobody waits for the answer: where it does not hold, everything that follows fails."""
-        yield self.tell(
-            "fence",
-            """
-            select {fence}(cast(:group as text), cast(:epoch as integer), cast(:shards as integer[]),
-              cast(:tokens as bigint[]))
-            """,
-            group=claim.group.name,
-            epoch=claim.group.epoch,
-            shards=Integers(lease.shard for lease in claim.leases),
-            tokens=Bigints(lease.token for lease in claim.leases),
-        )
-
-    def reserve(self, streams: Collection[str], group: str | None = None) -> Op[None]:
-        """A group's shards first of all: rounds hold theirs before they append."""
-        if group is not None:
-            yield self.hold_shards(group)._replace(silent=True)
-        shards = Integers(sorted({self.shard(stream) for stream in streams}))
-        yield self.tell("reserve", "select {lock_shards}(cast(:shards as integer[]))", shards=shards)
-
-    def pending_rows(self, group: str, shares: Sequence[tuple[int, int, int]], types: Collection[str]) -> Statement:
-        return self.say("pending", _PENDING, group=group, e=shares, types=types, settled=quoted(group))
-
-    def straggling_rows(self, asked: Sequence[tuple[Straggler, int]], types: Collection[str], limit: int) -> Statement:
-        rows = [(each.group, quoted(each.group), each.stream, each.from_seq, upto) for each, upto in asked]
-        return self.say("straggling", _STRAGGLING, r=rows, types=types, limit=limit)
-
-    def holds(self, equal: Equal, name: str, values: dict[str, Any]) -> str:
-        """By containment, which an index serves whatever the fields: `using gin ((body::jsonb) jsonb_path_ops)`."""
-        values[name] = msgspec.json.encode({equal.field: equal.value}).decode()
-        held = f"v.body::jsonb @> (:{name}::text)::jsonb"
-        if not equal.or_missing:
-            return held
-        values[f"{name}_field"] = equal.field
-        return f"({held} or not v.body::jsonb ? :{name}_field::text)"
-
-
-_Who: TypeAlias = "tuple[int, asyncio.Task[Any] | None]"  # a thread, and the task that runs in it
 
 _ONE_MOMENT = "set transaction isolation level repeatable read, read only"
-_TERMS = r"-c timezone=UTC -c default_transaction_isolation=read\ committed -c jit=off"
-
-
 _JOINABLE = "a psycopg Connection, or SQLAlchemy's or Django's over psycopg"
 _JOINABLE_ASYNC = "a psycopg AsyncConnection, or SQLAlchemy's AsyncConnection or AsyncSession over psycopg"
-
-
-def _as_they_are(arguments: Any) -> Any:
-    """In the order in which the statement numbers them."""
-    return arguments
 
 
 def _nothing(_: Any) -> None:
@@ -532,59 +320,3 @@ def _as_stored(entry: Entry, outcome: Outcome) -> Outcome:
     if isinstance(outcome, Duplicate) and outcome.ids == tuple(record.id for record in entry.records):
         return outcome.records
     return outcome
-
-
-def _finished(raw: Any) -> None:
-    """Closes a connection of either kind, whatever became of its loop."""
-    raw.pgconn.finish()
-
-
-def _named(url: str) -> str:
-    """The database as people call it, without the password."""
-    try:
-        parts = conninfo_to_dict(url)
-    except psycopg.ProgrammingError as error:
-        raise DefinitionError(
-            f"expected a URL such as postgresql://user@host/database, found an unreadable one: {error}"
-        ) from error
-    place = (
-        f"{parts.get('host') or 'localhost'}:{parts['port']}" if parts.get("port") else parts.get("host") or "localhost"
-    )
-    return f"PostgreSQL {parts.get('dbname') or ''!r} at {place}"
-
-
-def _on_our_terms(url: str) -> str:
-    """The user's own options stay; an append has to see what was committed while it waited for its place."""
-    options = f"{conninfo_to_dict(url).get('options') or ''} {_TERMS}".strip()
-    return make_conninfo(url, options=options, fallback_application_name="sourced")
-
-
-class _Inside:
-    """Who has a transaction open: a second one, in the middle of it, could wait for the first for ever."""
-
-    def __init__(self) -> None:
-        self._open: list[_Who] = []
-
-    @contextlib.contextmanager
-    def entered(self, *, blocking: bool) -> Iterator[None]:
-        self.refuse(blocking=blocking)
-        who = _who()
-        self._open.append(who)
-        try:
-            yield
-        finally:
-            self._open.remove(who)
-
-    def refuse(self, *, blocking: bool) -> None:
-        """To block holds up a whole thread, and with it what any task of it has open."""
-        if self._open:
-            thread, task = _who()
-            if any(there == thread and (blocking or by in (None, task)) for there, by in list(self._open)):
-                raise InTransaction()
-
-
-def _who() -> _Who:
-    try:
-        return threading.get_ident(), asyncio.current_task()
-    except RuntimeError:
-        return threading.get_ident(), None

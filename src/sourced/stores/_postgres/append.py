@@ -5,14 +5,17 @@ What comes most often comes quicker: a message alone, as it is, and the messages
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sourced.codec import Record
 from sourced.errors import Conflict, Duplicate
+from sourced.ops import Op, Statement
 from sourced.store import Entry, Outcome
 from sourced.stores._postgres.arrays import Integers, Texts, Times
-from sourced.stores._sql.dialect import own_values
+from sourced.stores._sql import SqlStore
+from sourced.stores._sql.dialect import Query, own_values
 
 APPEND = """
 select a.codes, a.heads, a.seqs, a.positions from {append}(
@@ -59,6 +62,50 @@ select {append_stream}(
 """
 
 STORED, CONFLICT, DUPLICATE = range(3)
+
+
+class Appends(SqlStore):
+    def append(self, entries: Sequence[Entry]) -> Op[list[Outcome]]:
+        if len(entries) == 1 and entries[0].records:
+            (entry,) = entries
+            values = of_one_stream(entry, self.shard(entry.stream))
+            (((head, *positions),),) = yield self.say("append", APPEND_STREAM, **values)
+            if head is not None:
+                return [stored(entry, head, positions)]
+        return (yield from self._append_each(entries))
+
+    def _append_alone(self, entries: Sequence[Entry]) -> Op[list[Outcome]]:
+        """The same as a transaction by itself, where one message takes but one statement and no function."""
+        if not len(entries) == 1 == len(entries[0].records):
+            return (yield from self.append(entries))
+        (entry,) = entries
+        query = self._append_next if entry.expected_seq is None else self._append_at
+        found = yield Statement("append", query, (one(entry, self.shard(entry.stream)),))
+        if found:
+            return [stored(entry, found[0][0], found[0][1:])]
+        return (yield from self._append_each(entries))
+
+    def _append_each(self, entries: Sequence[Entry]) -> Op[list[Outcome]]:
+        """Whatever speaks against some of them."""
+        if not entries:
+            return []
+        (answer,) = yield self.say("append", APPEND, **arguments(entries, self.shard))
+        doubtful = [entry for entry, code in zip(entries, answer[0], strict=True) if code == DUPLICATE]
+        known = (yield from self.known([r.id for entry in doubtful for r in entry.records])) if doubtful else {}
+        return outcomes(entries, answer, known)
+
+    @functools.cached_property
+    def _append_next(self) -> Query:
+        return Query(self.query(APPEND_NEXT).text, _as_they_are)
+
+    @functools.cached_property
+    def _append_at(self) -> Query:
+        return Query(self.query(APPEND_AT).text, _as_they_are)
+
+
+def _as_they_are(arguments: Any) -> Any:
+    """In the order in which the statement numbers them."""
+    return arguments
 
 
 def one(entry: Entry, shard: int) -> list[Any]:
