@@ -278,7 +278,7 @@ class TestWhatIsLost:
         assert [whole.with_piece(each) for each in ("", "what somebody else tells", "a:b:c", "a:1:1:b")] == [None] * 4
 
     def test_old_notes_do_not_fill_the_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr("sourced.stores.sqlite.KEPT", 3)
+        monkeypatch.setattr("sourced.stores._sqlite.relay.KEPT", 3)
         with Sourced(f"sqlite:///{tmp_path}/shop.db") as app, app.subscribe("lists") as notes:
             for n in range(10):
                 app.publish("lists", n)
