@@ -121,6 +121,14 @@ class Tallies(Projector[Tally], group="tallies"):
         return row if event.n % 9 or len(row.names) < 2 else Deleted
 
 
+class Bills(Projector[Tally], group="bills"):
+    """Rows in the transaction of the append: what is stored with them has been handled already."""
+
+    @evolve
+    def billed(self, row: Tally, event: Ordered):
+        row.names.append(str(event.n))
+
+
 class Strict(Projector[dict[str, int]], group="strict"):
     """Stops at what it does not like."""
 
@@ -142,6 +150,7 @@ class Late(Papers, group="late"):
 def factory(store: Store, clock: VirtualClock | None = None, *, late: bool = True) -> Sourced:
     app = Sourced(store, clock=clock or VirtualClock(), batch=6)
     app.register(Orders, Machines, Papers, Strict, Tallies, *([Late] if late else []))
+    app.register(Bills, inline=True)
     return app
 
 
@@ -228,5 +237,6 @@ def outcome(store: Store, later: float) -> Any:
         streams,
         parked,
         app.views(Tallies).all(),
+        app.views(Bills).all(),
         sorted((group.name, group.status, group.lag) for group in app.groups.list()),
     )

@@ -53,7 +53,7 @@ def test_a_store_goes_into_a_file_and_out_of_it(there: str):
     before = filled()
     log, waiting = len(before["log"]), len(before["waiting"])
     rows = sum(len(rows) for *_, rows in before["groups"])
-    said = f"{log} messages, {rows} rows, 6 groups, {waiting} waiting streams, {len(before['scheduled'])} scheduled"
+    said = f"{log} messages, {rows} rows, 7 groups, {waiting} waiting streams, {len(before['scheduled'])} scheduled"
     result = sourced("export", "sqlite:///shop.db", "shop.ndjson")
     assert (result.stdout, result.stderr) == ("", f"exported {said} to shop.ndjson\n")
     assert sourced("import", there, "shop.ndjson").stderr == f"imported {said}\n"

@@ -51,7 +51,7 @@ def groups_as_they_stood(
         )  # fmt: skip
         moves = [Move(shard, *(within.upto(shard, each) for each in reached)) for shard, reached in here.items()]
         yield from store.reinstate(group, moves)
-        behind = yield from _behind(store, shards, line.name, there, here)
+        behind = yield from _behind(store, shards, group, there, here)
         rows += [row for row in behind if (row.group, row.stream) not in waiting]
     rows = [replace(row, live_after=within.upto(shard_of(row.stream, store.shards), row.live_after)) for row in rows]
     for at in range(0, len(rows), PAGE):
@@ -121,7 +121,7 @@ def _furthest(there: Mapping[int, Reached], shards: int, here: int) -> dict[int,
 
 
 def _behind(
-    store: Store, shards: int, group: str, there: Mapping[int, Reached], here: Mapping[int, Reached]
+    store: Store, shards: int, group: Group, there: Mapping[int, Reached], here: Mapping[int, Reached]
 ) -> Op[list[Straggler]]:  # fmt: skip
     """Streams with messages that the group is not through with, or never handled, where its shard here says it is."""
     common = gcd(shards, store.shards)
@@ -137,6 +137,8 @@ def _behind(
     behind: dict[str, int] = {}
     while low < most and (page := (yield from store.read_all(after=low, limit=PAGE))):
         for record in page:
+            if group.name in record.settled_by and record.position > group.reset_at:
+                continue  # which nobody hands out
             was, now = there[shard_of(record.stream, shards)], here[shard_of(record.stream, store.shards)]
             if was != now and record.position > was.checkpoint:
                 seq = first.setdefault(record.stream, record.seq)
@@ -144,5 +146,6 @@ def _behind(
                     behind[record.stream] = seq
         low = page[-1].position
     return [
-        Straggler(group, stream, seq, live_after=there[shard_of(stream, shards)].high) for stream, seq in behind.items()
+        Straggler(group.name, stream, seq, live_after=there[shard_of(stream, shards)].high)
+        for stream, seq in behind.items()
     ]
