@@ -1,0 +1,72 @@
+"""The room of workflows: runs page by page, and what is done to them, told with who and why."""
+
+import pytest
+
+from sourced import Sourced
+from sourced.audit import OPERATIONS, WorkflowCancelled, WorkflowForked
+from sourced.dashboard import dashboard
+from tests.dashboard.asking import Caller, text_of
+from tests.workflows.holiday import Agency, BookHoliday, FullyBooked, Sum, Trip, working
+
+
+@pytest.fixture
+def agency() -> Agency:
+    return Agency()
+
+
+@pytest.fixture
+def app(agency: Agency) -> Sourced:
+    return working("memory://", BookHoliday(agency), Sum(agency))
+
+
+@pytest.fixture
+def caller(app: Sourced) -> Caller:
+    return Caller(dashboard(app))
+
+
+def test_runs_are_found_page_by_page_by_status_and_by_workflow(app: Sourced, caller: Caller):
+    assert "There are no such runs" in caller.see("/workflows")
+    for number in range(101):
+        app.start(Sum.named(f"{number:03}"), number)
+    holiday = app.start(BookHoliday.named("rome"), Trip("Rome"))
+    app.drain()
+    page = caller.see("/workflows")
+    assert (page.count("/runs/"), "/runs/book_holiday-rome" in page) == (100, True)
+    page = caller.see("/workflows?before=sum-002")
+    assert (page.count("/runs/"), 'rel="next"' in page) == (2, False)
+    page = caller.see("/workflows?status=completed")
+    assert (page.count("/runs/"), "/runs/book_holiday-rome" in page) == (100, False)
+    assert 'rel="next" href="/workflows?status=completed&amp;before=sum-' in page
+    page = caller.see("/workflows?status=running&workflow=BookHoliday")
+    assert (page.count("/runs/"), holiday.id in page) == (1, True)
+    assert "There are no such runs" in caller.see("/workflows?status=running&workflow=Sum")
+
+
+def test_a_run_is_cancelled_once_somebody_has_said_so(app: Sourced, caller: Caller):
+    run = app.start(BookHoliday.named("rome"), Trip("Rome"))
+    app.drain()
+    assert "Cancel" in caller.see(f"/runs/{run.id}")
+    asked = caller.send("/act", act="cancel_run", run=run.id)
+    assert "at once False" in text_of(asked.page)
+    assert (run.status(), app.history(OPERATIONS)) == ("running", [])
+    done = caller.send("/act", act="cancel_run", run=run.id, confirmed="1", reason="rain", back=f"/runs/{run.id}")
+    assert (done.status, done.headers["location"]) == (303, f"/runs/{run.id}")
+    app.drain()
+    assert run.status() == "cancelled"
+    (told,) = app.history(OPERATIONS)
+    assert isinstance(told.payload, WorkflowCancelled)
+    assert (told.payload.by, told.payload.reason, told.payload.run) == ("dashboard@127.0.0.1", "rain", run.id)
+
+
+def test_a_run_is_forked_and_the_new_one_is_shown(app: Sourced, agency: Agency, caller: Caller):
+    agency.fails("hotel in Rome", FullyBooked("Rome"))
+    run = app.start(BookHoliday.named("rome"), Trip("Rome"))
+    app.drain()
+    assert "Fork before it" in caller.see(f"/runs/{run.id}")
+    assert "known 3" in text_of(caller.send("/act", act="fork", run=run.id, step="book_hotel#1").page)
+    done = caller.send("/act", act="fork", run=run.id, step="book_hotel#1", confirmed="1")
+    (told,) = app.history(OPERATIONS)
+    assert isinstance(told.payload, WorkflowForked)
+    assert (done.status, done.headers["location"]) == (303, f"/runs/{told.payload.fork}")
+    assert "forked from" in caller.see(f"/runs/{told.payload.fork}")
+    assert caller.send("/act", act="fork", run=run.id, step="fly").status == 422
