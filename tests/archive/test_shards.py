@@ -13,6 +13,7 @@ from sourced.archive import export_to, import_from
 from sourced.stores.memory import MemoryStore
 from sourced.testing import VirtualClock
 from sourced.testing.clock import START
+from sourced.testing.conformance.bench import entry
 from tests.archive.factory import busy, everything, outcome
 from tests.runtime.listener import Listener, Noted, refuse
 
@@ -27,12 +28,14 @@ def moved(store: MemoryStore, shards: int) -> MemoryStore:
     return copy
 
 
-def left(store: MemoryStore) -> tuple[list[tuple[str, int, bool]], set[tuple[str, int]]]:
+def left(store: MemoryStore, *, over: bool) -> tuple[list[tuple[str, int, bool]], set[tuple[str, int]]]:
     """What is still handed out, each with whether it is a replay, and what is parked."""
     clock = VirtualClock()
     app, listener = Sourced(store, clock=clock, batch=7), Listener()
     app.register(listener)
     clock.advance(3600)
+    if over:
+        app.groups.reset(listener)
     app.drain()
     handed = [(each.message.stream, each.message.seq, each.replaying) for each in listener.seen]
     assert len({each[:2] for each in handed}) == len(handed)
@@ -51,6 +54,7 @@ steps = st.lists(
         st.tuples(st.just("append"), st.integers(0, 11), st.sampled_from(["", "", "", "", "wait", "park"])),
         st.tuples(st.just("drain"), st.integers(1, 6), st.just("")),
         st.tuples(st.just("drain"), st.integers(1, 6), st.just("")),
+        st.tuples(st.just("settled"), st.integers(0, 11), st.just("")),
         st.tuples(st.just("reset"), st.just(0), st.just("")),
     ),
     min_size=5,
@@ -59,9 +63,9 @@ steps = st.lists(
 
 
 @settings(max_examples=150, deadline=None)
-@given(steps=steps, shards=SHARDS, others=st.lists(SHARDS, min_size=1, max_size=3))
-def test_what_is_left_to_handle_is_the_same_whatever_the_shards(steps, shards: int, others: list[int]):
-    """Nothing twice, nothing lost, in order, and a replay is one there as well; from store to store."""
+@given(steps=steps, shards=SHARDS, others=st.lists(SHARDS, min_size=1, max_size=3), over=st.booleans())
+def test_what_is_left_to_handle_is_the_same_whatever_the_shards(steps, shards: int, others: list[int], over: bool):
+    """Nothing twice, nothing lost, in order, and a replay is one there as well, also after a reset."""
     store = MemoryStore(shards)
     app, listener = Sourced(store, clock=VirtualClock(), batch=3, errors=judge), Listener()
     listener.answer = lambda delivery: refuse(delivery) if delivery.message.payload.text else ()
@@ -69,6 +73,9 @@ def test_what_is_left_to_handle_is_the_same_whatever_the_shards(steps, shards: i
     for what, number, text in steps:
         if what == "append":
             app.append(f"s{number}", Noted(text))
+        elif what == "settled":
+            settled = entry(f"s{number}", type="test.noted", payload='{"text":""}', settled_by=("listener",))
+            store.transact(store.append([settled]))
         elif what == "drain":
             app.drain(limit=number)
         else:
@@ -76,7 +83,7 @@ def test_what_is_left_to_handle_is_the_same_whatever_the_shards(steps, shards: i
     copy = store
     for other in others:
         copy = moved(copy, other)
-    assert left(copy) == left(store)
+    assert left(copy, over=over) == left(store, over=over)
 
 
 @pytest.mark.parametrize("shards", [1, 3, 16, 128])

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from sourced import Sourced
+from sourced.testing.conformance.bench import scheduled
 from sourced.testing.postgres import TempPostgres
 from sourced.testing.shop import AddItem, Stock
 from tests.facts import until
@@ -56,6 +57,23 @@ def test_processes_share_the_work_and_every_stream_is_seen_in_order(url: str, ap
         assert mine == sorted(mine)
     assert held(app) == []
     assert app.workers() == []
+
+
+def test_processes_move_what_is_due_into_the_log_once(url: str, app: Sourced):
+    """I152. Three processes, and more messages due at the same moment than any of them takes at a time."""
+    due = [
+        scheduled(f"s{n % 7}", type="test.noted", payload=f'{{"text":"{n % 7}-{n}"}}', id=f"{n:03}") for n in range(250)
+    ]
+    app.store.transact(app.store.schedule(due))
+    with processes(url, 3, what="plain") as crew:
+        wait(lambda: len(app.workers()) == 3 and not app.scheduled.list() and not app.groups.get("plain").lag)
+        for each in crew:
+            each.tell(signal.SIGTERM)
+        assert [each.ended() for each in crew] == [(0, "")] * 3
+    for n in range(7):
+        assert [message.id for message in app.history(f"s{n}")] == [f"{m:03}" for m in range(n, 250, 7)]
+    texts = [line.removeprefix("ends ") for each in crew for line in each.lines if line.startswith("ends ")]
+    assert sorted(texts) == sorted(f"{n % 7}-{n}" for n in range(250))
 
 
 def test_what_one_process_causes_another_carries_on(url: str):
