@@ -45,36 +45,43 @@ class Threads:
 class Hands(Executor):
     """Of one round: whatever it submits has one outcome, whichever thread comes to it."""
 
-    def __init__(self, threads: Threads, driver: Driver, go_on: GoOn) -> None:
+    def __init__(self, threads: Threads, driver: Driver, go_on: GoOn, patience: float) -> None:
         self._threads = threads
         self._driver = driver
         self._go_on = go_on
+        self._patience = patience
         self._outcome: Future[Any]
         self._thread: Future[Any]
+        self._watch = driver.loop.call_later(patience, self._relieve)
 
     def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         self._outcome = Future()
         self._outcome.set_running_or_notify_cancel()
-        self._thread = self._threads.begin(partial(self._carry_out, self._outcome, partial(work, *args, **kwargs)))
+        self._begin(partial(work, *args, **kwargs))
         return self._outcome
 
-    def _carry_out(self, outcome: Future[Any], work: Callable[[], Any]) -> None:
-        try:
-            result = work()
-        except Relieved:
-            return
-        except BaseException as error:
-            outcome.set_exception(error)
-        else:
-            outcome.set_result(result)
+    def rest(self) -> None:
+        """The round is over."""
+        self._watch.cancel()
 
-    def relieve(self, patience: float) -> None:
-        """If plain code has held up the thread for longer than that, another one goes on without it."""
-        if not self._threads.spare:
-            return
-        rest = self._driver.left_with(patience)
+    def _begin(self, work: Callable[[], Any]) -> None:
+        self._thread = self._threads.begin(partial(_carry_out, self._outcome, work))
+
+    def _relieve(self) -> None:
+        """If plain code has held up the thread for too long, another one goes on without it."""
+        self._watch = self._driver.loop.call_later(self._patience / 2, self._relieve)
+        rest = self._driver.left_with(self._patience) if self._threads.spare else None
         if rest is not None:
             self._threads.give_up(self._thread)
-            self._thread = self._threads.begin(
-                partial(self._carry_out, self._outcome, partial(self._go_on, rest))
-            )  # fmt: skip
+            self._begin(partial(self._go_on, rest))
+
+
+def _carry_out(outcome: Future[Any], work: Callable[[], Any]) -> None:
+    try:
+        result = work()
+    except Relieved:
+        return
+    except BaseException as error:
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(result)

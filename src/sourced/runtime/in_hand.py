@@ -47,6 +47,7 @@ class InHand:
         self.counted: list[Straggler] = []  # whose attempt was written down before it is made
         self.again: datetime | None = None  # when the next of its streams is due
         self.begun = False  # a message was handed out
+        self.stored = False  # all of it is settled
         self.hurried = self.cut_short = False
         self.until = math.inf
         self.waits = False  # some handler had something awaited

@@ -62,8 +62,9 @@ class Round(Loading, HandingOver, Settling):
             yield Transact(self.give_back(claim))
             return 0  # nothing was changed; whoever holds the lease now goes on
         except (Exception, KeyboardInterrupt, asyncio.CancelledError):
-            self.call_off()
-            yield Transact(self.give_back(claim))
+            if not self.stored:  # after that there is nothing to give back, and who was left behind goes on
+                self.call_off()
+                yield Transact(self.give_back(claim))
             raise
         return sum(one.done + (one.verdict is not None) for one in slices if not one.held)
 
@@ -153,6 +154,7 @@ class Round(Loading, HandingOver, Settling):
         while True:
             try:
                 yield Transact(self.settlement(claim, slices, bundles))
+                self.stored = True
                 break
             except Outdated:
                 tries_left -= 1

@@ -67,7 +67,6 @@ class Shift:
         self._wanted = engine.types(reactor)
         self._awaits = awaits_transactions(reactor)
         self._threads = Threads(rounds, f"sourced-{reactor.group}")
-        self._hands: set[Hands] = set()
         self._threads_of_the_late = ThreadPoolExecutor(rounds, thread_name_prefix=f"sourced-late-{reactor.group}")
 
     async def run(self) -> None:
@@ -95,11 +94,6 @@ class Shift:
         for each in [*self.late]:
             yield from each.prolong(until)
 
-    def relieve(self) -> None:
-        """Rounds that a plain handler holds up go on in another thread, without its stream."""
-        for each in self._hands:
-            each.relieve(2 * PATIENCE)
-
     # -- rounds
 
     async def _watched(self, slot: int) -> int | None:
@@ -125,8 +119,7 @@ class Shift:
             return rest() if self._awaits else perform(program, self._transact, None, driver, Invoke((), _only(rest)))
 
         began, program = self.engine.clock.elapsed(), one.program()
-        hands = Hands(self._threads, driver, go_on)
-        self._hands.add(hands)
+        hands = Hands(self._threads, driver, go_on, 2 * PATIENCE)
         self.rounds.add(one)
         try:
             if self._awaits:
@@ -135,7 +128,7 @@ class Shift:
             else:
                 dealt_with = await in_a_thread(perform, program, self._transact, None, driver)
         finally:
-            self._hands.discard(hands)
+            hands.rest()
             self.rounds.discard(one)
             for each in one.late:
                 self._go_on_with(Latecomer(one, each))

@@ -54,7 +54,6 @@ class Worker:
         self._house = ThreadPoolExecutor(4, thread_name_prefix="sourced-house")  # no handler ever keeps these
         self._background = Background(self.engine, self._transact)
         alive = asyncio.create_task(self._stay_alive(), name="sourced signs of life")
-        relief = asyncio.create_task(self._relieve(), name="sourced relief")
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._attend(tasks), name="sourced wake-ups")
@@ -62,8 +61,7 @@ class Worker:
             await self._background.finish()
         finally:
             alive.cancel()
-            relief.cancel()
-            await asyncio.wait({alive, relief})
+            await asyncio.wait({alive})
             self._background.close()
             if self._in_touch:  # who is not waited for by anybody need not say farewell
                 await self._guarded(lambda: self._transact(self.engine.store.leave(self.id)))
@@ -123,13 +121,6 @@ class Worker:
             await self._guarded(self._promote_due)
             await self._pause(TICK)
 
-    async def _relieve(self) -> None:
-        """Also while we wait for their end: a plain handler that hangs holds up no stream but its own."""
-        while True:
-            await asyncio.sleep(TICK)
-            for shift in self._shifts.values():
-                shift.relieve()
-
     async def _promote_due(self) -> None:
         engine = self.engine
         while due := await self._transact(engine.store.promote(engine.clock.now())):
@@ -188,7 +179,8 @@ class Worker:
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
 
     async def _unless_stopped(self, listener: Listener) -> None:
         heard = asyncio.ensure_future(listener.wait_async(max(0.0, self._look_at - monotonic())))

@@ -255,7 +255,7 @@ class SqliteStore(Appends, Reads):
     # -- wake-ups between processes
 
     def relay(self) -> SqliteRelay:
-        return SqliteRelay(self, lambda: self._opened(self.timeout))
+        return SqliteRelay(self, self.path, lambda: self._opened(self.timeout))
 
     # -- commits that share a transaction
 
