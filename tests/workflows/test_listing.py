@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 import itertools
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -11,10 +12,12 @@ import pytest
 from msgspec.structs import replace
 
 from sourced import Event, Invalid, Message, Sourced, Workflow, step
+from sourced.archive import export_to, import_from
 from sourced.audit import OPERATIONS, WorkflowCancelled, WorkflowForked
 from sourced.errors import NotKnown
 from sourced.ops import Connection, Statement
 from sourced.store import Entry, Store
+from sourced.stores.memory import MemoryStore
 from sourced.stores.postgres import PostgresStore
 from sourced.testing.clock import START
 from sourced.workflow.info import RunInfo, Status
@@ -238,6 +241,32 @@ def test_no_run_slips_by_while_it_is_looked_for(postgres_url: str):
             if looking.left > 0:
                 break
         assert at > 10
+
+
+def test_runs_are_found_in_a_store_they_were_imported_into(postgres_url: str):
+    """Where their messages have other places."""
+    with contextlib.closing(PostgresStore(postgres_url)) as store:
+        store.migrate()
+        with store.transaction() as connection:
+            connection.call(lambda tx: tx.execute("select setval('sourced_positions', 1000)"))
+        there = errands(store)
+        there.start(Errand, "wait"), there.start(Errand, "fail"), there.start(Nap)
+        there.drain()
+        there.start(Errand, "wait")
+        file = io.BytesIO()
+        export_to(store, file)
+    file.seek(0)
+    here = errands(MemoryStore(shards=8))
+    import_from(here.store, file)
+    is_exact(here)
+    here.drain()
+    here.start(Errand, "wait")
+    is_exact(here)
+    for info in here.workflows.list(Errand, status="running"):
+        here.signal(info.id, TripApproved("Ann"))
+    here.drain()
+    is_exact(here)
+    assert [info.workflow for info in here.workflows.list(status="running")] == ["nap"]
 
 
 def test_what_is_done_to_runs_is_told_with_who_and_why(store: Store):

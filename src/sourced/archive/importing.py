@@ -22,6 +22,7 @@ from sourced.errors import NotEmpty
 from sourced.lines import record_of, text_of
 from sourced.ops import Op
 from sourced.store import Entry, Group, Scheduled, Store, ViewRow
+from sourced.workflow.under_way import moved
 
 BATCH = 1_000
 
@@ -131,10 +132,12 @@ class Import:
             self.positions.saw(there.position, here.position)
 
     def kept(self, lines: Sequence[RowLine]) -> Op[None]:
-        here = self.positions.here
         for group, rows in groupby(lines, key=attrgetter("group")):
-            kept = [ViewRow(row.key, text_of(row.body), 0, here(row.position), row.updated_at) for row in rows]
-            yield from self.store.save_views(group, kept)
+            yield from self.store.save_views(group, [*map(self.row, rows)])
+
+    def row(self, line: RowLine) -> ViewRow:
+        here = self.positions.here(line.position)
+        return ViewRow(moved(line.key, line.position, here), text_of(line.body), 0, here, line.updated_at)
 
     def as_it_stood(self, rest: Rest) -> Op[None]:
         yield from self.undisturbed(rest.contents.messages)

@@ -27,5 +27,10 @@ def over(position: int) -> ViewRow:
     return ViewRow(key_of(position), None)
 
 
+def moved(key: str, there: int, here: int) -> str:
+    """What a row is found by in another log, where its message has another place; other rows keep their keys."""
+    return key_of(here) if key == key_of(there) else key
+
+
 def run_of(row: ViewRow) -> str:
     return msgspec.json.decode(row.body or "", type=str)
