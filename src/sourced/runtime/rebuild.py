@@ -34,6 +34,8 @@ KEPT = "the rows from before the last rebuild: app.restore(…) brings them back
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)  # what is put off is nobody's to retry: it is looked for at the exchange
 AHEAD = 2**62  # beyond every position
 SWEPT = 10_000  # rows at a time
+AT_ONCE = 10  # times as many messages in a round as in one of the live group
+AT_ONCE_OF_YOURS = 4  # where each row is loaded by itself, however long that takes
 GLANCE = 0.25  # seconds between looks at how far it has come
 PAUSE = 0.05  # seconds, while others have all that is left in hand
 
@@ -75,6 +77,8 @@ class Building(Round):
 
     def __init__(self, rebuild: Rebuild) -> None:
         super().__init__(rebuild.engine, rebuild.other, rebuild.owner, raise_errors=True)
+        if not rebuild.other.batch_size:  # nobody waits for any one of them, and a row is written once a round
+            self.limit *= AT_ONCE if rebuild.other._shape else AT_ONCE_OF_YOURS
         self.rebuild = rebuild
         self.live = rebuild.live.group
         self.put_off: dict[str, Record] = {}  # stream → the first message that the live one has not handled
