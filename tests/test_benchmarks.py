@@ -51,6 +51,15 @@ def test_the_account_of_plans_runs():
     assert printed("benchmarks.plans", "--messages", "2000", "--streams", "200").count("\n| ") == 30
 
 
+def test_the_account_of_rebuilds_runs():
+    try:
+        find_binaries()
+    except NoPostgres as none:
+        pytest.skip(str(none))
+    small = ("--messages", "1000", "--streams", "50", "--idle", "0.1", "--processes", "1")
+    assert printed("benchmarks.rebuild", *small).count("\n| ") == 6
+
+
 def printed(module: str, *arguments: str) -> str:
     command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)

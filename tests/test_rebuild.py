@@ -71,7 +71,7 @@ def test_rows_that_are_built_anew_equal_those_made_as_it_came(kind: Any, batch: 
 
 def test_nobody_reads_half_a_rebuild(store: Store):
     """Whenever somebody looks while it is being built, the rows are the old ones, whole; and the live ones go on."""
-    app = filled(store=store, batch=5)
+    app = filled(store=store, batch=1)
     spoil(app, Listings)
     other = listing(store=store)
     seen: list[set[int]] = []
@@ -266,6 +266,21 @@ def test_a_message_that_cannot_be_projected_stops_it_and_it_goes_on_once_that_is
     assert app.views(Newer).all() == expected
 
 
+def test_what_goes_wrong_in_many_at_once_is_found_message_by_message(store: Store):
+    app = filled(store=store, messages=60)
+
+    class Odd(Listings, group="listings"):
+        @evolve
+        def added(self, row: Listing, event: Message[Added]) -> None:
+            if event.payload.price == 47:
+                raise ValueError(event.payload.price)
+            row.total += event.payload.price
+
+    with pytest.raises(RebuildStopped, match=r"Odd: 's23' seq 2 \(list\.added\) could not be projected"):
+        listing(Odd, store=store).rebuild(Odd)
+    assert app.rebuild(Listings, afresh=True).messages == 60
+
+
 def test_afresh_forgets_what_was_built_so_far(store: Store):
     """The code has changed since, and what it made of the first messages is not what it would make of them now."""
     app = filled(store=store, batch=10)
@@ -277,7 +292,7 @@ def test_afresh_forgets_what_was_built_so_far(store: Store):
         @evolve
         def added(self, row: Listing, event: Message[Added]) -> None:
             self.left -= 1
-            if not self.left:
+            if self.left <= 0:
                 raise ValueError
             row.total += 1_000_000
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -21,21 +21,16 @@ from sourced.errors import DefinitionError, NotKnown, RebuildStopped
 from sourced.ids import new_id
 from sourced.ops import Call, Op
 from sourced.projector import Projector
+from sourced.runtime.building import NEVER, Building
 from sourced.runtime.engine import Engine, committed
 from sourced.runtime.programs import Afterwards, Await, Invoke, Program, Transact, Work, within
 from sourced.runtime.rounds import Round
-from sourced.runtime.rows import Bundle
-from sourced.runtime.slice import Slice
 from sourced.runtime.telling import told
-from sourced.store import Claim, Group, Lease, Move, Pending, Place, Range, Store, Straggler, shard_of
+from sourced.store import Group, Lease, Move, Place, Range, Store, Straggler, shard_of
 
 BESIDE = "@beside"  # at the end of the name of the group that builds, or keeps, the other rows
 KEPT = "the rows from before the last rebuild: app.restore(…) brings them back"
-NEVER = datetime(9999, 1, 1, tzinfo=UTC)  # what is put off is nobody's to retry: it is looked for at the exchange
-AHEAD = 2**62  # beyond every position
 SWEPT = 10_000  # rows at a time
-AT_ONCE = 10  # times as many messages in a round as in one of the live group
-AT_ONCE_OF_YOURS = 4  # where each row is loaded by itself, however long that takes
 GLANCE = 0.25  # seconds between looks at how far it has come
 PAUSE = 0.05  # seconds, while others have all that is left in hand
 
@@ -72,65 +67,6 @@ def beside_of(projector: Projector[Any]) -> Projector[Any]:
     return other
 
 
-class Building(Round):
-    """A round of the new one: no further than the live one has come, and nothing but rows is changed by it."""
-
-    def __init__(self, rebuild: Rebuild) -> None:
-        super().__init__(rebuild.engine, rebuild.other, rebuild.owner, raise_errors=True)
-        if not rebuild.other.batch_size:  # nobody waits for any one of them, and a row is written once a round
-            self.limit *= AT_ONCE if rebuild.other._shape else AT_ONCE_OF_YOURS
-        self.rebuild = rebuild
-        self.live = rebuild.live.group
-        self.put_off: dict[str, Record] = {}  # stream → the first message that the live one has not handled
-
-    def pending(self, claim: Claim) -> Op[Pending]:
-        """What comes after a message the live one has yet to get to waits with its shard; behind one that waits there,
-        with its stream."""
-        found = yield from super().pending(claim)
-        come = yield from self.store.places(self.live)
-        waiting = {each.stream: each for each in (yield from self.store.stragglers(self.live))}
-        scanned, records = dict(found.scanned), list[Record]()
-        cut: set[int] = set()
-        for record in found.records:
-            shard = self.shard(record.stream)
-            if shard in cut or record.stream in self.put_off:
-                continue
-            there = waiting.get(record.stream)
-            if there is not None and not (record.seq < there.from_seq or record.position <= there.live_after):
-                self.put_off[record.stream] = record
-            elif there is None and record.position > come[shard].handled and self.live not in record.settled_by:
-                cut.add(shard)
-                scanned[shard] = record.position - 1
-            else:
-                records.append(record)
-        self.put_off = {s: r for s, r in self.put_off.items() if r.position <= scanned[self.shard(s)]}
-        return Pending(tuple(records), scanned)
-
-    def deliver(self, one: Slice, record: Record, handled_before: int) -> None:
-        super().deliver(one, record, AHEAD)
-
-    def close(self, bundle: Bundle) -> None:
-        super().close(bundle)
-        if not self.rebuild.after_commit:
-            for one in bundle.slices:
-                one.effects.after.clear()
-
-    def failed(self, one: Slice, error: BaseException) -> None:
-        self.rebuild.failed_at = one.deliveries[one.done].message
-        super().failed(one, error)
-
-    def unsettled(self, bundle: Bundle, error: Exception) -> None:
-        one = bundle.slices[0]
-        self.rebuild.failed_at = one.deliveries[one.done - 1].message  # or one before it
-        super().unsettled(bundle, error)
-
-    def settlement(self, claim: Claim, slices: list[Slice], bundles: list[Bundle]) -> Op[None]:
-        yield from super().settlement(claim, slices, bundles)
-        yield from self.store.straggle([
-            Straggler(self.reactor.group, stream, record.seq, retry_at=NEVER) for stream, record in self.put_off.items()
-        ])  # fmt: skip
-
-
 class Rebuild:
     """One who works on it; there may be several, in as many processes."""
 
@@ -149,6 +85,7 @@ class Rebuild:
         self.event = event
         self.failed_at: Message[Any] | None = None
         self.group: Group  # that builds
+        self.before = 0  # the epoch of the live one when it began
         self.helping = False
         self.inline = live.group in engine.router.inline
         self.later: list[Work] = []
@@ -168,6 +105,7 @@ class Rebuild:
         """A new one, or the one that somebody else has begun, or that was left when somebody died."""
         view = f"{self.live.group}@{new_id()}"
         group = yield from self.store.build_beside(self.live.group, self.other.group, view, afresh=self.afresh)
+        self.before = (yield from self.standing())[0].epoch
         if group.view == view:
             yield Call(self.other.on_reset)
         return group
@@ -229,7 +167,7 @@ class Rebuild:
         group, other = yield Transact(self.standing(), reading=True)
         if other is not None and other.epoch == self.group.epoch:
             return False
-        if group.view != self.group.view and not self.helping:
+        if group.epoch == self.before and not self.helping:  # nothing was exchanged
             raise NotKnown(f"somebody else has begun the rebuild of {self.live.group!r} afresh; call it again to help")
         return True
 
