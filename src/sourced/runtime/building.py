@@ -58,7 +58,7 @@ class Building(Round):
             log.info("%s: message by message, since %r", self.reactor.group, error)
             return (yield from super().program())
         try:
-            yield Transact(self.stored(claim, rows))
+            yield Transact(self.put(claim, rows))
         except Fenced as fenced:
             seams.lease_lost(self.engine, fenced, self.owner)
             yield Transact(self.give_back(claim))
@@ -97,7 +97,7 @@ class Building(Round):
             rows.append(ViewRow(stream, body, known.revision if known else 0, position, self.now))
         return rows
 
-    def stored(self, claim: Claim, rows: list[ViewRow]) -> Op[None]:
+    def put(self, claim: Claim, rows: list[ViewRow]) -> Op[None]:
         group = self.reactor.group
         yield from self.store.fence(claim)
         if rows:
