@@ -17,6 +17,8 @@ from sourced.ops import Op, run, run_async
 from sourced.store import Claim, Entry, Outcome, Range
 from sourced.testing.conformance.bench import TYPES, Bench, Broken, at, breaking, entry, kept, record, refused
 
+PATIENCE = 60.0  # seconds: what has not been heard by then never will
+
 
 class Carrying(Bench):
     def test_transact_carries_out_an_op_whole_or_not_at_all(self) -> None:
@@ -218,12 +220,12 @@ class Carrying(Bench):
         ears = threading.Thread(target=relay.hear, args=(hearing, deaf))
         ears.start()
         try:
-            assert hearing.heard.acquire(timeout=10), "expected it to look once it listens"
+            assert hearing.heard.acquire(timeout=PATIENCE), "expected it to look once it listens"
             self.put("s")
             other = self.store.relay()
             assert other is not None
             other.tell()
-            assert hearing.heard.acquire(timeout=10), "expected it to hear of a commit"
+            assert hearing.heard.acquire(timeout=PATIENCE), "expected it to hear of a commit"
         finally:
             deaf.set()
             relay.rouse()
@@ -238,13 +240,13 @@ class Carrying(Bench):
         ears = threading.Thread(target=relay.hear, args=(hearing, deaf))
         ears.start()
         try:
-            assert hearing.types.get(timeout=10) is None, "expected it to know nothing of what was before"
+            assert hearing.types.get(timeout=PATIENCE) is None, "expected it to know nothing of what was before"
             for types in (TYPES, ("thing.done", 'a "b" żółw'), [f"a.type.of.many.{number}" for number in range(2_000)]):
                 self.put("s", 1, type=types[0])
                 other.tell(frozenset(types))
                 heard: set[str] | None = set()
                 while heard is not None and types[0] not in heard:  # it may be told in pieces
-                    news = hearing.types.get(timeout=10)
+                    news = hearing.types.get(timeout=PATIENCE)
                     heard = None if news is None else heard | news
         finally:
             deaf.set()
@@ -260,14 +262,14 @@ class Carrying(Bench):
         ears = threading.Thread(target=relay.hear, args=(hearing, deaf))
         ears.start()
         try:
-            assert hearing.heard.acquire(timeout=10), "expected it to look once it listens"
+            assert hearing.heard.acquire(timeout=PATIENCE), "expected it to look once it listens"
             long = json.dumps({"text": "é" * 20_000}, ensure_ascii=False)
             for channel, text in (("a", "1"), ("b", long)):
                 self.do(other.say(channel, text))
             with refused(Broken):
                 self.do(breaking(other.say("a", "2")))
             self.do(relay.say("a", "3"))
-            notes = [hearing.notes.get(timeout=10) for _ in range(3)]
+            notes = [hearing.notes.get(timeout=PATIENCE) for _ in range(3)]
             assert notes == [("a", "1"), ("b", long), ("a", "3")], "expected what was committed, in order"
             assert not hearing.lapsed
         finally:
