@@ -101,7 +101,7 @@ class Visitor:
 
     def _said(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning") and "422" not in message.text:  # a form that was not accepted
-            self.troubles.append(message.text)
+            self.troubles.append(f"{message.text} ({message.location.get('url', '')})")
 
     def _asked(self, request: Request) -> None:
         if not request.url.startswith((self.home, "data:")):

@@ -19,7 +19,8 @@ class Answer(NamedTuple):
 class Caller:
     def __init__(self, site: ASGIApp, *, client: str = "127.0.0.1", host: str = "localhost", root: str = "") -> None:
         self.site, self.client, self.host, self.root = site, client, host, root
-        self.cookie = self.token = ""
+        self.cookies: dict[str, str] = {}
+        self.token = ""
 
     def get(self, path: str, **headers: str) -> Answer:
         answer = self.ask(path, headers=headers)
@@ -43,7 +44,11 @@ class Caller:
     ) -> Answer:
         path, _, query = path.partition("?")
         sent: list[Any] = []
-        given = {"host": self.host, "cookie": self.cookie, **(headers or {})}
+        given = {
+            "host": self.host,
+            "cookie": "; ".join(f"{key}={value}" for key, value in self.cookies.items()),
+            **(headers or {}),
+        }
         scope = {
             "type": "http", "method": method, "path": self.root + path, "raw_path": path.encode(),
             "query_string": query.encode(), "root_path": self.root, "scheme": "http", "http_version": "1.1",
@@ -63,8 +68,10 @@ class Caller:
         asyncio.run(call())
         page = b"".join(each.get("body", b"") for each in sent[1:]).decode(errors="replace")
         told = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-        if "set-cookie" in told:
-            self.cookie = told["set-cookie"].partition(";")[0]
+        for name, value in sent[0]["headers"]:
+            if name == b"set-cookie":
+                cookie, _, kept = value.decode().partition(";")[0].partition("=")
+                self.cookies[cookie] = kept
         return Answer(sent[0]["status"], page, told)
 
     def live(self, path: str, pieces: int = 1) -> str:

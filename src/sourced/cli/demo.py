@@ -34,7 +34,8 @@ def demo(
 ) -> None:
     """The TODO application in your browser: two tabs in sync, time travel, and the story behind every message.
 
-    SLACK_WEBHOOK_URL and OPENAI_BASE_URL bring helpers in; SOURCED_SECRET keeps people logged in over a restart.
+    SLACK_WEBHOOK_URL and OPENAI_BASE_URL bring helpers in; SOURCED_SECRET keeps people logged in over a restart;
+    TODO_OPERATORS names those who alone may act on the page “System”.
     """
     try:
         from sourced.demo.app import todo
@@ -52,8 +53,12 @@ def demo(
         app.migrate()
         secret = os.environ.get("SOURCED_SECRET") or secrets.token_hex()
         expander = "OPENAI_BASE_URL" in os.environ
+        operators = os.environ.get("TODO_OPERATORS", "").split()
 
         def ready(url: str) -> None:
             show(f"the TODO application is at {url} (messages in {database}); Ctrl+C ends it")
 
-        serve(site(app, secret=secret, workers=workers, expander=expander), host=host, port=port, ready=ready)
+        serve(
+            site(app, secret=secret, workers=workers, expander=expander, operators=operators), host=host, port=port,
+            ready=ready,
+        )  # fmt: skip

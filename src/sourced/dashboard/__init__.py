@@ -3,7 +3,7 @@
 `sourced ui shop:app` serves it on this machine; `Mount("/sourced", dashboard(app, access=…))` makes it part of yours.
 """
 
-from sourced.dashboard.access import Access, loopback
+from sourced.dashboard.access import Access, Right, loopback
 from sourced.dashboard.site import dashboard
 
-__all__ = ["Access", "dashboard", "loopback"]
+__all__ = ["Access", "Right", "dashboard", "loopback"]

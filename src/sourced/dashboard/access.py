@@ -53,8 +53,8 @@ class Doorkeeper:
             right = await right
         acting = scope["method"] not in ("GET", "HEAD")
         if right == "act" or (right == "read" and not acting):
-            scope.setdefault("state", {})["right"] = right
-            await self._app(scope, receive, send)
+            own = {**scope, "state": {**scope.get("state", {}), "right": right}}  # the session around us stays as it is
+            await self._app(own, receive, send)
         else:
             refusal = PlainTextResponse(CLOSED if right == "none" else "You may look, and not act.", 403)
             await refusal(scope, receive, send)

@@ -50,7 +50,10 @@ class Acting:
         return self.desk.page(request, "parked.html", errors=errors, last=last, shown=SHOWN)
 
     async def scheduled(self, request: Request) -> Response:
-        return self.desk.page(request, "scheduled.html", found=await self.desk.app.aio.scheduled.list())
+        found = await self.desk.app.aio.scheduled.list()
+        messages = self.desk.app._engine.codec.decode_all([each.record for each in found[: 2 * SHOWN]])
+        shown = [*zip(found, messages, strict=False)]
+        return self.desk.page(request, "scheduled.html", found=shown, count=len(found))
 
     async def act(self, request: Request) -> Response:
         """First what would be done, to be confirmed; then it is done."""

@@ -44,12 +44,13 @@ class Page:
     token: str
     acting: bool
     title: str
+    home: str
 
 
 class Desk:
-    def __init__(self, app: Sourced, *, title: str, mask: Mask | None) -> None:
+    def __init__(self, app: Sourced, *, title: str, home: str, mask: Mask | None) -> None:
         self.app = app
-        self.title = title
+        self.title, self.home = title, home
         self.pulse = Pulse()
         self.builders = Builders(app)
         self.handled = HandleTimes(app)
@@ -66,7 +67,7 @@ class Desk:
     def about(self, request: Request) -> Page:
         session = request.scope.get("session", {})
         acting = request.scope.get("state", {}).get("right") == "act"
-        return Page(request.scope.get("root_path", ""), session.get("token", ""), acting, self.title)
+        return Page(request.scope.get("root_path", ""), session.get("token", ""), acting, self.title, self.home)
 
     # -- reading what the app's own verbs do not offer
 

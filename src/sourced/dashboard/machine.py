@@ -19,7 +19,7 @@ from sourced.errors import Invalid, Rejection
 from sourced.messages import Command, parse
 from sourced.ops import Op
 from sourced.store import Range
-from sourced.web.guard import form_of
+from sourced.web.guard import form_of, is_htmx
 
 AROUND = 40  # messages of the stream shown around the one looked at
 
@@ -71,7 +71,7 @@ class TimeMachine:
         name = request.query_params.get("command", "")
         command = self._command(name)
         return self.desk.page(
-            request, "_would.html", stream=request.path_params["stream"], at=request.query_params.get("at", "0"),
+            request, would(request), stream=request.path_params["stream"], at=request.query_params.get("at", "0"),
             command=name, fields=fields_of(command) if command else (), tried=None, values={}, complaints={},
         )  # fmt: skip
 
@@ -88,7 +88,7 @@ class TimeMachine:
             except Invalid as invalid:
                 complaints = invalid.fields
         return self.desk.page(
-            request, "_would.html", stream=stream, at=at, command=name, fields=fields, values=said, tried=tried,
+            request, would(request), stream=stream, at=at, command=name, fields=fields, values=said, tried=tried,
             complaints=complaints, status=422 if complaints else 200,
         )  # fmt: skip
 
@@ -130,3 +130,8 @@ class TimeMachine:
     async def _snapshot(self, actor: Actor[Any], stream: str) -> int | None:
         found = await self.desk.look(self.desk.app.store.snapshots(actor.group, [stream]))
         return found[stream].seq if stream in found else None
+
+
+def would(request: Request) -> str:
+    """Into the modal, or a page of its own where there are no scripts."""
+    return "_would.html" if is_htmx(request) else "would.html"

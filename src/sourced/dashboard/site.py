@@ -33,14 +33,16 @@ def dashboard(
     who: Callable[[Request], str] = whoever,
     mask: Mask | None = None,
     title: str = "Sourced",
+    home: str = "",
     secret: str | None = None,
 ) -> Starlette:
     """Closed by default: `access(request)` answers "none", "read" or "act", and without it only this machine may act.
 
-    `who` names whoever acts, for the log; `mask(message, payload)` keeps what nobody may see; the same `secret` in all
+    `who` names whoever acts, for the log; `home` is where its title leads to, if it is part of something larger;
+    `mask(message, payload)` keeps what nobody may see; the same `secret` in all
     processes lets them accept each other's forms.
     """
-    desk = Desk(app, title=title, mask=mask)
+    desk = Desk(app, title=title, home=home, mask=mask)
     rooms = (
         Overview(desk), Search(desk), Stories(desk), TimeMachine(desk), Acting(desk, who), Workflows(desk),
         Topology(desk),

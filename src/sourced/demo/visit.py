@@ -67,12 +67,12 @@ def visit(home: str, say: Callable[[str], Any]) -> None:
         visitor.open("/")
         say(f"{name} logs in: {visitor.found('(logged in as [^<]+)<')}")
 
-    stream = ann.found(r'value="todos.create_list">\s*<input type="hidden" name="stream" value="([^"]+)"')
-    path = f"/lists/{stream}"
     with bob.live("/updates") as until:
-        ann.send("/commands", type="todos.create_list", stream=stream, name="Garden")
+        ann.send("/commands", type="todos.create_list", name="Garden")
         until("Garden")
         say("Ann creates a list, and Bob sees “Garden” come up on his page")
+    stream = ann.found_in("/", r'href="/lists/([^"]+)">Garden')
+    path = f"/lists/{stream}"
 
     with bob.live(f"{path}/updates") as until:
         for text in ("Rake the leaves", "Plant tulips", " plant TULIPS"):

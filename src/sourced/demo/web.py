@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Mount, Route
 
 from sourced import CommandContext, Invalid, Message, Sourced
+from sourced.dashboard import Right, dashboard
 from sourced.demo.lists import TodoList
 from sourced.demo.messages import TodoCommand
 from sourced.demo.overview import Listing, Overview
@@ -43,7 +44,6 @@ class Page:
 
     root: str
     token: str
-    new_stream: str
     expander: bool
 
 
@@ -143,7 +143,8 @@ class Site:
         form, back = fields.pop("_form", ""), request.headers.get("referer", f"{request.scope['root_path']}/")
         metadata = {"username": request.session["username"], "producer": "UI"}
         context = CommandContext(self.app, metadata=metadata, scope=TodoCommand)
-        said = {"type": fields.pop("type", ""), "stream": fields.pop("stream", ""), "payload": fields}
+        stream = fields.pop("stream", "") or new_id()  # a new list is a stream that nobody wrote to
+        said = {"type": fields.pop("type", ""), "stream": stream, "payload": fields}
         try:
             await self.app.aio.dispatch(context.build(said))
         except (Invalid, UnknownMessage) as refusal:
@@ -157,7 +158,7 @@ class Site:
         return Response(status_code=204) if is_htmx(request) else RedirectResponse(back, 303)
 
     def page(self, request: Request) -> Page:
-        return Page(request.scope.get("root_path", ""), request.session.get("token", ""), new_id(), self.expander)
+        return Page(request.scope.get("root_path", ""), request.session.get("token", ""), self.expander)
 
 
 def newest_first(lists: Mapping[str, Listing]) -> list[tuple[str, Listing]]:
@@ -165,13 +166,15 @@ def newest_first(lists: Mapping[str, Listing]) -> list[tuple[str, Listing]]:
 
 
 class LoggedIn:
-    """Nothing but the login is there for those whose name we do not know."""
+    """Nothing but the login is there for those whose name we do not know; everything else knows it as the user."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and not _open(scope) and "username" not in scope["session"]:
+        if scope["type"] == "http":
+            scope["user"] = scope["session"].get("username", "")
+        if scope["type"] == "http" and not _open(scope) and not scope["user"]:
             request = Request(scope)
             answer = Response("log in first", 401) if is_htmx(request) else see(request, "/")
             await answer(scope, receive, send)
@@ -193,7 +196,20 @@ async def forged(request: Request, _: Exception) -> Response:
     return pages.page(request, "sorry.html", status=403, title="Not accepted", complaints=complaints, back="/")
 
 
-def site(app: Sourced, *, secret: str, workers: bool = True, expander: bool = False) -> Starlette:
+def system(app: Sourced, secret: str, operators: Collection[str]) -> Starlette:
+    """The dashboard: whoever is logged in may look, and may act where nobody is named who alone may."""
+
+    def access(request: Request) -> Right:
+        if not request.user:
+            return "none"
+        return "act" if not operators or request.user in operators else "read"
+
+    return dashboard(app, access=access, who=lambda request: request.user, title="To-do lists", home="/", secret=secret)
+
+
+def site(
+    app: Sourced, *, secret: str, workers: bool = True, expander: bool = False, operators: Collection[str] = ()
+) -> Starlette:
     """The web application; with `workers` it does all the work itself, in this process."""
 
     @contextlib.asynccontextmanager
@@ -202,7 +218,7 @@ def site(app: Sourced, *, secret: str, workers: bool = True, expander: bool = Fa
             yield
 
     return Starlette(
-        routes=Site(app, expander=expander).routes(),
+        routes=[*Site(app, expander=expander).routes(), Mount("/system", system(app, secret, operators))],
         middleware=[*guards(secret, cookie="todos"), Middleware(LoggedIn)],
         exception_handlers={Forged: forged},
         lifespan=lifespan,

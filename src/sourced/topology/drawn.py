@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from sourced.topology import mermaid, svg, text
@@ -28,6 +30,6 @@ class Topology(Graph, frozen=True):
         """A flowchart, as Markdown on GitHub and elsewhere shows it."""
         return mermaid.drawn(self)
 
-    def as_svg(self) -> str:
-        """A picture that needs nothing else: no script, no font, no network."""
-        return svg.drawn(self)
+    def as_svg(self, notes: Mapping[str, str] | None = None) -> str:
+        """A picture that needs nothing else: no script, no font, no network. `notes` are written into nodes' boxes."""
+        return svg.drawn(self, notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 
 from sourced.topology.graph import Graph, Kind, Node
@@ -9,6 +10,7 @@ from sourced.topology.layout import Layout, laid_out
 
 LETTER = 7.0  # how wide one is, at most, in the letters used
 HEIGHT, GAP, PADDING, BETWEEN, MARGIN = 40, 18, 14, 70, 24
+NOTE = 64  # how much room there is for a note, if there may be any
 LANE, TURN = 12, 8  # between lines that go back, and how round their corners are
 
 COLOURS: dict[Kind, tuple[str, str]] = {
@@ -22,16 +24,17 @@ COLOURS: dict[Kind, tuple[str, str]] = {
 STYLE = """
   text { font: 12px ui-sans-serif, system-ui, sans-serif; fill: #1b1b1f; }
   text.small { font-size: 10px; fill: #55555f; }
+  text.note { text-anchor: end; font-weight: 600; }
   path.edge { fill: none; stroke: #8a8a96; stroke-width: 1.4; }
   path.back { stroke-dasharray: 5 4; }
   marker path { fill: #8a8a96; }
 """
 
 
-def drawn(graph: Graph) -> str:
+def drawn(graph: Graph, notes: Mapping[str, str] | None = None) -> str:
     layout = laid_out([node.id for node in graph.nodes], graph.edges)
     nodes = {node.id: node for node in graph.nodes}
-    places = Places(layout, nodes)
+    places = Places(layout, nodes, notes)
     edges = [places.edge(edge, back=edge in layout.backwards) for edge in graph.edges]
     boxes = [places.box(node) for node in graph.nodes]
     return "\n".join(
@@ -53,8 +56,10 @@ def drawn(graph: Graph) -> str:
 class Places:
     """Where everything is, in pixels."""
 
-    def __init__(self, layout: Layout, nodes: dict[str, Node]) -> None:
+    def __init__(self, layout: Layout, nodes: dict[str, Node], notes: Mapping[str, str] | None) -> None:
         self.layout = layout
+        self.notes = notes or {}
+        room = 0.0 if notes is None else NOTE
         self.left: dict[str, float] = {}
         self.wide: dict[str, float] = {}
         self.middle: dict[str, float] = {}
@@ -62,7 +67,7 @@ class Places:
         whole = tallest * (HEIGHT + GAP)
         left = float(MARGIN)
         for layer in layout.layers:
-            width = max((_width(nodes[id]) for id in layer if id in nodes), default=0.0)
+            width = max((_width(nodes[id]) + room for id in layer if id in nodes), default=0.0)
             top = MARGIN + (whole - len(layer) * (HEIGHT + GAP)) / 2
             for at, id in enumerate(layer):
                 self.left[id], self.wide[id] = left, width
@@ -81,8 +86,13 @@ class Places:
             f'<g>{about}<rect x="{left:g}" y="{middle - HEIGHT / 2:g}" width="{wide:g}" height="{HEIGHT}" '
             f'rx="{round_}" fill="{fill}" stroke="{stroke}"/>'
             f'<text x="{left + PADDING:g}" y="{middle - 2:g}">{escape(node.id)}</text>'
-            f'<text class="small" x="{left + PADDING:g}" y="{middle + 12:g}">{escape(_under(node))}</text></g>'
+            f'<text class="small" x="{left + PADDING:g}" y="{middle + 12:g}">{escape(_under(node))}</text>'
+            f"{self._note(node, left + wide - PADDING, middle)}</g>"
         )
+
+    def _note(self, node: Node, right: float, middle: float) -> str:
+        note = self.notes.get(node.id)
+        return f'<text class="note" x="{right:g}" y="{middle - 2:g}">{escape(note)}</text>' if note else ""
 
     def edge(self, edge: tuple[str, str], *, back: bool) -> str:
         if back:

@@ -12,6 +12,7 @@ from sourced.app import Sourced
 
 SIGN_OF_LIFE = 15.0  # seconds: proxies drop what is silent for long
 BREATH = 0.005  # seconds: changes that come closer together are shown as one
+LOOK = "sourced looks what has changed"
 
 Fragments = Mapping[str, str]  # HTML by the name its element waits for
 
@@ -44,7 +45,8 @@ async def _events(app: Sourced, look: Callable[[], Awaitable[Fragments]], every:
     silent_since = asyncio.get_running_loop().time()
     with suppress(asyncio.CancelledError):
         async for _ in news(app, every=every):
-            changed = {name: html for name, html in (await look()).items() if shown.get(name) != html}
+            fragments = await asyncio.shield(asyncio.create_task(_looked(look), name=LOOK))  # to its end, whoever goes
+            changed = {name: html for name, html in fragments.items() if shown.get(name) != html}
             for name, html in changed.items():
                 yield event(name, html)
             shown |= changed
@@ -53,6 +55,16 @@ async def _events(app: Sourced, look: Callable[[], Awaitable[Fragments]], every:
                 silent_since = now
                 if not changed:
                     yield ": still here\n\n"
+
+
+async def _looked(look: Callable[[], Awaitable[Fragments]]) -> Fragments:
+    return await look()
+
+
+async def looks_ended(within: float) -> None:
+    """What is being looked at is not torn from the database's hands when a server ends."""
+    if looks := [each for each in asyncio.all_tasks() if each.get_name() == LOOK]:
+        await asyncio.wait(looks, timeout=within)
 
 
 def event(name: str, html: str) -> str:

@@ -11,6 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sourced.runtime.signals import until_told
+from sourced.web.live import looks_ended
 
 GRACE = 1  # seconds for requests in hand
 
@@ -22,6 +23,10 @@ class Server(uvicorn.Server):
             uvicorn.Config(self._open, host=host, port=port, log_level="warning", timeout_graceful_shutdown=GRACE)
         )
         self._ready = ready
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().serve(sockets)
+        await looks_ended(GRACE)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

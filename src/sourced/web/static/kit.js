@@ -13,8 +13,14 @@ document.addEventListener("focusout", ({target}) => {
   else if (sent.get(target) !== target.value) target.form.requestSubmit();
 });
 
-document.addEventListener("keydown", ({target, key}) => {
-  if (key !== "Escape" || !target.matches?.("[data-inline]")) return;
+document.addEventListener("keydown", (event) => {
+  const {target, key} = event;
+  if (!target.matches?.("[data-inline]")) return;
+  if (key === "Enter" && target.matches("textarea")) {
+    event.preventDefault();
+    if (target.value.trim() !== "") target.form.requestSubmit();
+  }
+  if (key !== "Escape") return;
   target.value = target.defaultValue;
   target.blur();
 });

@@ -1,0 +1,105 @@
+"""Every page of both applications: with a keyboard, with a screen reader's eyes, on a phone, by day and by night."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, ViewportSize, expect
+
+from tests.browser.conftest import Visitor, starting
+from tests.browser.shop import Order, Refund, made
+
+Visit = Callable[..., Visitor]
+PHONE: ViewportSize = {"width": 360, "height": 740}
+LONG = "a name that somebody gave a stream who had a lot of time and " + "n" * 80
+
+
+@pytest.fixture(scope="module")
+def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[str]]]:
+    """With a bit of everything in it, for all tests; and its pages."""
+    folder = tmp_path_factory.mktemp("shop")
+    url, broken = f"sqlite:///{folder}/shop.db", folder / "broken"
+    with pytest.MonkeyPatch.context() as patch, starting() as start:
+        patch.setenv("SHOP_BROKEN", str(broken))
+        home = start("ui", "tests.browser.shop:app", "--port", 0, SHOP=url)
+        with made(url) as app:
+            for item in ("tea", "mug", "tea", "cup"):
+                app.execute(Order(item, 2), to="cart-1")
+            decision = app.execute(Order(LONG), to="cart-1")
+            app.drain()
+            broken.touch()
+            app.execute(Order("pot"), to=LONG)
+            app.drain()
+            app.dispatch(Order("tea"), to="cart-1", after=timedelta(days=1))
+            run = app.start(Refund, 500)
+            app.drain()
+        pages = [
+            "/", "/groups", "/messages", "/messages?type=order&metadata=a%3Db", "/streams", "/streams?name=cart",
+            "/streams?name=x", "/streams/cart-1", "/streams/cart-1?at=3", f"/streams/{LONG}", "/streams/nobody",
+            f"/messages/{decision.events[0].id}", "/parked", "/scheduled", "/workflows", "/workflows?status=failed",
+            f"/runs/{run.id}", "/workers", "/topology", "/schemas", "/would/cart-1?command=order&at=3",
+            f"/runs/{run.id}/signal?message=approved",
+        ]  # fmt: skip
+        yield home, pages
+
+
+@pytest.fixture(scope="module")
+def todo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with starting() as start:
+        yield start("demo", "--port", 0, "--database", f"sqlite:///{tmp_path_factory.mktemp('todo')}/todo.db")
+
+
+def todo_pages(page: Page) -> list[str]:
+    """Somebody who is logged in, and what there is for them to see."""
+    page.get_by_label("User name").fill("Joe")
+    page.get_by_role("button", name="Log in").click()
+    page.get_by_label("Name of the new list").fill("Garden " + "g" * 60)
+    page.get_by_role("button", name="Create list").click()
+    page.get_by_role("link", name="Garden").click()
+    field = page.get_by_label("What is to be done")
+    for text in ("Rake", "W" * 90, "rake "):
+        field.fill(text)
+        field.press("Enter")
+        expect(field).to_have_value("")
+    expect(page.get_by_role("status")).to_contain_text("same text")
+    path = "/lists/" + page.url.rpartition("/")[2]
+    story = page.locator("#history li .event").first.get_attribute("href")
+    assert story
+    return ["/", path, f"{path}/at/3", story]
+
+
+def complaints(page: Page, *rules: str) -> list[str]:
+    """What a screen reader, or eyes that see little contrast, would stumble over."""
+    options: dict[str, Any] = {"runOnly": {"type": "rule", "values": list(rules)}} if rules else {}
+    found = Axe().run(page, options=options).response["violations"]
+    return [f"{each['id']}: {node['html'][:200]}" for each in found for node in each["nodes"]]
+
+
+def check(page: Page, home: str, paths: list[str]) -> None:
+    """By day all that can be told; by night and on a phone what may differ there."""
+    found: list[tuple[str, str]] = []
+    for path in paths:
+        page.set_viewport_size({"width": 1280, "height": 900})
+        page.emulate_media(color_scheme="light")
+        page.goto(home + path)
+        found += [(path, each) for each in complaints(page)]
+        page.emulate_media(color_scheme="dark")
+        found += [(path, f"by night, {each}") for each in complaints(page, "color-contrast")]
+        page.set_viewport_size(PHONE)
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        if wide > PHONE["width"]:
+            found.append((path, f"{wide} pixels wide"))
+    assert not found, "\n".join(map(str, found))
+
+
+def test_every_page_of_the_dashboard_can_be_read_by_everybody(dashboard: tuple[str, list[str]], visit: Visit):
+    home, paths = dashboard
+    check(visit(home).tab(), home, paths)
+
+
+def test_every_page_of_the_todo_application_can_be_read_by_everybody(todo: str, visit: Visit):
+    page = visit(todo).tab()
+    assert complaints(page) == []
+    check(page, todo, todo_pages(page))
