@@ -5,8 +5,10 @@ import io
 import itertools
 import os
 import pty
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from sourced.cli.program import program
 from sourced.store import Store
 from sourced.testing.shop import AddItem, ItemAdded
 from tests.archive.factory import archive, busy, everything
+from tests.facts import eventually
 
 
 def sourced(*words: object, code: int = 0, given: bytes = b"") -> Any:
@@ -84,6 +87,15 @@ def test_a_file_is_never_half_written_nor_written_over(tmp_path: Path, monkeypat
     assert [each.name for each in Path().iterdir() if each.name.startswith("new")] == []
 
 
+def test_a_file_that_cannot_be_written_or_read_is_told_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    filled()
+    said = "Unavailable: nowhere/shop.ndjson: No such file or directory; nothing was changed\n"
+    assert sourced("export", "sqlite:///shop.db", "nowhere/shop.ndjson", code=1).stderr == said
+    said = "Unavailable: .: Is a directory; nothing was changed\n"
+    assert sourced("import", "sqlite:///copy.db", ".", code=1).stderr == said
+
+
 def test_a_slip_of_the_pen_is_told_and_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     for words, said in (
@@ -120,6 +132,31 @@ def test_an_import_that_is_killed_goes_on(there: str):
 
 def opened(url: str) -> contextlib.closing[Store]:
     return contextlib.closing(store_at(url))
+
+
+def test_who_interrupts_an_import_is_told_that_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """And who looks meanwhile, that it is not for him to start the groups."""
+    monkeypatch.chdir(tmp_path)
+    before = filled()
+    lines = sourced("export", "sqlite:///shop.db", "-").stdout_bytes
+    command = [sys.executable, "-m", "sourced", "import", "sqlite:///copy.db", "-"]
+    heed = partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stderr=pipe, preexec_fn=heed) as importing:
+        assert importing.stdin is not None
+        importing.stdin.write(lines[:2_000])
+        importing.stdin.flush()
+        eventually(lambda: Path("copy.db").exists() and "is being imported: finish that" in looked_into())
+        importing.send_signal(signal.SIGINT)
+        _, told = importing.communicate()
+    assert told == b"interrupted; the same command goes on where it was\n"
+    assert importing.returncode == 130
+    sourced("import", "sqlite:///copy.db", "-", given=lines)
+    assert found("sqlite:///copy.db") == before
+
+
+def looked_into() -> str:
+    return CliRunner().invoke(program, ["doctor", "sqlite:///copy.db"]).output
 
 
 def test_who_watches_sees_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -147,7 +147,7 @@ class Import:
 
 
 def _held_up(name: str, heading: Heading) -> Group:
-    return Group(name, "stopped", reason=f"archive {heading.id} is being imported")
+    return Group(name, "stopped", reason=f"archive {heading.id} is being imported: finish that, do not start it")
 
 
 def _batches(items: Iterator[T]) -> Iterator[list[T]]:

@@ -121,7 +121,7 @@ class Archive:
         try:
             return _decode(self._text)
         except msgspec.MsgspecError as error:
-            self.wrong(f"a line of an archive ({error})")
+            self.wrong(f"a line of an archive ({error})" if self._text.endswith(b"\n") else BROKEN_OFF)
 
     def wrong(self, expected: str) -> NoReturn:
         raise _wrong(self._number, self._text, expected)

@@ -19,6 +19,7 @@ from sourced.archive.exporting import Told
 from sourced.cli.screen import screen
 from sourced.cli.targets import Target, app_at, is_url, looked_at, now_of
 from sourced.doctor import amount
+from sourced.errors import SourcedError, Unavailable
 from sourced.store import Store
 
 Out = Annotated[str, typer.Argument(help="The file to write, or - for standard output.", show_default=False)]
@@ -64,7 +65,7 @@ def _written(file: str) -> Iterator[IO[bytes]]:
         raise typer.BadParameter(f"{file} is there already")
     part = Path(f"{file}.part")
     try:
-        with part.open("wb") as lines:
+        with _told_in_a_sentence(file), part.open("wb") as lines:
             yield lines
             lines.flush()
             os.fsync(lines.fileno())
@@ -80,8 +81,18 @@ def _read(file: str) -> Iterator[IO[bytes]]:
         return
     if not Path(file).exists():
         raise typer.BadParameter(f"there is no {file}")
-    with Path(file).open("rb") as lines:
+    with _told_in_a_sentence(file), Path(file).open("rb") as lines:
         yield lines
+
+
+@contextlib.contextmanager
+def _told_in_a_sentence(file: str) -> Iterator[None]:
+    try:
+        yield
+    except SourcedError:
+        raise  # it is about the store, and may be an OSError as well
+    except OSError as error:
+        raise Unavailable(file, error.strerror or str(error)) from error
 
 
 @contextlib.contextmanager
