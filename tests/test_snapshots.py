@@ -1,11 +1,15 @@
 """Snapshots: states written down when a stream crosses a multiple, and read instead of its history."""
 
+import asyncio
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sourced import Actor, Command, DefinitionError, Event, Sourced, decide, evolve, react
+from sourced.app import store_at
+from sourced.errors import Unavailable
 from sourced.store import Snapshot, Store
 from sourced.stores.memory import MemoryStore
 
@@ -196,6 +200,60 @@ def test_a_store_that_cannot_keep_one_costs_a_warning_and_nothing_else(
         app.drain()
     assert app.load(Tallies, "t").state.total == 7
     assert "no snapshot was stored of 't' at seq 8: no space left" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "file"])
+def test_they_may_be_kept_in_a_store_of_another_kind(kind: str, store: Store, tmp_path: Path):
+    """O245. By whoever decides, here and now, awaited, and in rounds; the one who reads them reads the rest."""
+    elsewhere = store_at(
+        {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/s.db"}.get(kind, f"file://{tmp_path}")
+    )
+    counting = Counting(store)
+
+    def again() -> Sourced:
+        counting.read.clear()
+        return started(counting, snapshots=elsewhere)
+
+    again().execute(Add(1, times=7), to="t")
+    asyncio.run(again().aio.execute(Add(1, times=7), to="t"))
+    assert counting.read == [("t", 8)]
+    app = again()
+    app.dispatch(Add(1, times=3), to="t")
+    app.drain()
+    assert counting.read == [("t", 16)]
+    assert kept(started(store)) == {}
+    assert elsewhere.transact(elsewhere.snapshots("Tallies", ["t"]))["t"].seq == 20
+    app = again()
+    assert app.load(Tallies, "t").state.total == 17
+    assert counting.read == [("t", 20)]
+    assert repr(app.store).endswith(f" with snapshots in {elsewhere!r}")
+    elsewhere.close()
+
+
+def test_where_they_are_lost_or_cannot_be_kept_it_costs_only_the_short_cut(
+    store: Store, caplog: pytest.LogCaptureFixture
+):
+    """O238, O245."""
+
+    class Full(Through):
+        def save_snapshot(self, snapshot: Any, keep: int = 1):
+            yield from ()
+            raise OSError("no space left")
+
+    app = started(store, snapshots=Full(MemoryStore()))
+    app.execute(Add(1, times=7), to="t")
+    assert "no snapshot was stored of 't' at seq 8: no space left" in caplog.text
+    assert started(store, snapshots="memory://").load(Tallies, "t").state.total == 7
+
+
+def test_both_are_made_and_closed(tmp_path: Path):
+    app = Sourced(f"sqlite:///{tmp_path}/a.db", snapshots=f"sqlite:///{tmp_path}/b.db")
+    assert app.migrate() == asyncio.run(app.aio.migrate()) == []
+    app.close()
+    with pytest.raises(Unavailable):
+        app.store.transact(app.store.snapshots("g", ["t"]))
+    with pytest.raises(Unavailable):
+        app.read_all()
 
 
 def test_as_many_stay_as_are_wanted(store: Store):

@@ -8,7 +8,7 @@ import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from importlib import import_module
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 from urllib.request import url2pathname
 
 from sourced.actions import Policy
@@ -27,6 +27,7 @@ from sourced.runtime.introduction import nothing
 from sourced.runtime.signals import until_told
 from sourced.runtime.worker import Worker
 from sourced.store import Store
+from sourced.stores.apart import SnapshotsApart
 from sourced.telemetry import Telemetry
 from sourced.topology.drawn import Topology
 from sourced.topology.reading import topology_of
@@ -42,6 +43,7 @@ class Sourced(Client):
         self,
         store: str | Store = "memory://",
         *,
+        snapshots: str | Store | None = None,
         errors: Policy | None = None,
         clock: Clock | None = None,
         batch: int = 500,
@@ -57,6 +59,8 @@ class Sourced(Client):
         if as_delta(idle) < timedelta():
             raise DefinitionError(f"Sourced(idle=…): expected a time from 0, found {idle!r}")
         codec, opened, clock = Codec(), _opened(store), clock or SystemClock()
+        if snapshots is not None:
+            opened = cast("Store", SnapshotsApart(opened, _opened(snapshots)))
         relay = opened.relay()
         super().__init__(
             Engine(

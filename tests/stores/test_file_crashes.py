@@ -93,7 +93,7 @@ def lives() -> Lives:
 
 
 def test_a_machine_may_die_between_any_two_writes_and_lose_whatever_was_not_synced(place: Path, lives: Lives):
-    """Or in the middle of one: all it keeps are the names and the contents it was made to wait for, or more of them."""
+    """O247. Or in the middle of one: it keeps the names and the contents it was made to wait for, or more of them."""
     for dies_at in itertools.count(1):
         for halfway in (False, True):
             machine = Machine(folder := place / f"{dies_at} {halfway}", dies_at, halfway=halfway)
