@@ -113,5 +113,5 @@ class WorkflowForked(Operation, kw_only=True):
 
     run: str
     step: str
-    fork: str  # the new run
+    fork: str  # the new run; there is none yet where it is only tried
     known: int  # messages of the old one that it goes on from

@@ -107,7 +107,7 @@ def forked(
     if RunInfo.of(history) is None:
         raise NotKnown(f"there is no run {run!r}")
     (started, at), *before = history_before(workflow.definition, history, step)
-    new = f"{workflow.definition.prefix}{new_id()}"
+    new = "" if dry_run else f"{workflow.definition.prefix}{new_id()}"
     event = WorkflowForked(by=by, reason=reason, run=run, step=step, fork=new, known=1 + len(before))
     if dry_run:
         return event
