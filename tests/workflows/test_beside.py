@@ -9,7 +9,7 @@ import pytest
 from sourced import RunFailed, Sourced, StepFailed, Workflow, step
 from sourced.clock import SystemClock
 from sourced.store import Store
-from tests.workflows.holiday import Agency, Sum, TripApproved, trail, working
+from tests.workflows.holiday import Agency, Sum, TripApproved, trail, until, working
 
 
 class Gate:
@@ -68,13 +68,6 @@ class Plain(Slow):
 
 def in_real_time(store: Store | str, *workflows: Workflow, lease: float = 30.0) -> Sourced:
     return working(store, *workflows, clock=SystemClock(), lease=lease)
-
-
-async def until(found, *, seconds: float = 20) -> None:
-    """Looks again and again until it is so."""
-    async with asyncio.timeout(seconds):
-        while not found():  # noqa: ASYNC110  (a fact in a store tells nobody when it becomes one)
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("kind", [Slow, Plain])

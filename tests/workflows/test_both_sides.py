@@ -14,7 +14,7 @@ from sourced import RunFailed, Sourced, Workflow, step
 from sourced.clock import SystemClock
 from sourced.errors import StillRunning
 from sourced.store import Store
-from tests.workflows.holiday import Agency, LineDown, Sum, TripApproved, TripDeclined, trail, working
+from tests.workflows.holiday import Agency, LineDown, Sum, TripApproved, TripDeclined, trail, until, working
 
 ROOT = Path(__file__).parents[2]
 SOON = 0.02  # seconds
@@ -129,6 +129,40 @@ def test_runs_come_to_the_same_in_the_foreground_and_in_the_background(store: St
     assert sorted(told[:4]) == ["started", "timer_set sleep#1", "trip_approved", "trip_declined"]
     assert told[-2:] == ["timer_fired sleep#1", "completed"]
     assert app.parked.list() == app.scheduled.list() == []
+
+
+class Approving(Workflow):
+    def __init__(self, agency: Agency) -> None:
+        self.agency = agency
+
+    async def run(self) -> str:
+        asked = await self.ask("before")
+        approved = await self.wait_for(TripApproved)
+        return f"{asked}, {await self.ask(approved.by)}"
+
+    @step
+    async def ask(self, what: str) -> str:
+        return self.agency.ask(what)
+
+
+def test_a_worker_goes_on_where_another_one_was(store: Store):
+    """L198. L199. L207. A run that is sent what its workflow does not know waits for a person, others do not."""
+
+    async def scenario() -> None:
+        app = working(store, Approving(first), Sum(first), clock=SystemClock())
+        async with app.running():
+            run, wrong = await app.aio.start(Approving), await app.aio.start(Approving)
+            await until(lambda: all("waiting wait_for#1" in trail(app, each.id) for each in (run, wrong)))
+        app = working(store, Approving(second), Sum(second), clock=SystemClock())
+        async with app.running():
+            await app.aio.append(wrong.id, Sum.StepCompleted("double#1", 4))  # by force
+            await app.aio.signal(run.id, TripApproved("Ann"))
+            assert (await app.aio.workflows.run(run.id).result()).endswith(", Ann 1")
+            await until(lambda: "sum.step_completed" in app.workflows.get(wrong.id).parked)
+
+    first, second = Agency(), Agency()
+    asyncio.run(scenario())
+    assert (first.asked, second.asked) == (["before", "before"], ["Ann"])
 
 
 SCRIPT = """
