@@ -178,6 +178,18 @@ def test_another_number_of_shards_than_the_tables_were_made_for_is_refused(datab
         attempt(store)
 
 
+@attempts
+def test_tables_that_another_checkout_made_under_the_same_number_are_refused(database: str, attempt: Attempt):
+    """Also those from before there were fingerprints; `migrate` finds something to say, and not nothing to do."""
+    for change in ("update sourced_migrations set fingerprint = 'abc'",
+                   "alter table sourced_migrations drop column fingerprint"):  # fmt: skip
+        with psycopg.connect(database) as connection:
+            connection.execute(change.encode())
+        for what in (attempt, lambda store: store.migrate(), lambda store: asyncio.run(store.migrate_async())):
+            with opened(database) as store, pytest.raises(SchemaMismatch, match="its text has changed since"):
+                what(store)
+
+
 # -- PostgreSQL: rights
 
 
@@ -223,6 +235,19 @@ def test_a_file_may_be_opened_again_by_another_name_but_not_with_other_shards(tm
         SqliteStore(tmp_path / "shop.db")
     with contextlib.closing(SqliteStore(tmp_path / "." / "shop.db", shards=7)) as again:
         attempt(again)
+
+
+def test_a_file_that_another_checkout_made_under_the_same_number_is_refused(tmp_path: Path):
+    with contextlib.closing(SqliteStore(tmp_path / "shop.db")):
+        pass
+    for change in ("update sourced_migrations set fingerprint = 'abc'",
+                   "alter table sourced_migrations drop column fingerprint"):  # fmt: skip
+        with contextlib.closing(sqlite3.connect(tmp_path / "shop.db", isolation_level=None)) as raw:
+            raw.execute(change)
+        with pytest.raises(
+            SchemaMismatch, match=r"step 1 as \w+, found (abc|an older one); its text has changed since"
+        ):
+            SqliteStore(tmp_path / "shop.db")
 
 
 def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path):

@@ -12,13 +12,13 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from sourced.errors import DefinitionError, SchemaMismatch, Unavailable
+from sourced.errors import DefinitionError, Unavailable
 from sourced.forks import begin_anew_in_children, leave_alone
 from sourced.store import SHARDS, Capabilities, Entry, Outcome
 from sourced.stores._borrowed import driver_connection, driver_connection_async, refused
 from sourced.stores._committer import AsyncCommitter, Committer
 from sourced.stores._gate import Gate
-from sourced.stores._sql.migrations import Migration, migrations
+from sourced.stores._sql.migrations import Made, Migration, migrations, refuse_others
 from sourced.stores._sqlite.append import Appends, stored_at
 from sourced.stores._sqlite.connections import AsyncSqliteConnection, SqliteConnection
 from sourced.stores._sqlite.dialect import SqliteDialect
@@ -294,20 +294,18 @@ class SqliteStore(Appends, Reads):
             raw = connection.tx
             table = f"{self.prefix}migrations"
             there = raw.execute("select 1 from sqlite_master where name = ?", (table,)).fetchone()
-            known = raw.execute(f'select number, shards from "{table}" order by number').fetchall() if there else []
-            if known and known[-1][0] > len(steps):
-                raise SchemaMismatch(
-                    repr(self), expected=f"tables of version {len(steps)} or older", found=f"version {known[-1][0]}",
-                    hint="a newer version of Sourced has been here: update this one",
-                )  # fmt: skip
-            if known and known[0][1] != self.shards:
-                raise SchemaMismatch(
-                    repr(self), expected=f"{self.shards} shards", found=f"{known[0][1]}",
-                    hint=f"their number is fixed when the tables are made: open it with shards={known[0][1]}",
-                )  # fmt: skip
-            for step in steps[len(known) :]:
+            made = self._steps_made(raw, table) if there else []
+            refuse_others(repr(self), made, steps, self.shards)
+            for step in steps[len(made) :]:
                 for statement in _statements(step.sql):
                     raw.execute(statement)
+
+    def _steps_made(self, raw: Raw, table: str) -> list[Made]:
+        """Tables that were made before there were fingerprints have no column for them."""
+        rows = raw.execute(f'select * from "{table}" order by number')
+        names = [name for name, *_ in rows.description]
+        found = (dict(zip(names, row, strict=True)) for row in rows)
+        return [Made(each["number"], each["shards"], each.get("fingerprint", "")) for each in found]
 
 
 _FORKED = (

@@ -124,7 +124,8 @@ create table {views} (
 create table {migrations} (
   number integer primary key,
   name text not null,
-  shards integer not null
+  shards integer not null,
+  fingerprint text not null default ''
 );
 
 -- Takes the places of shards, in order, so that two who need the same ones never wait for each other.

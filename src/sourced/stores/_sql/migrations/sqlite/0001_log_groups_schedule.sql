@@ -128,5 +128,6 @@ create table {views} (
 create table {migrations} (
   number integer primary key,
   name text not null,
-  shards integer not null
+  shards integer not null,
+  fingerprint text not null default ''
 );
