@@ -7,7 +7,7 @@ The verbs themselves are told by what they are for: `storing`, `reading`, `worki
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from typing import Any, ParamSpec, TypeVar
 
 from typing_extensions import Unpack
@@ -24,7 +24,7 @@ from sourced.operations.sides import (
     BlockingParked,
     BlockingScheduled,
 )
-from sourced.ops import AsyncConnection, Connection
+from sourced.ops import AsyncConnection, Connection, run, run_async
 from sourced.projector import Projector
 from sourced.reactor import Reactor
 from sourced.reading import Filters, ReadingVerbs, at_least_one
@@ -129,13 +129,19 @@ class Client(Verbs, Blocking):
         return Views(self, projector)
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[Client]:
-        """A client whose verbs all belong to one transaction; inside one, it joins it."""
+    def transaction(self, *, streams: Collection[To] = ()) -> Iterator[Client]:
+        """A client whose verbs all belong to one transaction; inside one, it joins it.
+
+        `streams`, where it will store: on PostgreSQL the places of all of them are taken at once and in order, so that
+        two transactions that store in the same ones never wait for each other.
+        """
         if self._connection is not None:
             yield self
             return
         self._perform(nothing())
         with self._engine.store.transaction() as connection:
+            if streams:
+                run(self._engine.store.reserve({address(each) for each in streams}), connection)
             client = Client(self._engine, connection)
             try:
                 yield client
@@ -230,13 +236,19 @@ class AsyncClient(Verbs, Awaiting):
         return AsyncViews(self, projector)
 
     @contextlib.asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncClient]:
-        """A client whose verbs all belong to one transaction; inside one, it joins it."""
+    async def transaction(self, *, streams: Collection[To] = ()) -> AsyncIterator[AsyncClient]:
+        """A client whose verbs all belong to one transaction; inside one, it joins it.
+
+        `streams`, where it will store: on PostgreSQL the places of all of them are taken at once and in order, so that
+        two transactions that store in the same ones never wait for each other.
+        """
         if self._connection is not None:
             yield self
             return
         await self._perform(nothing())
         async with self._engine.store.transaction_async() as connection:
+            if streams:
+                await run_async(self._engine.store.reserve({address(each) for each in streams}), connection)
             client = AsyncClient(self._engine, connection)
             try:
                 yield client

@@ -17,7 +17,8 @@ SourcedError
 ├── Unreadable             a stored row and its view's class disagree: rebuild the projection
 ├── RebuildStopped         a message could not be projected: mend the projector and call it again, it goes on there
 ├── Unavailable            the store cannot be reached or written to: see to what it names, then try again
-│   └── ConnectionLost
+│   ├── ConnectionLost
+│   └── Deadlocked         two transactions waited for each other, this one had to go: do it again
 ├── SchemaMismatch         the database's tables are not what this version works with: migrate, or update the code
 ├── NotEmpty               an archive goes into an empty store, or on where it was interrupted: choose another one
 ├── Fenced                 the lease was lost meanwhile: nothing was changed, its new owner goes on
@@ -193,6 +194,18 @@ class Unavailable(SourcedError, ConnectionError):
 
 class ConnectionLost(Unavailable):
     """The connection is gone, and the transaction that was open on it: no message is to blame."""
+
+
+class Deadlocked(Unavailable):
+    """Two transactions waited for each other's streams, and this one had to go."""
+
+    def __init__(self, store: str) -> None:
+        super().__init__(
+            store,
+            "two transactions waited for each other, and this one had to go; do it again. One that stores in several "
+            "streams, one after the other, is never in this place if it says beforehand which: "
+            "app.transaction(streams=[…])",
+        )
 
 
 class SchemaMismatch(SourcedError):

@@ -9,7 +9,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
-from sourced.errors import ConnectionLost, Fenced, SchemaMismatch, SourcedError, Unavailable
+from sourced.errors import ConnectionLost, Deadlocked, Fenced, SchemaMismatch, SourcedError, Unavailable
 from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, Statement, finish, finish_async
 from sourced.stores._postgres.line import FORGOTTEN, Line, Saying
 from sourced.stores._sql.dialect import Query
@@ -319,7 +319,7 @@ def translated(error: psycopg.Error, name: str, *, lost: bool, unsure: bool = Fa
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         return Unavailable(name, said)
     if isinstance(error, psycopg.errors.DeadlockDetected):
-        return Unavailable(name, "two transactions waited for each other, and this one had to go; do it again")
+        return Deadlocked(name)
     return connection_lost(error, name, unsure=unsure) if lost else error
 
 
