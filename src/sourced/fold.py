@@ -135,7 +135,8 @@ def first_state(where: str, made_of: Any, stream: str) -> Any:
         return None
     if is_view(made_of):
         return made_of()
-    if (get_origin(made_of) or made_of).__module__ == "builtins":  # a list would take the stream's id letter by letter
+    kind = made_of if isinstance(made_of, type) else get_origin(made_of) or made_of  # of dict[str, int] it is dict
+    if kind.__module__ == "builtins":  # a list would take the stream's id letter by letter
         raise DefinitionError(f"{where}: override `initial(self, stream)` to say what the first {made_of} holds")
     try:
         return made_of(stream)

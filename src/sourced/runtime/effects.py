@@ -55,6 +55,9 @@ class Effects:
 
     def add(self, actions: Iterable[Action], source: Message[Any], engine: Engine) -> Verdict | None:
         """Takes the actions of one message; a verdict among them means that the message was not handled after all."""
+        if isinstance(actions, list | tuple) and len(actions) == 1 and not isinstance(actions[0], VERDICTS):
+            self._add(actions[0], source, engine)  # which is added, or fails before anything is
+            return None
         before, whole = self._mark(), False
         try:
             for action in actions:

@@ -161,16 +161,20 @@ class Memos:
         kept = self._memos.pop((reactor.group, stream), None)
         return kept[0] if kept else reactor.memo(stream)
 
-    def keep(self, reactor: Reactor, memo: Memo) -> None:
-        if memo.keep and not memo.tainted and self._capacity:
+    def keep(self, reactor: Reactor, *memos: Memo) -> None:
+        kept = [memo for memo in memos if memo.keep and not memo.tainted and self._capacity]
+        if not kept:
+            return
+        now = self._now()
+        for memo in kept:
             if memo.batch.commands or memo.batch.events:
                 memo.batch = Batch(memo.stream)
-            now = self._now()
-            with self._lock:
+        with self._lock:
+            for memo in kept:
                 self._memos[reactor.group, memo.stream] = memo, now
-                while len(self._memos) > self._capacity:
-                    self._memos.popitem(last=False)
-                self._passivate(now - self._idle)
+            while len(self._memos) > self._capacity:
+                self._memos.popitem(last=False)
+            self._passivate(now - self._idle)
 
     def passivate(self) -> None:
         """Forgets what nobody has used for a while."""
@@ -292,8 +296,7 @@ def _notify(engine: Engine, types: Types) -> Work:
 
 def remembered(engine: Engine, reactor: Reactor, memos: Iterable[Memo]) -> Work:
     """Keeps states for the next time, once what they are made of is durable."""
-    for memo in memos:
-        engine.memos.keep(reactor, memo)
+    engine.memos.keep(reactor, *memos)
     yield from ()
 
 

@@ -40,11 +40,13 @@ class Bundle:
 
     @property
     def simple(self) -> bool:
-        return all(one.effects.simple for one in self.slices)
+        first, *others = self.slices  # as a rule there are none
+        return first.effects.simple and (not others or all(one.effects.simple for one in others))
 
     @property
     def settled(self) -> bool:
-        return all(one.settled for one in self.slices)
+        first, *others = self.slices
+        return first.settled and (not others or all(one.settled for one in others))
 
 
 class Rows:
