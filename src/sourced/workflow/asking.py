@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -38,7 +37,7 @@ class Asking:
         self.forsaken: list[str] = []  # runs it has started and does not wait for any more
         self.calls: dict[str, Call] = {}
         self.promises: dict[str, Promise] = {}  # the others
-        self._ordinals: Counter[str] = Counter()
+        self._ordinals: dict[str, int] = {}
         self._inbox: list[Payload] = []  # signals that nobody has waited for so far
         self._listeners: list[Listener] = []
         self._random: random.Random | None = None
@@ -126,8 +125,8 @@ class Asking:
     # -- promises ------------------------------------------------------------------------------------------------------
 
     def _next(self, name: str) -> str:
-        self._ordinals[name] += 1
-        return f"{name}#{self._ordinals[name]}"
+        number = self._ordinals[name] = self._ordinals.get(name, 0) + 1
+        return f"{name}#{number}"
 
     def plan(self, key: str, plan: Plan) -> None:
         self.planned[key] = plan
