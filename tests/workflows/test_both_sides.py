@@ -156,7 +156,8 @@ def test_a_worker_goes_on_where_another_one_was(store: Store):
         app = working(store, Approving(second), Sum(second), clock=SystemClock())
         async with app.running():
             await app.aio.append(wrong.id, Sum.StepCompleted("double#1", 4))  # by force
-            await app.aio.signal(run.id, TripApproved("Ann"))
+            for each in (wrong, run):
+                await app.aio.signal(each.id, TripApproved("Ann"))
             assert (await app.aio.workflows.run(run.id).result()).endswith(", Ann 1")
             await until(lambda: "sum.step_completed" in app.workflows.get(wrong.id).parked)
 
