@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sourced.codec import Record
+from sourced.envelope import Message
 from sourced.errors import Fenced
 from sourced.fold import Fold
 from sourced.ops import Op
 from sourced.projector import Projector
 from sourced.runtime import seams
-from sourced.runtime.engine import log
+from sourced.runtime.engine import Engine, log
 from sourced.runtime.programs import Program, Transact
 from sourced.runtime.rounds import Round
 from sourced.runtime.rows import Bundle
@@ -24,29 +25,41 @@ from sourced.runtime.slice import Slice
 from sourced.store import Claim, Move, Pending, Straggler, ViewRow
 from sourced.view import NOTHING
 
-if TYPE_CHECKING:
-    from sourced.runtime.rebuild import Rebuild
-
 NEVER = datetime(9999, 1, 1, tzinfo=UTC)  # what is put off is nobody's to retry: it is looked for at the exchange
 AHEAD = 2**62  # beyond every position
 AT_ONCE = 10  # times as many messages in a round as in one of the live group
 AT_ONCE_OF_YOURS = 4  # where each row is loaded by itself, however long that takes
 
 
+class Site:
+    """What is built: by whom, beside which live one, and where it came to a stop."""
+
+    def __init__(
+        self, engine: Engine, live: Projector[Any], other: Projector[Any], owner: str, *, after_commit: bool
+    ) -> None:  # fmt: skip
+        self.engine = engine
+        self.store = engine.store
+        self.live = live
+        self.other = other
+        self.owner = owner
+        self.after_commit = after_commit
+        self.failed_at: Message[Any] | None = None
+
+
 class Building(Round):
     """A round of the new one."""
 
-    def __init__(self, rebuild: Rebuild) -> None:
-        super().__init__(rebuild.engine, rebuild.other, rebuild.owner, raise_errors=True)
-        if not rebuild.other.batch_size:  # nobody waits for any one of them, and a row is written once a round
-            self.limit *= AT_ONCE if rebuild.other._shape else AT_ONCE_OF_YOURS
-        self.rebuild = rebuild
-        self.live = rebuild.live.group
+    def __init__(self, site: Site) -> None:
+        super().__init__(site.engine, site.other, site.owner, raise_errors=True)
+        if not site.other.batch_size:  # nobody waits for any one of them, and a row is written once a round
+            self.limit *= AT_ONCE if site.other._shape else AT_ONCE_OF_YOURS
+        self.site = site
+        self.live = site.live.group
         self.put_off: dict[str, Record] = {}  # stream → the first message that the live one has not handled
         self.given: Claim | None = None  # that it goes on with, message by message
 
     def program(self) -> Program[int | None]:
-        if not is_plain(self.rebuild.other):
+        if not is_plain(self.site.other):
             return (yield from super().program())
         claim: Claim = yield Transact(self.claim())
         self.given = claim
@@ -76,7 +89,7 @@ class Building(Round):
 
     def folded(self, claim: Claim) -> Op[list[ViewRow]]:
         """The rows, with everything in them that these shards have for them."""
-        projector, shape, group = self.rebuild.other, self.rebuild.other._shape, self.reactor.group
+        projector, shape, group = self.site.other, self.site.other._shape, self.reactor.group
         assert shape is not None
         pending = yield from self.pending(claim)
         self.scanned, self.handled = dict(pending.scanned), len(pending.records)
@@ -134,17 +147,17 @@ class Building(Round):
 
     def close(self, bundle: Bundle) -> None:
         super().close(bundle)
-        if not self.rebuild.after_commit:
+        if not self.site.after_commit:
             for one in bundle.slices:
                 one.effects.after.clear()
 
     def failed(self, one: Slice, error: BaseException) -> None:
-        self.rebuild.failed_at = one.deliveries[one.done].message
+        self.site.failed_at = one.deliveries[one.done].message
         super().failed(one, error)
 
     def unsettled(self, bundle: Bundle, error: Exception) -> None:
         one = bundle.slices[0]
-        self.rebuild.failed_at = one.deliveries[one.done - 1].message  # or one before it
+        self.site.failed_at = one.deliveries[one.done - 1].message  # or one before it
         super().unsettled(bundle, error)
 
     def settlement(self, claim: Claim, slices: list[Slice], bundles: list[Bundle]) -> Op[None]:

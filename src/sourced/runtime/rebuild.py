@@ -16,12 +16,11 @@ from msgspec.structs import replace
 
 from sourced.audit import OPERATIONS, GroupRebuilt, GroupRestored
 from sourced.codec import Record
-from sourced.envelope import Message
 from sourced.errors import DefinitionError, NotKnown, RebuildStopped
 from sourced.ids import new_id
 from sourced.ops import Call, Op
 from sourced.projector import Projector
-from sourced.runtime.building import NEVER, Building
+from sourced.runtime.building import NEVER, Building, Site
 from sourced.runtime.engine import Engine, committed
 from sourced.runtime.programs import Afterwards, Await, Invoke, Program, Transact, Work, within
 from sourced.runtime.rounds import Round
@@ -67,23 +66,17 @@ def beside_of(projector: Projector[Any]) -> Projector[Any]:
     return other
 
 
-class Rebuild:
+class Rebuild(Site):
     """One who works on it; there may be several, in as many processes."""
 
     def __init__(
         self, engine: Engine, live: Projector[Any], *, afresh: bool = False, after_commit: bool = False,
         watching: Watching | None = None, event: GroupRebuilt,
     ) -> None:  # fmt: skip
-        self.engine = engine
-        self.store = engine.store
-        self.live = live
-        self.other = beside_of(live)
-        self.owner = new_id()
+        super().__init__(engine, live, beside_of(live), new_id(), after_commit=after_commit)
         self.afresh = afresh
-        self.after_commit = after_commit
         self.watching = watching
         self.event = event
-        self.failed_at: Message[Any] | None = None
         self.group: Group  # that builds
         self.before = 0  # the epoch of the live one when it began
         self.helping = False
