@@ -62,7 +62,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(steps=steps, shards=SHARDS, others=st.lists(SHARDS, min_size=1, max_size=3), over=st.booleans())
 def test_what_is_left_to_handle_is_the_same_whatever_the_shards(steps, shards: int, others: list[int], over: bool):
     """Nothing twice, nothing lost, in order, and a replay is one there as well, also after a reset."""

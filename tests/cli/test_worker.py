@@ -227,6 +227,21 @@ def test_who_dies_again_and_again_is_started_again_with_longer_and_longer_pauses
     assert pauses[-1] == supervisor.LONGEST_PAUSE
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_tables_that_do_not_fit_are_told_before_anything_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres_url: str, processes: int
+):
+    """Or a supervisor would start its processes again and again."""
+    code = f"from tests.workers.works import made\napp = made({postgres_url!r}, 'plain')"
+    (tmp_path / "unmigrated.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "unmigrated", raising=False)
+    result = CliRunner().invoke(program, ["worker", "unmigrated:app", f"--processes={processes}"])
+    assert result.exit_code == 1
+    assert "expected tables of version 1, found none; run app.migrate(), or `sourced migrate`, first" in result.stderr
+    assert result.stdout == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [

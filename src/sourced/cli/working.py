@@ -14,7 +14,7 @@ import typer
 from sourced.app import Sourced
 from sourced.cli.screen import show
 from sourced.cli.targets import App, app_at
-from sourced.errors import DefinitionError
+from sourced.errors import DefinitionError, Unavailable
 from sourced.runtime.supervisor import Supervisor, until_let_go
 
 LINE = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
@@ -98,6 +98,8 @@ def _refuse_what_cannot_work(app: Sourced, target: str, processes: int) -> None:
         raise typer.BadParameter(f"nothing is registered with {target}, so there is nothing to work on")
     if processes > 1 and not app.store.capabilities.shared:
         raise typer.BadParameter(f"--processes {processes}: {app.store!r} is for one process alone", param_hint="")
+    with contextlib.suppress(Unavailable):  # which is waited for; tables that do not fit, nobody could wait for
+        app.store.transact(app.store.groups(), reading=True)
 
 
 def _introduced(app: Sourced, processes: int, rounds: int) -> str:
