@@ -12,14 +12,21 @@ unexport PYTHONDONTWRITEBYTECODE
 
 SECONDS ?= 60
 
+# The tests on whose way the pictures in the documentation are taken.
+PICTURED := others_see_at_once or parked_is_mended or looked_at_as_it_was or group_is_stopped or told_across
+
 .DEFAULT_GOAL := help
-.PHONY: help test check demo tour bench chaos fmt clean
+.PHONY: help test check pictures demo tour bench chaos fmt clean
 
 help: ## List these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
 
-test: check ## Check everything: format, lint, types, tests
-	$(RUN) -m pytest $(SIDE_BY_SIDE)
+test: check ## Check everything: format, lint, types, tests; what the browser saw is in build/screenshots
+	SOURCED_SCREENSHOTS=build/screenshots $(RUN) -m pytest $(SIDE_BY_SIDE)
+
+pictures: $(VENV)/.dev-installed ## Take the pictures in the documentation anew
+	SOURCED_SCREENSHOTS=build/screenshots $(RUN) -m pytest -q tests/browser -k "$(PICTURED)"
+	cp $(foreach each,$(notdir $(wildcard docs/pictures/*.png)),build/screenshots/$(each)) docs/pictures/
 
 check: $(VENV)/.dev-installed ## Format, lint and types, without the tests
 	$(RUN) -m ruff format --check .
@@ -37,6 +44,7 @@ bench: $(VENV)/.bench-installed ## Compare Sourced with its neighbours, in memor
 	$(RUN) -m benchmarks.compare
 	$(RUN) -m benchmarks.stored
 	$(RUN) -m benchmarks.running
+	$(RUN) -m benchmarks.pages
 
 chaos: $(VENV)/.dev-installed ## Kill workers and crash databases for a minute each, and see whether anything is lost
 	$(RUN) -m tests.chaos.run --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

@@ -97,7 +97,7 @@ class Visitor:
         """A picture for whoever looks at what CI did."""
         if self._evidence:
             self._evidence.mkdir(parents=True, exist_ok=True)
-            page.screenshot(path=self._evidence / f"{name}.png")
+            page.screenshot(path=self._evidence / f"{name}.png", animations="disabled")
 
     def _said(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning") and "422" not in message.text:  # a form that was not accepted

@@ -246,7 +246,8 @@ def test_a_run_of_a_workflow_is_followed_signalled_forked_and_cancelled(home: st
     page.goto(f"{home}/runs/{other.id}")
     page.get_by_role("button", name="Cancel").click()
     modal.get_by_label("Why?").fill("by mistake")
-    modal.get_by_role("button", name="Do it").click()
+    with page.expect_response("**/act"):
+        modal.get_by_role("button", name="Do it").click()
     shop.drain()
     expect(page.get_by_text("cancelled", exact=True)).to_be_visible()
     expect(page.get_by_text("by mistake", exact=True)).to_be_visible()

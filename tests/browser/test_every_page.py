@@ -1,5 +1,6 @@
 """Every page of both applications: with a keyboard, with a screen reader's eyes, on a phone, by day and by night."""
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -77,14 +78,16 @@ def complaints(page: Page, *rules: str) -> list[str]:
     return [f"{each['id']}: {node['html'][:200]}" for each in found for node in each["nodes"]]
 
 
-def check(page: Page, home: str, paths: list[str]) -> None:
+def check(name: str, visitor: Visitor, page: Page, paths: list[str]) -> None:
     """By day all that can be told; by night and on a phone what may differ there."""
+    home = visitor.home
     found: list[tuple[str, str]] = []
     for path in paths:
         page.set_viewport_size({"width": 1280, "height": 900})
         page.emulate_media(color_scheme="light")
         page.goto(home + path)
         found += [(path, each) for each in complaints(page)]
+        visitor.show(page, "-".join(["every", name, *(re.findall("[a-z]+", path)[:2] or ["home"])]))
         page.emulate_media(color_scheme="dark")
         found += [(path, f"by night, {each}") for each in complaints(page, "color-contrast")]
         page.set_viewport_size(PHONE)
@@ -96,10 +99,77 @@ def check(page: Page, home: str, paths: list[str]) -> None:
 
 def test_every_page_of_the_dashboard_can_be_read_by_everybody(dashboard: tuple[str, list[str]], visit: Visit):
     home, paths = dashboard
-    check(visit(home).tab(), home, paths)
+    visitor = visit(home)
+    check("dashboard", visitor, visitor.tab(), paths)
 
 
 def test_every_page_of_the_todo_application_can_be_read_by_everybody(todo: str, visit: Visit):
-    page = visit(todo).tab()
+    page = (visitor := visit(todo)).tab()
     assert complaints(page) == []
-    check(page, todo, todo_pages(page))
+    check("todo", visitor, page, todo_pages(page))
+
+
+# -- with a keyboard
+
+
+def focused(page: Page) -> Any:
+    return page.locator(":focus")
+
+
+def test_everything_can_be_reached_and_done_with_a_keyboard(dashboard: tuple[str, list[str]], visit: Visit):
+    home, paths = dashboard
+    page = visit(home).tab("/groups")
+    expect(page.locator("html[data-live]")).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(focused(page)).to_have_text("To the content")
+    expect(focused(page)).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('main') !== null")
+    reset = page.locator("#group-Shelf").get_by_role("button", name="Reset")
+    for _ in range(40):
+        if page.evaluate("document.activeElement.textContent") == "Reset" and page.evaluate(
+            "document.activeElement.closest('#group-Shelf') !== null"
+        ):
+            break
+        page.keyboard.press("Tab")
+    expect(reset).to_be_focused()
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Enter")
+    modal = page.get_by_role("dialog")
+    expect(modal).to_be_visible()
+    expect(modal.locator(":focus")).to_have_count(1)
+    page.keyboard.press("Escape")
+    expect(modal).to_be_hidden()
+    expect(reset).to_be_focused()
+    for path in paths:
+        page.goto(home + path)
+        lost = page.evaluate("""() => [...document.querySelectorAll('a, button, input, select, textarea, summary')]
+            .filter(each => each.type !== 'hidden' && each.tabIndex < 0).map(each => each.outerHTML)""")
+        assert lost == [], path
+
+
+def test_the_todo_application_is_used_with_a_keyboard_alone(todo: str, visit: Visit):
+    page = visit(todo).tab()
+    page.keyboard.type("Ann")
+    page.keyboard.press("Enter")
+    page.get_by_label("Name of the new list").focus()
+    page.keyboard.type("Keys")
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name="Keys").press("Enter")
+    field = page.get_by_label("What is to be done")
+    for text in ("Rake", "Sweep"):
+        field.focus()
+        page.keyboard.type(text)
+        page.keyboard.press("Enter")
+        expect(field).to_have_value("")
+    expect(page.locator(".items li")).to_have_count(2)
+    page.get_by_role("checkbox", name="Rake").press("Space")
+    expect(page.locator("li.done")).to_have_count(1)
+    expect(page.get_by_role("checkbox", name="Rake")).to_be_focused()  # what came from the server took nothing away
+    page.locator(".items li").nth(1).get_by_role("button", name="Move up").press("Enter")
+    expect(page.get_by_label("Text of the item").first).to_have_value("Sweep")
+    changed = page.get_by_label("Text of the item").first
+    changed.fill("Sweep the yard")
+    changed.press("Enter")
+    expect(page.get_by_role("link", name="item_text_changed")).to_be_visible()

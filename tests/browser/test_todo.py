@@ -73,7 +73,7 @@ def expect_items(page: Page, *texts: str) -> None:
 
 
 def test_whoever_says_a_name_comes_in(todo: str, visit: Visit):
-    """P253."""
+    """TD1, P253."""
     page = log_in(visit(todo), " ")
     expect(page.get_by_text("Please say a name")).to_be_visible()
     expect(page.get_by_label("User name")).to_have_class("wrong")
@@ -85,7 +85,7 @@ def test_whoever_says_a_name_comes_in(todo: str, visit: Visit):
 
 
 def test_what_is_wrong_with_a_form_is_said_in_place(todo: str, visit: Visit):
-    """P254."""
+    """TD8, TD9, P254."""
     page = log_in(visit(todo), "Joe")
     create_list(page)
     with page.expect_response("**/commands") as answer:
@@ -100,7 +100,7 @@ def test_what_is_wrong_with_a_form_is_said_in_place(todo: str, visit: Visit):
 
 
 def test_what_one_does_the_others_see_at_once(todo: str, visit: Visit):
-    """P255."""
+    """TD13, TD16, P255."""
     here, there = visit(todo), visit(todo)
     ann, home = log_in(here, "Ann"), log_in(there, "Bob")
     garden = create_list(ann)
@@ -132,6 +132,7 @@ def test_what_somebody_is_typing_is_left_alone_by_what_others_do(todo: str, visi
 
 
 def test_texts_and_names_are_changed_where_they_stand(todo: str, visit: Visit):
+    """TD5."""
     page = log_in(visit(todo), "Joe")
     create_list(page)
     add(page, "Milk")
@@ -149,7 +150,7 @@ def test_texts_and_names_are_changed_where_they_stand(todo: str, visit: Visit):
 
 
 def test_a_list_is_looked_at_as_it_was(todo: str, visit: Visit):
-    """P256."""
+    """TD10, P256."""
     visitor = visit(todo)
     page = log_in(visitor, "Joe")
     create_list(page)
@@ -181,7 +182,7 @@ def test_a_list_is_looked_at_as_it_was(todo: str, visit: Visit):
 
 
 def test_every_message_tells_how_it_came_about(todo: str, visit: Visit):
-    """P257."""
+    """TD12, P257."""
     visitor = visit(todo)
     page = log_in(visitor, "Joe")
     create_list(page)
@@ -197,7 +198,7 @@ def test_every_message_tells_how_it_came_about(todo: str, visit: Visit):
 
 
 def test_an_item_that_is_there_already_is_pointed_at(todo: str, visit: Visit):
-    """P258."""
+    """TD15, P258."""
     page = log_in(visit(todo), "Joe")
     create_list(page)
     add(page, "Buy Milk", " buy milk")
@@ -209,7 +210,7 @@ def test_an_item_that_is_there_already_is_pointed_at(todo: str, visit: Visit):
 
 
 def test_a_list_is_archived_and_then_deleted(todo: str, visit: Visit):
-    """P259."""
+    """TD4, P259."""
     page = log_in(visitor := visit(todo), "Joe")
     name = create_list(page)
     home = visitor.tab()
@@ -222,7 +223,7 @@ def test_a_list_is_archived_and_then_deleted(todo: str, visit: Visit):
 
 
 def test_items_are_dragged_to_their_place(todo: str, visit: Visit):
-    """P260."""
+    """TD7, P260."""
     page = log_in(visitor := visit(todo), "Joe")
     create_list(page)
     add(page, "Milk", "Bread", "Tea")
@@ -236,6 +237,7 @@ def test_items_are_dragged_to_their_place(todo: str, visit: Visit):
 
 
 def test_names_of_lists_are_theirs_alone(todo: str, visit: Visit):
+    """TD22."""
     page = log_in(visitor := visit(todo), "Joe")
     name = create_list(page)
     home = visitor.tab()
@@ -246,7 +248,7 @@ def test_names_of_lists_are_theirs_alone(todo: str, visit: Visit):
 
 
 def test_progress_stays_right_when_a_done_item_is_removed(todo: str, visit: Visit):
-    """P263."""
+    """TD17, P263."""
     page = log_in(visitor := visit(todo), "Joe")
     name = create_list(page)
     add(page, "Milk", "Bread")
@@ -304,7 +306,7 @@ def said(lines: object) -> dict[str, Any]:
 
 
 def test_slack_is_told_once_and_after_all(start: Start, visit: Visit, tmp_path: Path):
-    """P261: a webhook that fails is asked again; the same text twice in a row is told once."""
+    """TD19, TD20, P261: a webhook that fails is asked again; the same text twice in a row is told once."""
     with outside((500, "not now")) as (address, slack):
         url = f"sqlite:///{tmp_path}/todo.db"
         home = start("demo", "--port", 0, "--database", url, SLACK_WEBHOOK_URL=address, complains=True)
@@ -332,7 +334,7 @@ def test_slack_is_told_once_and_after_all(start: Start, visit: Visit, tmp_path: 
 def test_a_long_item_is_expanded_or_let_go(
     start: Start, visit: Visit, tmp_path: Path, answers: list[tuple[int, object]], expected: list[str]
 ):
-    """P262."""
+    """TD18, P262."""
     with outside(*answers) as (address, _):
         home = start("demo", "--port", 0, "--database", f"sqlite:///{tmp_path}/t.db", OPENAI_BASE_URL=address)
         page = log_in(visit(home), "Joe")
@@ -346,6 +348,7 @@ def test_a_long_item_is_expanded_or_let_go(
 
 
 def test_on_postgresql_with_workers_beside_it(postgres_url: str, start: Start, visit: Visit):
+    """TD21."""
     with_workers = start("demo", "--port", 0, "--database", postgres_url)
     without = start("demo", "--port", 0, "--database", postgres_url, "--no-workers")
     page = log_in(visit(without), "Ann")
@@ -369,6 +372,7 @@ def test_what_somebody_writes_is_never_taken_for_html(todo: str, visit: Visit):
 
 
 def test_whoever_has_not_logged_in_sees_and_changes_nothing(todo: str):
+    """TD24."""
     for path in ("/lists/l1", "/lists/l1/at/1", "/updates", "/lists/l1/updates", "/messages/m1/story"):
         assert asked(todo, path) == (303, "/"), path
         assert asked(todo, path, headers={"hx-request": "true"})[0] == 401, path
@@ -376,6 +380,7 @@ def test_whoever_has_not_logged_in_sees_and_changes_nothing(todo: str):
 
 
 def test_a_form_of_somebody_elses_page_is_not_accepted(todo: str, visit: Visit):
+    """TD24."""
     visitor = visit(todo)
     page = log_in(visitor, "Eve")
     expect(page.get_by_text("logged in as Eve")).to_be_visible()
@@ -387,6 +392,7 @@ def test_a_form_of_somebody_elses_page_is_not_accepted(todo: str, visit: Visit):
 
 
 def test_a_browser_sends_the_commands_of_a_page_and_nothing_else(todo: str, visit: Visit):
+    """TD24."""
     visitor = visit(todo)
     page = log_in(visitor, "Eve")
     create_list(page)

@@ -110,6 +110,7 @@ def test_only_an_active_list_is_archived_and_only_an_archived_one_deleted():
 
 @pytest.mark.parametrize("command", [AddItem("Tea"), ToggleItem("i1"), RenameList("Other"), RemoveItem("i1")])
 def test_nobody_works_on_an_archived_list(command: TodoCommand):
+    """TD14."""
     given(TodoList, "l1", *HOME, MILK, ListArchived()).when(command).then_raises(NotPossible)
 
 

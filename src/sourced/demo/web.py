@@ -29,6 +29,7 @@ from sourced.web.pages import Assets, Pages
 from sourced.web.story import tree
 
 HERE = Path(__file__).parent
+ROWS = 60  # of a history on a page; the slider leads to all the others
 
 pages = Pages(HERE / "templates", static=[HERE / "static"])
 
@@ -107,11 +108,21 @@ class Site:
 
     async def todo_list(self, request: Request) -> Response:
         stream, at = request.path_params["id"], request.path_params.get("seq")
-        history = await self.app.aio.history(stream)
-        if at is not None and not 1 <= at <= len(history):
+        todo = await self.app.aio.load(TodoList, stream)
+        last = todo.seq
+        if at is not None and not 1 <= at <= last:
             return see(request, f"/lists/{stream}")
-        todo = await self.app.aio.load(TodoList, stream, upto=at)
-        return pages.page(request, "list.html", page=self.page(request), todo=todo.state, history=history, at=at)
+        if at is not None:
+            todo = await self.app.aio.load(TodoList, stream, upto=at)
+        history = await self._history(stream, at, last)
+        return pages.page(
+            request, "list.html", page=self.page(request), todo=todo.state, history=history, at=at, last=last
+        )
+
+    async def _history(self, stream: str, at: int | None, last: int) -> list[Message[Any]]:
+        """The newest rows, or those around the one that somebody looks at."""
+        end = min(last, (at or last) + ROWS // 2)
+        return await self.app.aio.history(stream, after=max(0, end - ROWS), upto=end)
 
     async def travel(self, request: Request) -> Response:
         """Where the slider leads to without a script."""
@@ -125,7 +136,8 @@ class Site:
         async def look() -> Fragments:
             await todo.refresh()
             show = partial(pages.render, page=page, todo=todo.state, at=at)
-            shown = {"history": show("_history.html", history=await todo.history())}
+            history = await self._history(todo.stream, at, todo.seq)
+            shown = {"history": show("_history.html", history=history, last=todo.seq)}
             return shown if at else {"list": show("_list.html"), **shown}
 
         return live(self.app, look)
