@@ -33,6 +33,7 @@ from sourced.ops import run
 from sourced.store import Store, shard_of
 from sourced.stores.postgres import PostgresStore
 from sourced.stores.sqlite import SqliteStore
+from sourced.telemetry import Handled
 from sourced.testing import VirtualClock, crash_everywhere
 from tests.listings import (
     Added,
@@ -261,6 +262,25 @@ def test_what_follows_a_commit_follows_it(store: Store):
     with pytest.raises(ValueError, match="too much"):
         app.append("c1", Added("tea", 100))
     assert told == [("c1", 7), ("c1", 9), ("c1", 10)]
+
+
+def test_who_listens_hears_of_it(store: Store):
+    app, heard = inline(Picky, store=store), list[tuple[str, list[Any], str]]()
+
+    def hear(happening: object) -> None:
+        if isinstance(happening, Handled):
+            payloads = [message.payload for message in happening.messages]
+            heard.append((happening.group, payloads, repr(happening.error)))
+
+    app.telemetry.listen(hear)
+    app.append("c1", [Added("tea", 3), Added("mug", 4)])
+    with pytest.raises(ValueError, match="free"):
+        app.append("c1", Added("tea", 0))
+    assert heard == [
+        ("picky", [Added("tea", 3)], "None"),
+        ("picky", [Added("mug", 4)], "None"),
+        ("picky", [Added("tea", 0)], "ValueError('free')"),
+    ]
 
 
 # -- what a projector cannot take is not stored

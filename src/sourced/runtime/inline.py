@@ -13,12 +13,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sourced.actions import Action, AfterCommit, Sync
+from sourced.actions import AfterCommit, Sync
 from sourced.codec import Record
 from sourced.errors import Behind
 from sourced.ops import Call, Op
 from sourced.projector import HistoryMemo, Projector
 from sourced.reactor import Delivery, Memo
+from sourced.runtime import seams
 from sourced.runtime.effects import Effects
 from sourced.runtime.engine import Engine
 from sourced.runtime.programs import Work, called
@@ -77,20 +78,34 @@ def projected(
             (history,) = yield from engine.store.histories([Range(want.stream, want.after, want.upto)])
             want.take(history, engine.codec)
     yield from rows.held((each.memo, [each]) for each in deliveries)
-    effects = Effects(deliveries[0].memo)
+    here = Here(engine, projector, Effects(deliveries[0].memo))
+    hand_over = seams.handing(engine, projector.group, here.hand_over)
     for delivery in deliveries:
-        actions: list[Action] = []
-        yield from called(_answer(projector, delivery, actions))
-        effects.add(actions, delivery.message, engine)
+        yield from called(_through(hand_over(here, delivery)))  # type: ignore[arg-type]
+    effects = here.effects
     yield from _carried_out(engine, rows, memos.values(), effects, hooks)
     hooks += (AfterCommit(partial(engine.memos.keep, projector, memo)) for memo in memos.values() if memo.keep)
 
 
-def _answer(projector: Projector[Any], delivery: Delivery, actions: list[Action]) -> Work:
-    answer: Any = projector.handle(delivery)
-    if inspect.isawaitable(answer):
-        answer = yield answer
-    actions += answer or ()
+class Here:
+    """What a slice is to a round: handed messages, with nothing that could be tried again."""
+
+    attempts = 1
+
+    def __init__(self, engine: Engine, projector: Projector[Any], effects: Effects) -> None:
+        self.engine = engine
+        self.projector = projector
+        self.effects = effects
+
+    def hand_over(self, _: object, delivery: Delivery) -> seams.Handing:
+        answer: Any = self.projector.handle(delivery)
+        if inspect.isawaitable(answer):
+            answer = yield answer
+        return self.effects.add(answer or (), delivery.message, self.engine)
+
+
+def _through(handing: seams.Handing) -> Work:
+    yield from handing
 
 
 def _carried_out(
