@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import inspect
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -351,6 +352,18 @@ def test_an_operation_in_a_transaction_is_done_and_told_with_the_rest_or_not_at_
     with app.transaction() as client:
         client.groups.stop(Listener, "why")
     assert (len(told(app)), app.groups.get(Listener).status) == (1, "stopped")
+
+
+def test_whatever_a_person_does_says_who_and_why_and_can_be_tried_first():
+    """A verb that is new to one of these is either one to look with, which is said here, or it is one of them."""
+    app = Sourced()
+    looking = {"list", "get", "run", "promote"}  # the last is what workers do by themselves
+    rooms = (app.groups, app.parked, app.scheduled, app.workflows)
+    done = [getattr(room, name) for room in rooms for name in dir(room) if not name.startswith("_")]
+    acting = [verb for verb in done if verb.__name__ not in looking] + [app.rebuild, app.restore]
+    assert len(acting) == 11
+    for verb in acting:
+        assert {"by", "reason", "dry_run"} <= set(inspect.signature(verb).parameters), verb
 
 
 def test_the_awaitable_side_does_the_same():
