@@ -29,10 +29,10 @@ insert into {messages} (position, shard, stream, seq, id, type, version, payload
 _APPEND_ONE = """
 insert or ignore into {messages} (position, shard, stream, seq, id, type, version, payload, metadata, causation_id,
   correlation_id, created_at, settled_by)
-values ((select coalesce(max(p.position), 0) + 1 from {messages} p), ?2, ?1, (
-    select case when ?12 is null or ?12 = coalesce(max(t.seq), 0) then coalesce(max(t.seq), 0) + 1 end
-    from {messages} t where t.stream = ?1),
-  ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+values ((select coalesce(max(p.position), 0) + 1 from {messages} p), ?, ?, (
+    select case when ? is null or ? = coalesce(max(t.seq), 0) then coalesce(max(t.seq), 0) + 1 end
+    from {messages} t where t.stream = ?),
+  ?, ?, ?, ?, ?, ?, ?, ?, ?)
 returning seq, position
 """
 
@@ -109,8 +109,8 @@ class Appends(SqlStore):
     def _alone(self, entry: Entry) -> tuple[str, tuple[Any, ...]]:
         """One message is one statement, and a transaction by itself; no row when anything speaks against it."""
         stream, *values, created_at, settled_by = own_values(entry.records[0])
-        placed = (stream, self.shard(stream), *values, iso(created_at), settled_by, entry.expected_seq)
-        return self.query(_APPEND_ONE).text, placed
+        seq = (entry.expected_seq, entry.expected_seq, stream)  # said twice: numbered places are names to Python 3.12.1
+        return self.query(_APPEND_ONE).text, (self.shard(stream), stream, *seq, *values, iso(created_at), settled_by)
 
 
 def stored_at(record: Record, seq: int, position: int) -> Record:
