@@ -82,7 +82,7 @@ class SqliteFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        where = "in memory" if MEMORY in folder.parents else "on disk"
+        where = "in memory" if MEMORY in folder.parents else "on a disk"
         self.terms = f"SQLite {sqlite3.sqlite_version}: journal_mode=wal, synchronous=full, files {where}"
 
     def database(self) -> SqliteFile:
@@ -90,8 +90,10 @@ class SqliteFolder:
 
 
 @contextlib.contextmanager
-def sqlite_place() -> Iterator[SqliteFolder]:
-    folder = Path(tempfile.mkdtemp(prefix="sourced-bench-", dir=MEMORY if MEMORY.is_dir() else None))
+def sqlite_place(*, durable: bool = False) -> Iterator[SqliteFolder]:
+    """`durable`: on a disk, which every commit waits for."""
+    in_memory = MEMORY.is_dir() and not durable
+    folder = Path(tempfile.mkdtemp(prefix="sourced-bench-", dir=MEMORY if in_memory else None))
     try:
         yield SqliteFolder(folder)
     finally:
@@ -155,9 +157,12 @@ _TOLD = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "w
 
 
 @contextlib.contextmanager
-def postgres_place() -> Iterator[PostgresServer]:
-    """A server of our own, as the tests have it: no commit waits for a disk."""
-    with TempPostgres(settings={"shared_buffers": "256MB"}) as server, Databases(server, _install) as ours:
+def postgres_place(*, durable: bool = False) -> Iterator[PostgresServer]:
+    """A server of our own, as the tests have it: no commit waits for a disk; or, if `durable`, every one does."""
+    with (
+        TempPostgres(settings={"shared_buffers": "256MB"}, durable=durable) as server,
+        Databases(server, _install) as ours,
+    ):
         yield PostgresServer(server, ours)
 
 

@@ -22,7 +22,7 @@ from benchmarks.sides import Batches, Decides, Ours, Reads, Theirs, Writes, Writ
 class Sizes:
     """How much of everything; each is an argument of the command."""
 
-    runs: int = 5
+    runs: int = 3
     appends: int = 2_000
     writers: int = 32
     each: int = 150  # appends, or commands, of each of the writers
@@ -32,11 +32,23 @@ class Sizes:
     replay: int = 10_000
     loads: int = 200
     events: int = 100  # of each stream that is loaded
-    messages: int = 100_000
+    messages: int = 50_000
+    durable: int = 400  # appends that each wait for a disk; several writers make a tenth of it each
 
 
 QUICK = Sizes(
-    runs=1, appends=20, writers=4, each=5, commands=20, rounds=2, round=20, replay=100, loads=5, events=10, messages=200
+    runs=1,
+    appends=20,
+    writers=4,
+    each=5,
+    commands=20,
+    rounds=2,
+    round=20,
+    replay=100,
+    loads=5,
+    events=10,
+    messages=200,
+    durable=20,
 )
 
 WARM = 6  # appends before the clock starts, for each writer: then a connection is open and its statement prepared
@@ -53,6 +65,7 @@ Where the work differs:
 * Rounds: one event for each of 500 streams in one transaction; by the driver as COPY, or executemany.
 * Commands: Sourced finds the cart in its cache and stores command and event; eventsourcing holds the cart and stores
   the event.
+* Commits that wait for the disk: both sides wait for it, and Sourced brings several to it at once.
 * All messages: Sourced and eventsourcing make objects of them, the driver leaves the rows as they come."""
 
 
@@ -238,26 +251,60 @@ def beside_eventsourcing(place: Place, sizes: Sizes) -> list[Row]:
     ]
 
 
+def on_a_disk(place: Place, sizes: Sizes, neighbour: str) -> list[Row]:
+    """Single appends alone: what is read, and what comes in rounds, hardly waits for it."""
+    s, each = sizes, max(1, sizes.durable // 10)
+
+    def pair(label: str, amount: int, work: Callable[..., Trial], *arguments: int) -> Row:
+        theirs = {"driver": lambda: place.database().driver(), "eventsourcing": lambda: Theirs(place.database())}
+        return Row(
+            f"{place.name}, on a disk: {label}",
+            amount,
+            lambda: work(Ours(place.database()), *arguments),
+            lambda: work(theirs[neighbour](), *arguments),
+        )
+
+    return [
+        pair("single appends", s.durable, appends, s.durable),
+        pair(f"single appends, {s.writers} threads", s.writers * each, appends_by_threads, s.writers, each),
+    ]
+
+
 def main(arguments: list[str] | None = None) -> None:
     sizes, only = _asked(arguments)
     versions = ", ".join(f"{name} {version(name)}" for name in ("sourced-py", "eventsourcing", "psycopg"))
     print(f"{versions}, Python {platform.python_version()}; medians of {sizes.runs} runs in turn")
-    with _places() as places:
-        for place in places:
-            print(f"* {place.terms}")
+    with _places(durable=False) as places:
+        _tell(places)
         for neighbour, rows in (("driver", beside_the_driver), ("eventsourcing", beside_eventsourcing)):
             print(f"\n{head(neighbour)}")
             for place in places:
-                for row, warm_up in zip(rows(place, sizes), rows(place, QUICK), strict=True):
-                    if only in row.label:
-                        measure(warm_up, runs=1)
-                        print(line(row, measure(row, sizes.runs)), flush=True)
+                _measure(rows(place, sizes), rows(place, QUICK), sizes.runs, only)
+    print("\nWith commits that wait for a disk:\n")
+    with _places(durable=True) as places:
+        _tell(places)
+        for neighbour in ("driver", "eventsourcing"):
+            print(f"\n{head(neighbour)}")
+            for place in places:
+                _measure(on_a_disk(place, sizes, neighbour), on_a_disk(place, QUICK, neighbour), sizes.runs, only)
     print(f"\n{NOTES}")
 
 
+def _tell(places: list[Place]) -> None:
+    for place in places:
+        print(f"* {place.terms}")
+
+
+def _measure(rows: list[Row], quick: list[Row], runs: int, only: str) -> None:
+    for row, warm_up in zip(rows, quick, strict=True):
+        if only in row.label:
+            measure(warm_up, runs=1)
+            print(line(row, measure(row, runs)), flush=True)
+
+
 @contextlib.contextmanager
-def _places() -> Iterator[list[Place]]:
-    with sqlite_place() as sqlite, postgres_place() as postgres:
+def _places(*, durable: bool) -> Iterator[list[Place]]:
+    with sqlite_place(durable=durable) as sqlite, postgres_place(durable=durable) as postgres:
         yield [sqlite, postgres]
 
 

@@ -23,7 +23,9 @@ def test_the_comparison_on_databases_runs():
         find_binaries()
     except NoPostgres as none:
         pytest.skip(str(none))
-    assert printed("benchmarks.stored", "--quick").count("\n| ") == 26
+    told = printed("benchmarks.stored", "--quick")
+    assert told.count("\n| ") == 36
+    assert ("fsync=off" in told, "fsync=on" in told) == (True, True)  # without a disk to wait for, and with one
 
 
 @pytest.mark.skipif(find_spec("dbos") is None, reason="needs pip install -e .[bench]")

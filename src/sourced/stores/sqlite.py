@@ -320,7 +320,8 @@ _TAKE_THE_LOCK = "delete from {migrations} where 0"  # changes nothing, and wait
 def _through(tries: Generator[float, None, T]) -> T:
     try:
         while True:
-            threading.Event().wait(next(tries))
+            pause = next(tries)
+            threading.Event().wait(pause)
     except StopIteration as done:
         return done.value
 

@@ -29,6 +29,7 @@ SETTINGS = {
     "dynamic_shared_memory_type": "mmap",  # in the data folder, so that it goes with it
     "logging_collector": "off",
 }
+DURABLE = {"fsync": "on", "full_page_writes": "on", "max_wal_size": "1GB"}
 ENOUGH_MEMORY = 2 * 1024**3  # bytes; containers often have 64 MB of it
 READY_WITHIN, LOOK_EVERY = 60.0, 0.005  # seconds
 
@@ -40,9 +41,13 @@ class TempPostgres:
     this process dies of anything.
     """
 
-    def __init__(self, binaries: Path | None = None, *, settings: Mapping[str, str] = {}) -> None:
+    def __init__(
+        self, binaries: Path | None = None, *, settings: Mapping[str, str] = {}, durable: bool = False
+    ) -> None:
+        """`durable`: on a disk, and every commit waits for it, as in production."""
         self.binaries = binaries or find_binaries()
-        self.settings = {**SETTINGS, **settings}
+        self.settings = {**SETTINGS, **(DURABLE if durable else {}), **settings}
+        self._in_memory = not durable and _has_room(MEMORY)
         # Not in TMPDIR: a socket's path holds 104 bytes, and root's TMPDIR may be closed to others.
         self.home = Path("/tmp") / f"sourced-pg-{secrets.token_hex(6)}"
         self._watchdog: subprocess.Popen[str] | None = None
@@ -115,7 +120,7 @@ class TempPostgres:
         account = _account()
         self.home.mkdir(mode=0o700)
         (self.home / LOCK).touch()
-        if _has_room(MEMORY):
+        if self._in_memory:
             (self.home / "data").symlink_to(MEMORY / self.home.name)
         (self.home / "data").resolve().mkdir(mode=0o700)
         if account:
