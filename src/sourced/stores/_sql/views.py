@@ -43,10 +43,10 @@ class Views(Tables):
     def save_views(self, group: str, rows: Sequence[ViewRow]) -> Op[None]:
         rows = sorted(rows, key=lambda row: row.key)
         if written := [row for row in rows if row.body is not None]:
-            yield self._put("save views", group, written, _OR_REPLACE)
+            yield self._put("save views", group, written, _OR_REPLACE)._replace(silent=True)
         if gone := [row.key for row in rows if row.body is None]:
             text = f"delete from {{views}} as v where {HERE} and v.key in :keys"
-            yield self.say("delete views", text, group=group, keys=gone)
+            yield self.tell("delete views", text, group=group, keys=gone)
 
     def _put(self, verb: str, group: str, rows: Sequence[ViewRow], or_else: str) -> Any:
         return self.say(
