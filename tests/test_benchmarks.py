@@ -42,7 +42,7 @@ def test_the_comparison_of_workers_runs():
         find_binaries()
     except NoPostgres as none:
         pytest.skip(str(none))
-    assert printed("benchmarks.running", "--quick").count("\n| ") == 8
+    assert printed("benchmarks.running", "--quick").count("\n| ") == 10
 
 
 def test_the_account_of_plans_runs():

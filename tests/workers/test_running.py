@@ -407,6 +407,25 @@ def test_two_workers_of_one_process_or_of_hosts_with_equal_pids_are_two(make: Ma
     assert len(ids) == 100
 
 
+def test_what_people_do_calls_every_group_whatever_it_handles(make: Make, monkeypatch: pytest.MonkeyPatch):
+    """What is started, reset or retried in another process is begun at once."""
+    monkeypatch.setattr(working, "LOOK", 3600.0)
+    app = make()
+    app.register(Listener(echo))
+
+    async def main() -> None:
+        async with at_work(app) as (each, _):
+            (shift,) = await until(lambda: [*each._shifts.values()])
+            await until(lambda: not shift.attendance._wanted)
+            wanted = []
+            for types in ({"test.ignored"}, {"sourced.rejected"}, {"test.ignored", "sourced.group_started"}):
+                each.call(types)
+                wanted.append(shift.attendance._wanted)
+            assert wanted == [0, 0, 1]
+
+    on_a_loop(main())
+
+
 def test_shards_are_shared_out_between_the_workers_that_live(make: Make, monkeypatch: pytest.MonkeyPatch):
     """Who comes later has its share as soon as rounds end, and who goes leaves it to the others."""
     monkeypatch.setattr(working, "LOOK", 0.02)

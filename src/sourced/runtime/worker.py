@@ -14,6 +14,7 @@ from functools import partial
 from time import monotonic
 from typing import TypeVar
 
+from sourced.audit import Operation
 from sourced.ids import new_id
 from sourced.notifier import Listener, Types
 from sourced.ops import Op
@@ -28,6 +29,7 @@ T = TypeVar("T")
 
 log = logging.getLogger("sourced.worker")
 
+OPERATIONS = frozenset(name for each in Operation.__subclasses__() for name in each.__sourced__.names)
 LOOK = 1.0  # seconds: what a lost wake-up costs at most
 TICK = 0.25  # seconds between looks at the schedule
 BREATH = 0.002  # seconds: wake-ups that come closer together than this count as one
@@ -75,9 +77,12 @@ class Worker:
             shift.stop()
 
     def call(self, types: Types = None) -> None:
-        """There may be something to do, for whoever handles these; now and then for everybody, whatever was told."""
+        """There may be something to do, for whoever handles these.
+
+        Everybody is called when somebody has started, reset or retried something, and now and then, whatever was told.
+        """
         now = monotonic()
-        if types is None or now >= self._look_at:
+        if types is None or now >= self._look_at or not OPERATIONS.isdisjoint(types):
             types, self._look_at = None, now + LOOK
         for shift in self._shifts.values():
             shift.call(types)
