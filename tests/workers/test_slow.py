@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from sourced.clock import SystemClock
 from sourced.runtime import hands, shift, worker
 from sourced.runtime.shift import Shift
 from sourced.runtime.worker import Worker
+from sourced.testing import VirtualClock
 from tests.facts import PATIENCE, until
 from tests.runtime.listener import Listener, Noted, echo, handled, streams, waiting
 from tests.workers.crew import at_work, held, on_a_loop, until_only_handlers_are_waited_for
@@ -245,15 +248,25 @@ def test_who_is_cancelled_puts_back_those_who_wait(make: Make):
 # -- and does it lose its hold, it is fenced
 
 
+class TurnedByHand(VirtualClock):
+    """What time it is is up to the test, and how long something takes is not."""
+
+    def elapsed(self) -> float:
+        return monotonic()
+
+
 def test_its_hold_is_prolonged_for_as_long_as_it_takes(make: Make):
     """Three times as long as a lease, with somebody else about who would take it."""
-    app, slow = slow_app(make, lease=0.3)
+    lease, clock = timedelta(seconds=0.3), TurnedByHand()
+    app, slow = slow_app(make, lease=lease, clock=clock)
 
     async def main() -> None:
         app.append("s", Noted("slow"))
         async with app.running(), app.running():
-            row = await until(lambda: rows(app).get("s"))
-            await until(lambda: (rows(app)["s"].retry_at - row.retry_at).total_seconds() > 0.9)
+            await until(lambda: rows(app).get("s"))
+            for _ in range(9):
+                now = clock.advance(lease / 3)
+                await until(lambda now=now: rows(app)["s"].retry_at >= now + lease)  # type: ignore[misc]
             slow.gate.set()
             await until(lambda: handled(app, "slow") == [1])
 
