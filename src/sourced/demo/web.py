@@ -29,7 +29,7 @@ from sourced.web.pages import Assets, Pages
 from sourced.web.story import tree
 
 HERE = Path(__file__).parent
-ROWS = 60  # of a history on a page; the slider leads to all the others
+ROWS = 30  # of a history on a page; the slider leads to all the others
 
 pages = Pages(HERE / "templates", static=[HERE / "static"])
 
@@ -133,12 +133,17 @@ class Site:
         page, at = self.page(request), int(request.query_params.get("at", 0)) or None
         todo = await self.app.aio.load(TodoList, request.path_params["id"])
 
+        shown: dict[str, str] = {}
+
         async def look() -> Fragments:
-            await todo.refresh()
-            show = partial(pages.render, page=page, todo=todo.state, at=at)
-            history = await self._history(todo.stream, at, todo.seq)
-            shown = {"history": show("_history.html", history=history, last=todo.seq)}
-            return shown if at else {"list": show("_list.html"), **shown}
+            """What has no news is not rendered anew."""
+            if await todo.refresh() or not shown:
+                show = partial(pages.render, page=page, todo=todo.state, at=at)
+                history = await self._history(todo.stream, at, todo.seq)
+                shown["history"] = show("_history.html", history=history, last=todo.seq)
+                if not at:
+                    shown["list"] = show("_list.html")
+            return {**shown}
 
         return live(self.app, look)
 

@@ -84,9 +84,8 @@ def as_json(value: Any) -> str:
 
 def moment(value: datetime) -> Markup:
     """In words that are right everywhere; the browser of whoever looks shows it in their own time."""
-    return Markup('<time datetime="{}">{}</time>').format(
-        value.isoformat(timespec="milliseconds"), f"{value:%Y-%m-%d %H:%M:%S} UTC"
-    )
+    exactly = value.isoformat(timespec="milliseconds")
+    return Markup(f'<time datetime="{exactly}">{exactly[:10]} {exactly[11:19]} UTC</time>')
 
 
 def count(number: int, what: str) -> str:
