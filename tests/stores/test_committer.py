@@ -21,7 +21,7 @@ class Desk:
     def __init__(self) -> None:
         self.visits: list[list[str]] = []
         self.by: list[int] = []
-        self.refuses: dict[str, Exception] = {}
+        self.refuses: dict[str, BaseException] = {}
         self._open = threading.Semaphore(0)
 
     def lets(self, visits: int) -> None:
@@ -97,6 +97,26 @@ def test_a_store_that_is_gone_is_not_asked_again_for_each(desk: Desk):
         first.result(PATIENCE)
         assert [type(each.exception(PATIENCE)) for each in others] == [Unavailable, Unavailable]
     assert desk.visits == [["a"], ["b", "c"]]
+
+
+def test_who_is_interrupted_at_work_interrupts_nobody_else(desk: Desk):
+    """The others are told that it is not known what became of theirs, and the next one finds nobody at work."""
+    desk.refuses = {"b": KeyboardInterrupt()}
+    committer = Committer(desk)
+    with thread() as start:
+        first = start(committer.commit, entry("a"))
+        eventually(lambda: desk.visits)
+        others = []
+        for count, stream in enumerate("bc", 1):
+            others.append(start(committer.commit, entry(stream)))
+            queued(committer, count)
+        desk.lets(3)
+        assert isinstance(first.exception(PATIENCE), KeyboardInterrupt)
+        for each in others:
+            refused = each.exception(PATIENCE)
+            assert isinstance(refused, Unavailable)
+            assert refused.unsure
+        assert committer.commit(entry("d")) == [()]
 
 
 def test_nobody_commits_for_others_for_long(desk: Desk, monkeypatch: pytest.MonkeyPatch):

@@ -9,12 +9,14 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from time import monotonic
 from typing import TypeAlias
 
+from sourced.errors import Unavailable
 from sourced.store import Entry, Outcome
 
 Flush: TypeAlias = Callable[[Sequence[Entry]], list[Outcome]]
 FlushAsync: TypeAlias = Callable[[Sequence[Entry]], Awaitable[list[Outcome]]]
 
 MOST = 1_000  # entries in one commit
+_INTERRUPTED = "whoever made this commit for several was interrupted"
 KINDNESS = 0.002  # seconds that one goes on committing for others, before he passes that on
 
 
@@ -100,7 +102,10 @@ class Committer:
                 return
             try:
                 _distribute(callers, self._flush)
-            except BaseException:
+            except BaseException:  # it is for whoever is at work, and not for those he works for
+                for each in callers:
+                    if not each.answered:
+                        each.error = Unavailable("the store", _INTERRUPTED, unsure=True)
                 self._pass_on()
                 raise
             finally:
@@ -123,12 +128,10 @@ def _distribute(callers: Sequence[_Caller], flush: Flush) -> None:
         outcomes = iter(flush([entry for each in callers for entry in each.entries]))
         for each in callers:
             each.outcomes = [next(outcomes) for _ in each.entries]
-    except BaseException as error:
-        if len(callers) == 1 or not isinstance(error, Exception) or _hopeless(error):
+    except Exception as error:
+        if len(callers) == 1 or _hopeless(error):
             for each in callers:
                 each.error = error
-            if not isinstance(error, Exception):
-                raise
             return
         for each in callers:
             _distribute([each], flush)
