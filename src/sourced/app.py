@@ -22,8 +22,9 @@ from sourced.notifiers.local import LocalNotifier
 from sourced.notifiers.relayed import RelayedNotifier
 from sourced.policy import Retry, check_policy
 from sourced.reactor import Reactor, StartFrom
-from sourced.runtime.engine import Engine, Memos, Router
+from sourced.runtime.engine import Engine, Memos
 from sourced.runtime.introduction import nothing
+from sourced.runtime.router import Router
 from sourced.runtime.signals import until_told
 from sourced.runtime.worker import Worker
 from sourced.store import Store
