@@ -1,7 +1,5 @@
 """A workflow that books a holiday, and the travel agency it works with, which remembers everything it was asked."""
 
-import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -130,10 +128,3 @@ def trail(app: Sourced, run: str) -> list[str]:
         key = getattr(message.payload, "key", "")
         told.append(f"{name} {key.partition(':')[0]}" if key else name)
     return told
-
-
-async def until(found: Callable[[], bool], *, seconds: float = 20) -> None:
-    """Looks again and again until it is so."""
-    async with asyncio.timeout(seconds):
-        while not found():  # noqa: ASYNC110  (a fact in a store tells nobody when it becomes one)
-            await asyncio.sleep(0.01)

@@ -9,7 +9,8 @@ import pytest
 from sourced import RunFailed, Sourced, StepFailed, Workflow, step
 from sourced.clock import SystemClock
 from sourced.store import Store
-from tests.workflows.holiday import Agency, Sum, TripApproved, trail, until, working
+from tests.facts import until
+from tests.workflows.holiday import Agency, Sum, TripApproved, trail, working
 
 
 class Gate:

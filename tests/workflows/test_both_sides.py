@@ -14,7 +14,8 @@ from sourced import RunFailed, Sourced, Workflow, step
 from sourced.clock import SystemClock
 from sourced.errors import StillRunning
 from sourced.store import Store
-from tests.workflows.holiday import Agency, LineDown, Sum, TripApproved, TripDeclined, trail, until, working
+from tests.facts import until
+from tests.workflows.holiday import Agency, LineDown, Sum, TripApproved, TripDeclined, trail, working
 
 ROOT = Path(__file__).parents[2]
 SOON = 0.02  # seconds
