@@ -182,7 +182,7 @@ def test_how_long_handlers_took_is_seen_of_what_is_handled_here():
 
 
 def test_workers_tell_how_much_they_have_handled():
-    app = Sourced(lease=0.15)
+    app = Sourced(lease=0.6)
     app.register(Cart, Stock)
 
     async def work() -> str:
