@@ -39,8 +39,8 @@ join {{groups}} g on g.name = r.group_name cross join lateral (
 ) m order by r.n, m.seq
 """
 _CLAIM = """
-select c.status, c.start, c.epoch, c.reset_at, c.reason, c.error, c.stopped_by, c.stopped_at, c.shards, c.tokens,
-  c.checkpoints, c.highs, c.carefuls, c.due
+select c.status, c.start, c.epoch, c.reset_at, c.reason, c.error, c.stopped_by, c.stopped_at, c.view, c.shards,
+  c.tokens, c.checkpoints, c.highs, c.carefuls, c.due
 from {claim}(cast(:group as text), cast(:owner as text), cast(:now as timestamptz), cast(:until as timestamptz),
   cast(:limit as integer), cast(:room as integer)) c
 """
@@ -73,10 +73,10 @@ class Rounds(SqlStore):
         """One statement, and so a transaction by itself."""
         room = limit if most is None else min(limit, most)
         said = self.say("claim", _CLAIM, group=group, owner=owner, now=now, until=until, limit=limit, room=room)
-        ((status, start, epoch, reset_at, reason, error, by, at, *leases, due),) = yield said._replace(whole=True)
+        ((status, start, epoch, reset_at, reason, error, by, at, view, *leases, due),) = yield said._replace(whole=True)
         if status is None:
             return Claim(Group(group))
-        found = Group(group, status, start, epoch, reset_at, reason, error, by, at)
+        found = Group(group, status, start, epoch, reset_at, reason, error, by, at, view)
         if leases[0] is None:
             return Claim(found)
         return Claim(found, tuple(map(Lease, *leases)), _read_due(due) if due else ())

@@ -33,6 +33,12 @@ class Beside(Bench):
 
     # -- build_beside
 
+    def test_build_beside_is_followed_by_a_claim_that_tells_under_which_name_the_rows_of_a_group_are_kept(self) -> None:
+        self.register()
+        self.put("s", 1)
+        made = self.build(view="elsewhere")
+        assert self.claim(group="other").group == made
+
     def test_build_beside_makes_a_group_that_starts_where_the_first_one_did(self) -> None:
         """And has come nowhere yet, however far that one is."""
         self.put("s", 2)

@@ -282,12 +282,12 @@ $body$;
 create function {claim}(
   the_group text, the_owner text, at timestamptz, till timestamptz, wanted integer, room integer,
   out status text, out start bigint, out epoch integer, out reset_at bigint, out reason text, out error text,
-  out stopped_by text, out stopped_at timestamptz, out shards integer[], out tokens bigint[], out checkpoints bigint[], out highs bigint[], out carefuls integer[],
-  out due text
+  out stopped_by text, out stopped_at timestamptz, out view text, out shards integer[], out tokens bigint[],
+  out checkpoints bigint[], out highs bigint[], out carefuls integer[], out due text
 ) language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off as $body$
 begin
-  select g.status, g.start, g.epoch, g.reset_at, g.reason, g.error, g.stopped_by, g.stopped_at
-    into status, start, epoch, reset_at, reason, error, stopped_by, stopped_at
+  select g.status, g.start, g.epoch, g.reset_at, g.reason, g.error, g.stopped_by, g.stopped_at, g.view
+    into status, start, epoch, reset_at, reason, error, stopped_by, stopped_at, view
     from {groups} g where g.name = the_group;
   if status is distinct from 'active' then
     return;
