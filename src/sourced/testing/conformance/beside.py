@@ -58,6 +58,14 @@ class Beside(Bench):
         assert (self.bodies(), self.bodies("other")) == ({"a": '"live"', "b": '"live"'}, {"a": '"new"'})
         assert (self.group().view, self.group("other").view) == ("g", "new rows")
 
+    def test_build_beside_is_what_a_claim_says_the_group_is(self) -> None:
+        """Whether there is anything to do or not."""
+        self.register()
+        beside = self.build()
+        assert self.claim(group="other").group == beside
+        self.put("s", 1)
+        assert self.claim(group="other").group == beside
+
     def test_build_beside_goes_on_with_one_that_is_under_way(self) -> None:
         self.register()
         self.put("s", 2)
