@@ -25,8 +25,8 @@ from sourced.reactor import Reactor, StartFrom
 from sourced.runtime.engine import Engine, Memos
 from sourced.runtime.introduction import nothing
 from sourced.runtime.router import Router
-from sourced.runtime.signals import until_told
-from sourced.runtime.worker import Worker
+from sourced.runtime.workers.signals import until_told
+from sourced.runtime.workers.worker import Worker
 from sourced.store import Store
 from sourced.stores.apart import SnapshotsApart
 from sourced.telemetry import Telemetry

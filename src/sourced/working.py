@@ -13,7 +13,7 @@ from sourced.reading import id_of
 from sourced.runtime import foreground
 from sourced.runtime.engine import committed
 from sourced.runtime.programs import Afterwards, Program
-from sourced.runtime.rounds import drain
+from sourced.runtime.rounds.round import drain
 from sourced.verbs import Side, verb
 
 

@@ -3,7 +3,7 @@
 import logging
 import sys
 
-from sourced.runtime import shift
+from sourced.runtime.workers import shift
 from tests.chaos.bank import LUCK, bank
 from tests.chaos.places import opened
 

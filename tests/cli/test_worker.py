@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from sourced import Sourced
 from sourced.cli.program import program
-from sourced.runtime import supervisor
-from sourced.runtime.supervisor import Supervisor
+from sourced.runtime.workers import supervisor
+from sourced.runtime.workers.supervisor import Supervisor
 from tests.facts import PATIENCE, until
 from tests.runtime.listener import Noted, handled
 from tests.workers.crew import held, on_a_loop

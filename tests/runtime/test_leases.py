@@ -7,7 +7,7 @@ import pytest
 from sourced import Delivery, Sourced, Sync
 from sourced.actions import Actions
 from sourced.ops import run
-from sourced.runtime.rounds import Round
+from sourced.runtime.rounds.round import Round
 from sourced.store import Store
 from sourced.testing import Crash, VirtualClock, steal_leases
 from tests.rows import put, table

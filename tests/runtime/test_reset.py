@@ -7,7 +7,7 @@ import pytest
 from sourced import Delivery, Message, Park, Retry, Send, Sourced, Sync
 from sourced.actions import Actions
 from sourced.runtime.programs import perform, transacting
-from sourced.runtime.rounds import Round
+from sourced.runtime.rounds.round import Round
 from sourced.store import Store
 from sourced.testing import VirtualClock
 from tests.runtime.counter import Counter, counts

@@ -6,7 +6,7 @@ from typing import Any
 from sourced import Commands, Park, Sourced, dispatch, react, sync
 from sourced.actions import Batch
 from sourced.runtime.programs import perform, transacting
-from sourced.runtime.rounds import Round
+from sourced.runtime.rounds.round import Round
 from sourced.store import Store
 from sourced.testing import VirtualClock
 from sourced.testing.shop import AddItem, Cart, ItemAdded, Reserve, Reserved, Stock, StockState

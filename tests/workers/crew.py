@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sourced import Sourced
-from sourced.runtime.worker import Worker
+from sourced.runtime.workers.worker import Worker
 from tests.facts import PATIENCE, until
 
 T = TypeVar("T")

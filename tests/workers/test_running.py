@@ -14,10 +14,10 @@ import pytest
 from sourced import Delivery, Retry, Sourced
 from sourced.errors import DefinitionError, Unavailable
 from sourced.ops import Statement
-from sourced.runtime import shift
-from sourced.runtime import worker as working
-from sourced.runtime.attendance import Attendance
-from sourced.runtime.worker import Worker
+from sourced.runtime.workers import shift
+from sourced.runtime.workers import worker as working
+from sourced.runtime.workers.attendance import Attendance
+from sourced.runtime.workers.worker import Worker
 from sourced.testing import CrashingStore, DeafNotifier
 from sourced.testing.shop import AddItem, Cart, Stock
 from tests.facts import PATIENCE, eventually, until

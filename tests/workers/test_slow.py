@@ -13,9 +13,9 @@ import pytest
 from sourced import Actor, AfterCommit, Command, Delivery, Event, Events, Retry, Sourced, decide, evolve, react
 from sourced.actions import Actions, Stop
 from sourced.clock import SystemClock
-from sourced.runtime import hands, shift, worker
-from sourced.runtime.shift import Shift
-from sourced.runtime.worker import Worker
+from sourced.runtime.workers import hands, shift, worker
+from sourced.runtime.workers.shift import Shift
+from sourced.runtime.workers.worker import Worker
 from sourced.testing import VirtualClock
 from tests.facts import PATIENCE, until
 from tests.runtime.listener import Listener, Noted, echo, handled, streams, waiting

@@ -15,7 +15,7 @@ from sourced.app import Sourced
 from sourced.cli.screen import show
 from sourced.cli.targets import App, app_at
 from sourced.errors import DefinitionError, Unavailable
-from sourced.runtime.supervisor import Supervisor, until_let_go
+from sourced.runtime.workers.supervisor import Supervisor, until_let_go
 
 LINE = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
 

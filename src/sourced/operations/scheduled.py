@@ -19,9 +19,9 @@ from sourced.envelope import Message
 from sourced.errors import Undecodable
 from sourced.ops import Op
 from sourced.runtime import seams
-from sourced.runtime.effects import each_alone
 from sourced.runtime.engine import Engine, committed
 from sourced.runtime.programs import Afterwards, Program, Transact
+from sourced.runtime.rounds.effects import each_alone
 from sourced.runtime.telling import told
 from sourced.store import Scheduled
 from sourced.verbs import Side, verb

@@ -19,9 +19,9 @@ from sourced.projector import Projector
 from sourced.runtime import seams
 from sourced.runtime.engine import Engine, log
 from sourced.runtime.programs import Program, Transact
-from sourced.runtime.rounds import Round
-from sourced.runtime.rows import Bundle
-from sourced.runtime.slice import Slice
+from sourced.runtime.rounds.round import Round
+from sourced.runtime.rounds.rows import Bundle
+from sourced.runtime.rounds.slice import Slice
 from sourced.store import Claim, Move, Pending, Straggler, ViewRow
 from sourced.view import NOTHING
 

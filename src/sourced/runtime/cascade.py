@@ -26,7 +26,7 @@ from sourced.runtime.engine import Engine, committed, remembered, write_down
 from sourced.runtime.inline import append
 from sourced.runtime.planned import Planned
 from sourced.runtime.programs import Afterwards, Program, Transact
-from sourced.runtime.rounds import PATIENCE, caught_up
+from sourced.runtime.rounds.round import PATIENCE, caught_up
 from sourced.runtime.thinking import Thinking, lags
 from sourced.store import Entry
 from sourced.telemetry import Executed

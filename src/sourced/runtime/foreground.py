@@ -17,7 +17,7 @@ from sourced.ops import Call, Op
 from sourced.runtime import inline, seams
 from sourced.runtime.engine import Engine, committed, remembered, stored, write_down
 from sourced.runtime.programs import Afterwards, Await, Program, Transact
-from sourced.runtime.rounds import abreast, appending
+from sourced.runtime.rounds.round import abreast, appending
 from sourced.store import Entry, Outcome, Range, Scheduled, shard_of
 
 LOOK_AGAIN = 0.1  # seconds: what a lost wake-up costs one who waits

@@ -20,10 +20,10 @@ from sourced.ops import Call, Op
 from sourced.projector import HistoryMemo, Projector
 from sourced.reactor import Delivery, Memo
 from sourced.runtime import seams
-from sourced.runtime.effects import Effects
 from sourced.runtime.engine import Engine
 from sourced.runtime.programs import Work, called
-from sourced.runtime.rows import Rows
+from sourced.runtime.rounds.effects import Effects
+from sourced.runtime.rounds.rows import Rows
 from sourced.store import Entry, Outcome, Range, Scheduled
 
 

@@ -23,7 +23,7 @@ from sourced.projector import Projector
 from sourced.runtime.building import NEVER, Building, Site
 from sourced.runtime.engine import Engine, committed
 from sourced.runtime.programs import Afterwards, Await, Invoke, Program, Transact, Work, within
-from sourced.runtime.rounds import Round
+from sourced.runtime.rounds.round import Round
 from sourced.runtime.telling import told
 from sourced.store import Group, Lease, Move, Place, Range, Store, Straggler, shard_of
 

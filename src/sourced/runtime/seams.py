@@ -18,7 +18,7 @@ from sourced.reactor import Delivery
 from sourced.runtime.apart import apart, awaited_within
 from sourced.runtime.engine import Engine
 from sourced.runtime.programs import Afterwards, Program, Work
-from sourced.runtime.slice import Slice
+from sourced.runtime.rounds.slice import Slice
 from sourced.store import Claim
 from sourced.telemetry import (
     Appended,

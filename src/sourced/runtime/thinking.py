@@ -18,11 +18,11 @@ from sourced.messages import Command
 from sourced.ops import Op
 from sourced.projector import Projector
 from sourced.reactor import Delivery, Memo, Reactor
-from sourced.runtime.effects import VERDICTS, caused
 from sourced.runtime.engine import Engine
 from sourced.runtime.planned import Planned, Tail
 from sourced.runtime.programs import Invoke, Program, Transact, Work
-from sourced.runtime.rows import Rows
+from sourced.runtime.rounds.effects import VERDICTS, caused
+from sourced.runtime.rounds.rows import Rows
 from sourced.store import Lease, Range, Scheduled, shard_of
 
 LOOK = 500  # messages: how many are looked at in one go to find out whether a read model lags behind

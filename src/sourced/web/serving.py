@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, suppress
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sourced.runtime.signals import until_told
+from sourced.runtime.workers.signals import until_told
 from sourced.web.live import looks_ended
 
 GRACE = 1  # seconds for requests in hand

@@ -10,10 +10,10 @@ from msgspec.structs import replace
 from sourced.actions import Stop
 from sourced.errors import Behind, Conflict, ConnectionLost, Fenced, NeedsAwait
 from sourced.ops import Op, savepoint
-from sourced.runtime.carrying_out import append_and_sync, append_together, send
-from sourced.runtime.in_hand import InHand
-from sourced.runtime.rows import Bundle, kept_of
-from sourced.runtime.slice import Slice, described
+from sourced.runtime.rounds.carrying_out import append_and_sync, append_together, send
+from sourced.runtime.rounds.in_hand import InHand
+from sourced.runtime.rounds.rows import Bundle, kept_of
+from sourced.runtime.rounds.slice import Slice, described
 from sourced.store import Claim, Move
 
 _OUR_OWN = (ConnectionLost, Fenced, Behind)  # what ends a settlement as a whole, and is no stream's fault

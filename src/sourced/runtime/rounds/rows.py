@@ -13,7 +13,7 @@ from sourced.errors import Conflict, ConnectionLost
 from sourced.ops import Call, Op
 from sourced.projector import AnyRow, HistoryMemo, Projector, Row, RowsMemo
 from sourced.reactor import Delivery, Memo
-from sourced.runtime.slice import Slice
+from sourced.runtime.rounds.slice import Slice
 from sourced.store import Store, ViewRow
 from sourced.view import NOTHING
 

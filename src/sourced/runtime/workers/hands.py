@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from sourced.runtime.programs import Relieved
-from sourced.runtime.threads import Driver
+from sourced.runtime.workers.threads import Driver
 
 MOST = 16  # threads of one group that plain handlers may hold up; after that rounds wait for theirs
 

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from sourced.actions import Park, RetryAt, Verdict
 from sourced.reactor import Delivery, Memo
-from sourced.runtime.effects import Effects
+from sourced.runtime.rounds.effects import Effects
 from sourced.store import Lease, Straggler
 
 

@@ -10,8 +10,8 @@ from sourced.actions import RetryAt
 from sourced.codec import Record
 from sourced.ops import Op
 from sourced.reactor import Delivery
-from sourced.runtime.in_hand import InHand
-from sourced.runtime.slice import Slice, described
+from sourced.runtime.rounds.in_hand import InHand
+from sourced.runtime.rounds.slice import Slice, described
 from sourced.store import Claim, Lease, Pending, Straggler
 
 

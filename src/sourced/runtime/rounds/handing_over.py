@@ -12,9 +12,9 @@ from sourced.actions import RetryAt
 from sourced.ops import Op
 from sourced.reactor import Delivery, Later
 from sourced.runtime import seams
-from sourced.runtime.in_hand import InHand
 from sourced.runtime.programs import Work
-from sourced.runtime.slice import Slice, described
+from sourced.runtime.rounds.in_hand import InHand
+from sourced.runtime.rounds.slice import Slice, described
 from sourced.store import Range
 
 

@@ -16,11 +16,8 @@ from sourced.notifier import Types
 from sourced.ops import Op
 from sourced.reactor import Reactor
 from sourced.runtime import seams
-from sourced.runtime.attendance import Attendance
 from sourced.runtime.background import Background
 from sourced.runtime.engine import Engine
-from sourced.runtime.hands import Hands, Threads
-from sourced.runtime.latecomers import Latecomer
 from sourced.runtime.programs import (
     Commit,
     Invoke,
@@ -31,8 +28,11 @@ from sourced.runtime.programs import (
     transacting,
     transacting_async,
 )
-from sourced.runtime.rounds import Round
-from sourced.runtime.threads import Driver, drive_on_the_loop, in_thread
+from sourced.runtime.rounds.round import Round
+from sourced.runtime.workers.attendance import Attendance
+from sourced.runtime.workers.hands import Hands, Threads
+from sourced.runtime.workers.latecomers import Latecomer
+from sourced.runtime.workers.threads import Driver, drive_on_the_loop, in_thread
 
 log = logging.getLogger("sourced.worker")
 

@@ -20,7 +20,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, TypeAlias
 
-from sourced.runtime.signals import POLITE
+from sourced.runtime.workers.signals import POLITE
 
 log = logging.getLogger("sourced.supervisor")
 

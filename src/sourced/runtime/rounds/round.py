@@ -18,13 +18,13 @@ from sourced.ops import Op
 from sourced.reactor import Reactor
 from sourced.runtime import seams
 from sourced.runtime.engine import Engine, committed, log, remembered, write_down
-from sourced.runtime.handing_over import HandingOver
 from sourced.runtime.inline import append
-from sourced.runtime.loading import Loading
 from sourced.runtime.programs import Afterwards, Await, Commit, Invoke, Program, Transact, UnderWay, Work
-from sourced.runtime.rows import Bundle, Outdated
-from sourced.runtime.settling import Settling
-from sourced.runtime.slice import Slice
+from sourced.runtime.rounds.handing_over import HandingOver
+from sourced.runtime.rounds.loading import Loading
+from sourced.runtime.rounds.rows import Bundle, Outdated
+from sourced.runtime.rounds.settling import Settling
+from sourced.runtime.rounds.slice import Slice
 from sourced.store import Claim, Entry, Outcome, Straggler
 
 T = TypeVar("T")

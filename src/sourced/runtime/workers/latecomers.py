@@ -20,9 +20,9 @@ from sourced.ops import Op
 from sourced.runtime import seams
 from sourced.runtime.engine import log
 from sourced.runtime.programs import CANCELLED, Invoke, Program, Stepping, Transact, Work, go_on
-from sourced.runtime.rounds import Round
-from sourced.runtime.rows import Bundle
-from sourced.runtime.slice import Slice, described
+from sourced.runtime.rounds.round import Round
+from sourced.runtime.rounds.rows import Bundle
+from sourced.runtime.rounds.slice import Slice, described
 from sourced.store import Claim, Group, Straggler
 
 

@@ -8,9 +8,9 @@ from sourced.actions import AfterCommit
 from sourced.codec import Record
 from sourced.errors import Conflict, Duplicate
 from sourced.ops import Call, Op
-from sourced.runtime.effects import Effects, each_alone
 from sourced.runtime.engine import Engine
 from sourced.runtime.inline import append
+from sourced.runtime.rounds.effects import Effects, each_alone
 from sourced.store import Entry, Outcome, Store
 
 

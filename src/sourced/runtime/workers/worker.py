@@ -21,8 +21,8 @@ from sourced.ops import Op
 from sourced.runtime import seams
 from sourced.runtime.background import Background
 from sourced.runtime.engine import Engine
-from sourced.runtime.shift import Shift
-from sourced.runtime.threads import in_thread
+from sourced.runtime.workers.shift import Shift
+from sourced.runtime.workers.threads import in_thread
 from sourced.store import Worker as SignOfLife
 
 T = TypeVar("T")

@@ -13,8 +13,8 @@ from sourced.reactor import Reactor
 from sourced.runtime.background import Background
 from sourced.runtime.engine import Engine, log
 from sourced.runtime.programs import Leaving, UnderWay
-from sourced.runtime.rows import Rows
-from sourced.runtime.slice import Slice
+from sourced.runtime.rounds.rows import Rows
+from sourced.runtime.rounds.slice import Slice
 from sourced.store import Claim, Straggler, shard_of
 
 

@@ -1,0 +1,1 @@
+"""One round, step by step; `round.py` tells the whole of it in a dozen lines."""
