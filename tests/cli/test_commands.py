@@ -33,8 +33,13 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
 
+    def end() -> None:
+        """Every command is a process of its own."""
+        if module := sys.modules.pop("shop", None):
+            module.app.close()
+
     def sourced(*words: object, code: int = 0, given: str = "") -> str:
-        sys.modules.pop("shop", None)  # every command is a process of its own
+        end()
         result = CliRunner().invoke(program, [*map(str, words)], input=given, catch_exceptions=False)
         assert result.exit_code == code, result.output
         assert not [
@@ -43,7 +48,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         return result.output
 
     yield sourced
-    sys.modules.pop("shop", None)
+    end()
 
 
 def drained() -> None:

@@ -134,9 +134,12 @@ class Reader:
 
 def parsed(function: Any) -> ast.AST | None:
     try:
-        return ast.parse(textwrap.dedent(inspect.getsource(function)))
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError):
         return None
+    name = function.__code__.co_name if hasattr(function, "__code__") else "<lambda>"
+    own = name == "<lambda>" or any(getattr(node, "name", None) == name for node in ast.walk(tree))
+    return tree if own else None  # `python -c` since 3.13 answers with its own source for what was typed at it
 
 
 def _filled(cell: Any) -> bool:
