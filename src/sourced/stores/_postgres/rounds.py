@@ -27,13 +27,16 @@ select r.shard, r.upto, {{record}} from (
   order by m.position limit r.share
 ) m on true order by r.shard, m.position
 """
-# Each piece by itself, along the index: the planner would rather read and sort the log than look things up 500 times.
+# Each piece by itself, along the index of its stream: the planner would rather read and sort the log than look things up
+# 500 times, and where it has no statistics yet it takes the index of types for a better one, which is to read the log.
 _STRAGGLING = f"""
 select {{record}}, r.n
 from each(r: group_name text, settled text, stream text, from_seq integer, upto bigint)
 join {{groups}} g on g.name = r.group_name cross join lateral (
-  select m.* from {{messages}} m
-  where m.stream = r.stream and m.seq >= r.from_seq and m.position > g.start and m.position <= r.upto
+  select m.* from (
+    select m.* from {{messages}} m where m.stream = r.stream and m.seq >= r.from_seq order by m.seq offset 0
+  ) m
+  where m.position > g.start and m.position <= r.upto
     and {WANTED.replace(":settled", "r.settled").replace(":reset_at", "g.reset_at")}
   order by m.seq limit :limit
 ) m order by r.n, m.seq
