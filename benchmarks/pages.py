@@ -23,6 +23,7 @@ from sourced.dashboard import dashboard
 from sourced.ids import new_id
 from sourced.ops import Op
 from sourced.store import Entry, Scheduled, Store, Straggler
+from sourced.testing.clock import VirtualClock
 from sourced.testing.shop import Cart, Products, Stock
 from sourced.web.serving import visited
 
@@ -108,8 +109,8 @@ def shop(store: Store) -> Sourced:
 
 
 def prepare(store: Store, log: Log) -> None:
-    """Runs of a workflow are carried out before there is anything else to do."""
-    first = Sourced(store)
+    """Runs of a workflow are carried out before there is anything else to do, and before the log's own times."""
+    first = Sourced(store, clock=VirtualClock(NOON - timedelta(hours=1)))
     first.register(Refund)
     for number in range(RUNS):
         first.start(Refund, number)
