@@ -27,8 +27,8 @@ select r.shard, r.upto, {{record}} from (
   order by m.position limit r.share
 ) m on true order by r.shard, m.position
 """
-# Each piece by itself, along the index of its stream: the planner would rather read and sort the log than look things up
-# 500 times, and where it has no statistics yet it takes the index of types for a better one, which is to read the log.
+# Each piece by itself, along the index of its stream: the planner would rather read and sort the log than look things
+# up 500 times, and while it has no statistics it brings in other indexes, which is to read all of them.
 _STRAGGLING = f"""
 select {{record}}, r.n
 from each(r: group_name text, settled text, stream text, from_seq integer, upto bigint)

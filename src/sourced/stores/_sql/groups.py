@@ -92,7 +92,8 @@ class Groups(Tables):
             with p as materialized (
               select p.*, (select m.position from {{messages}} m where {_BEHIND}
                 order by m.position limit 1 offset :counted) as counted
-              from {{progress}} p where p.group_name = :group
+              from {{progress}} p
+              where p.group_name = :group and exists (select 1 from {{messages}} m where m.shard = p.shard)
             )
             select p.shard, p.checkpoint, p.high,
               case when p.counted is null then (select count(*) from {{messages}} m where {_BEHIND}) end,
@@ -101,8 +102,7 @@ class Groups(Tables):
               case when p.counted > 0 then (select m.position from {{messages}} m where {_BEHIND}
                 order by m.position limit 1) end,
               case when p.counted > 0 then (select max(m.position) from {{messages}} m where m.shard = p.shard) end
-            from p where exists (select 1 from {{messages}} m where m.shard = p.shard)
-            order by p.shard
+            from p order by p.shard
             """,
             group=group,
             counted=COUNTED - 1,
