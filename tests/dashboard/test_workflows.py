@@ -1,12 +1,15 @@
 """The room of workflows: runs page by page, and what is done to them, told with who and why."""
 
+import re
+from urllib.parse import unquote
+
 import pytest
 
 from sourced import Sourced
 from sourced.audit import OPERATIONS, WorkflowCancelled, WorkflowForked
 from sourced.dashboard import dashboard
 from tests.dashboard.asking import Caller, text_of
-from tests.workflows.holiday import Agency, BookHoliday, FullyBooked, Sum, Trip, working
+from tests.workflows.holiday import Agency, BookHoliday, FullyBooked, Sum, Trip, later, working
 
 
 @pytest.fixture
@@ -40,6 +43,20 @@ def test_runs_are_found_page_by_page_by_status_and_by_workflow(app: Sourced, cal
     page = caller.see("/workflows?status=running&workflow=BookHoliday")
     assert (page.count("/runs/"), holiday.id in page) == (1, True)
     assert "There are no such runs" in caller.see("/workflows?status=running&workflow=Sum")
+
+
+def test_every_message_of_a_run_is_a_link_that_leads_to_it(app: Sourced, agency: Agency, caller: Caller):
+    """Attempts are named after their step, `book_flight#1` and all."""
+    agency.fails("flight to Rome", OSError("no dial tone"))
+    run = app.start(BookHoliday.named("summer/rome"), Trip("Rome"))
+    app.drain()
+    later(app, 1)
+    for page in (caller.see(f"/runs/{run.id}"), caller.see(f"/streams/{run.id}"), caller.see("/messages")):
+        found = {unquote(path) for path in re.findall(r'href="(/messages/[^"?#]+)"', page)}
+        assert found >= {f"/messages/{message.id}" for message in run.history()}
+    assert any("#" in message.id for message in run.history())
+    for message in run.history():
+        assert message.type in caller.see(f"/messages/{message.id}")
 
 
 def test_a_run_is_cancelled_once_somebody_has_said_so(app: Sourced, caller: Caller):

@@ -33,7 +33,7 @@ class Stories:
         self.desk = desk
 
     def routes(self) -> list[Route]:
-        return [Route("/messages/{id}", self.story)]
+        return [Route("/messages/{id:path}", self.story)]
 
     async def story(self, request: Request) -> Response:
         chosen = request.path_params["id"]
