@@ -8,11 +8,13 @@ from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from sourced.store import Group, Progress, Scheduled, Status, Straggler, Worker
 
 Weight: TypeAlias = Literal["fine", "waiting", "trouble"]
 
+TARGET = "module:app"  # what advice calls an app whose name nobody has told
 PATIENCE = timedelta(seconds=5)  # what is due for longer than this should have been seen to
 
 
@@ -62,6 +64,10 @@ class Finding(msgspec.Struct, frozen=True):
     about: str
     why: str
     advice: str = ""
+
+    def naming(self, target: str) -> Finding:
+        """The same with the app's name for the command line in its advice, to be copied as it stands."""
+        return replace(self, advice=self.advice.replace(TARGET, target))
 
 
 def findings(

@@ -1,6 +1,7 @@
 """What the rooms of the dashboard tell, and what can be done in them."""
 
 import asyncio
+import re
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -27,6 +28,19 @@ def shop(store: Store) -> Sourced:
 @pytest.fixture
 def caller(shop: Sourced) -> Caller:
     return Caller(dashboard(shop))
+
+
+# -- advice
+
+
+def test_advice_names_the_app_so_that_it_can_be_copied(shop: Sourced):
+    shop.append("cart-1", ItemAdded("tea", 1))
+    for caller, name in (
+        (Caller(dashboard(shop)), "module:app"),
+        (Caller(dashboard(shop, target="my:shop")), "my:shop"),
+    ):
+        for page in ("/", "/groups", "/workers"):
+            assert re.findall(r"sourced worker (\S+:\w+)", caller.see(page))[:1] == [name]
 
 
 # -- streams

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sourced.cli.screen import show
-from sourced.cli.targets import Target, looked_at
+from sourced.cli.targets import Target, looked_at, named
 from sourced.errors import DefinitionError
 
 Port = Annotated[int, typer.Option(help="0 takes any that is free.")]
@@ -26,7 +26,7 @@ def ui(target: Target, port: Port = 8100) -> None:
 
     with looked_at(target) as app:
         serve(
-            dashboard(app, title=target),
+            dashboard(app, title=target, target=named(target)),
             port=port,
             ready=lambda url: show(f"the dashboard is at {url}; Ctrl+C ends it"),
         )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import typer
-from msgspec.structs import replace
 from rich.text import Text
 
 from sourced.cli.screen import AsJson, show, show_json, show_table, when
-from sourced.cli.targets import Target, is_url, looked_at, now_of
+from sourced.cli.targets import Target, looked_at, named, now_of
 from sourced.doctor import ago, why_it_waits
 
 
@@ -57,9 +56,8 @@ def workers(target: Target, json: AsJson = False) -> None:
 
 def doctor(target: Target, json: AsJson = False) -> None:
     """Why anything waits, in plain words. Ends with 1 if something is wrong."""
-    whose = "module:app" if is_url(target) else target
     with looked_at(target) as app:
-        found = [replace(each, advice=each.advice.replace("module:app", whose)) for each in app.doctor()]
+        found = [each.naming(named(target)) for each in app.doctor()]
     if json:
         show_json(found)
     elif not found:

@@ -16,6 +16,7 @@ from urllib.request import url2pathname
 import typer
 
 from sourced.app import Sourced, store_at
+from sourced.doctor import TARGET
 from sourced.store import Store
 
 Target = Annotated[str, typer.Argument(help="module:app, or the URL of a store.", show_default=False)]
@@ -24,6 +25,11 @@ App = Annotated[str, typer.Argument(help="module:app.", show_default=False)]
 
 def is_url(target: str) -> bool:
     return "://" in target
+
+
+def named(target: str) -> str:
+    """What advice calls it: a URL knows no classes, so whoever acts has to name the app."""
+    return TARGET if is_url(target) else target
 
 
 def looked_at(target: str) -> Sourced:

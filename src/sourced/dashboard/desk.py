@@ -45,12 +45,13 @@ class Page:
     acting: bool
     title: str
     home: str
+    target: str
 
 
 class Desk:
-    def __init__(self, app: Sourced, *, title: str, home: str, mask: Mask | None) -> None:
+    def __init__(self, app: Sourced, *, title: str, home: str, target: str, mask: Mask | None) -> None:
         self.app = app
-        self.title, self.home = title, home
+        self.title, self.home, self.target = title, home, target
         self.pulse = Pulse()
         self.builders = Builders(app)
         self.handled = HandleTimes(app)
@@ -67,7 +68,8 @@ class Desk:
     def about(self, request: Request) -> Page:
         session = request.scope.get("session", {})
         acting = request.scope.get("state", {}).get("right") == "act"
-        return Page(request.scope.get("root_path", ""), session.get("token", ""), acting, self.title, self.home)
+        root, token = request.scope.get("root_path", ""), session.get("token", "")
+        return Page(root, token, acting, self.title, self.home, self.target)
 
     # -- reading what the app's own verbs do not offer
 
@@ -85,7 +87,7 @@ class Desk:
         return self.app._engine.codec.decode_all(records), more
 
     async def glance(self) -> Glance:
-        seen = await self.look(glanced(self.app._engine))
+        seen = await self.look(glanced(self.app._engine, self.target))
         self.pulse.feel(seen)
         self.handled.watch()
         return seen

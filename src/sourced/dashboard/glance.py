@@ -48,7 +48,7 @@ class Glance(msgspec.Struct, frozen=True):
         return min((each.behind_since for each in self.groups if each.behind_since), default=None)
 
 
-def glanced(engine: Engine) -> Op[Glance]:
+def glanced(engine: Engine, target: str) -> Op[Glance]:
     store, now = engine.store, engine.clock.now()
     streams, position = yield from store.extent()
     infos = [each for each in (yield from group_infos(engine)) if not each.name.endswith(BESIDE)]
@@ -59,7 +59,7 @@ def glanced(engine: Engine) -> Op[Glance]:
         if group.status == "active":
             building[name] = yield from built(engine, name, group)
     kept = frozenset(beside.keys() - building.keys())
-    found = findings(infos, workers, scheduled, now)
+    found = [each.naming(target) for each in findings(infos, workers, scheduled, now)]
     return Glance(now, streams, position, infos, workers, len(scheduled), found, building, kept)
 
 

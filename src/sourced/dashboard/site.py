@@ -21,6 +21,7 @@ from sourced.dashboard.search import Search
 from sourced.dashboard.stories import Stories
 from sourced.dashboard.topology import Topology
 from sourced.dashboard.workflows import Workflows
+from sourced.doctor import TARGET
 from sourced.errors import SourcedError
 from sourced.web.guard import Forged, guards
 from sourced.web.pages import Assets
@@ -34,15 +35,17 @@ def dashboard(
     mask: Mask | None = None,
     title: str = "Sourced",
     home: str = "",
+    target: str = TARGET,
     secret: str | None = None,
 ) -> Starlette:
     """Closed by default: `access(request)` answers "none", "read" or "act", and without it only this machine may act.
 
     `who` names whoever acts, for the log; `home` is where its title leads to, if it is part of something larger;
+    `target` is what the command line calls the app, for advice that can be copied: "shop:app";
     `mask(message, payload)` keeps what nobody may see; the same `secret` in all
     processes lets them accept each other's forms.
     """
-    desk = Desk(app, title=title, home=home, mask=mask)
+    desk = Desk(app, title=title, home=home, target=target, mask=mask)
     rooms = (
         Overview(desk), Search(desk), Stories(desk), TimeMachine(desk), Acting(desk, who), Workflows(desk),
         Topology(desk),
