@@ -11,7 +11,7 @@ import pytest
 
 from sourced import Actor, Command, Event, Exponential, Park, Retry, Sourced, decide, dispatch, evolve, react
 from sourced.testing import VirtualClock, given
-from sourced.testing.shop import AddItem, Cart, CartState, Close, ItemAdded, Reserve, Sales, Stock
+from sourced.testing.shop import AddItem, Cart, CartState, Close, ItemAdded, Products, Reserve, Sales, Sold, Stock
 
 
 class Greet(Command):
@@ -81,7 +81,7 @@ class Holds(Actor[dict[str, int]]):
 
 def shop():
     app = Sourced(clock=VirtualClock())
-    app.register(Cart, Stock)
+    app.register(Cart, Stock, Products)
     return app
 
 
@@ -144,6 +144,19 @@ MISTAKES: dict[str, tuple[Any, str]] = {
         "expected the class of a registered actor, found 'Cart'",
     ),
     "loads a projector": (lambda app: app.load(Sales, "c1"), "expected the class of a registered actor, found <class"),
+    "loads a row": (
+        lambda app: app.load(Products, "tea"),
+        "found <class 'sourced.testing.shop.Products'>; a projector's rows are read with app.views(Products)",
+    ),
+    "asks for the rows by the row": (
+        lambda app: app.views(Sold),
+        "expected a group's name or the class of a registered reactor, found <class 'sourced.testing.shop.Sold'>; "
+        "its rows are kept by shop.products: name that",
+    ),
+    "rebuilds an actor": (
+        lambda app: app.rebuild(Cart),
+        "shop.carts: expected a projector, whose rows can be made anew; Cart keeps none",
+    ),
     "names a stream by a number": (
         lambda app: app.load(Cart, 5),
         "expected a stream's name, an actor class or a loaded actor, found 5",
@@ -209,7 +222,7 @@ MISTAKES: dict[str, tuple[Any, str]] = {
     "uses the app in its transaction": (app_in_its_transaction, "use the one you were handed"),
     "mistypes a group": (
         lambda app: app.groups.get("carts"),
-        "no group named 'carts'; registered are: shop.carts, shop.stock",
+        "no group named 'carts'; registered are: shop.carts, shop.stock, shop.products",
     ),
     "skips what is not parked": (
         lambda app: app.parked.skip(Cart, "c1", reason="?"),

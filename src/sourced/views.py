@@ -68,7 +68,10 @@ class RowVerbs(Side):
             raise InTransaction("rows are exchanged in a transaction of their own; ask the app itself")
         found = self._engine.router.group(projector)
         if not isinstance(found, Projector):
-            raise DefinitionError(f"{found.group}: expected a projector, found {type(found).__qualname__}")
+            name = type(found).__qualname__
+            raise DefinitionError(
+                f"{found.group}: expected a projector, whose rows can be made anew; {name} keeps none"
+            )
         return found
 
 

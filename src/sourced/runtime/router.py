@@ -14,6 +14,7 @@ from sourced.messages import Event, Payload, is_family
 from sourced.policy import check_policy
 from sourced.projector import Projector
 from sourced.reactor import Reactor
+from sourced.view import is_view
 
 
 class Router:
@@ -96,14 +97,20 @@ class Router:
 
     def group(self, reactor: str | type[Reactor] | Reactor) -> Reactor:
         """A registered reactor by its group's name, its class or itself."""
-        name = reactor if isinstance(reactor, str) else reactor.group
+        name = reactor if isinstance(reactor, str) else getattr(reactor, "group", None)
+        if not isinstance(name, str):
+            mine = ", ".join(group for group, each in self._reactors.items() if getattr(each, "made_of", 0) is reactor)
+            hint = f"; its rows are kept by {mine}: name that" if mine else ""
+            raise NotKnown(f"expected a group's name or the class of a registered reactor, found {reactor!r}{hint}")
         if name not in self._reactors:
             raise UnknownGroup(name, tuple(self._reactors))
         return self._reactors[name]
 
     def actor(self, cls: type[Actor[Any]]) -> Actor[Any]:
         if not (isinstance(cls, type) and issubclass(cls, Actor)):
-            raise NotKnown(f"expected the class of a registered actor, found {cls!r}")
+            rows = isinstance(cls, type) and issubclass(cls, Projector) and is_view(cls.made_of)
+            hint = f"; a projector's rows are read with app.views({cls.__qualname__})" if rows else ""
+            raise NotKnown(f"expected the class of a registered actor, found {cls!r}{hint}")
         for reactor in self._reactors.values():
             if type(reactor) is cls:
                 return reactor
