@@ -44,7 +44,10 @@ class Shape:
     def _given(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
         if self.simple and not kwargs and self.required <= len(args) <= len(self.types):
             return dict(zip(self.types, args, strict=False))  # as most calls are; `bind` takes its time
-        given = self.signature.bind(None, *args, **kwargs).arguments
+        try:
+            given = self.signature.bind(None, *args, **kwargs).arguments
+        except TypeError as error:
+            raise TypeError(f"{self.where}{self.signature}: {error}") from None
         del given[self.owner.name]
         return given
 
