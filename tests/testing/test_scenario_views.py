@@ -80,6 +80,9 @@ def test_a_failure_shows_both_sides_and_what_there_is():
     assert str(caught.value) == (
         "expected Tally(count=1, total=3)\n   found None by 'teapot'; there are rows by: 'mug', 'tea'"
     )
+    with pytest.raises(AssertionError) as caught:
+        outcome.then_view(Tally(2, 3), key="tea")
+    assert str(caught.value) == "expected Tally(count=2, total=3)\n   found Tally(count=1, total=3) by 'tea'"
 
 
 def test_what_failed_is_shown_with_its_cause():

@@ -189,8 +189,8 @@ class Outcome:
         key = self._scenario.stream if key is None else key
         found = rows.get(key)
         if expected != found:
-            others = ", ".join(map(repr, rows.all())) or "none"
-            raise AssertionError(f"expected {expected!r}\n   found {found!r} by {key!r}; there are rows by: {others}")
+            others = f"; there are rows by: {', '.join(map(repr, rows.all())) or 'none'}" if found is None else ""
+            raise AssertionError(f"expected {expected!r}\n   found {found!r} by {key!r}{others}")
         return self
 
     def _viewing(self, expected: View | None, of: type[Projector[Any]] | str | None) -> Any:
