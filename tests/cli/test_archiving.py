@@ -75,7 +75,7 @@ def test_a_file_is_never_half_written_nor_written_over(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     filled()
     Path("mine").write_text("mine")
-    assert "mine is there already" in sourced("export", "sqlite:///shop.db", "mine", code=2).output
+    assert "mine is there already; name another file" in sourced("export", "sqlite:///shop.db", "mine", code=2).output
     assert Path("mine").read_text() == "mine"
 
     def broken(*_: Any, **__: Any) -> None:

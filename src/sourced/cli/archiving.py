@@ -62,7 +62,7 @@ def _written(file: str) -> Iterator[IO[bytes]]:
         sys.stdout.buffer.flush()
         return
     if Path(file).exists():
-        raise typer.BadParameter(f"{file} is there already")
+        raise typer.BadParameter(f"{file} is there already; name another file, or move that one away")
     part = Path(f"{file}.part")
     try:
         with _told_in_a_sentence(file), part.open("wb") as lines:
