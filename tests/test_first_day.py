@@ -228,6 +228,10 @@ MISTAKES: dict[str, tuple[Any, str]] = {
         lambda app: app.parked.skip(Cart, "c1", reason="?"),
         "stream 'c1' is not parked for group 'shop.carts'; app.parked.list() tells what is",
     ),
+    "retries what is not parked": (
+        lambda app: app.parked.retry(Cart, "c1"),
+        "stream 'c1' is not parked for group 'shop.carts'; app.parked.list() tells what is",
+    ),
     "expects a list": (
         lambda app: anything(given(Cart, "c1").when(AddItem("tea")).then)([ItemAdded("tea", 1)]),
         "then: expected messages, one by one, found [ItemAdded(",

@@ -38,13 +38,18 @@ class ParkedVerbs(Side):
         self, reactor: AnyReactor | None = None, stream: str | None = None, *, error: str | None = None,
         type: Type | None = None, reason: str = "", by: str = "", dry_run: bool = False,
     ) -> Program[ParkedRetried]:  # fmt: skip
-        """Hands parked streams to the workers again, counting anew: all, or those that `list` would tell of."""
+        """Hands parked streams to the workers again, counting anew: all, or those that `list` would tell of.
+
+        Raises when it is one stream that is named, and it is not parked.
+        """
         engine = self._engine
 
         def op() -> Op[ParkedRetried]:
             rows = yield from _parked(engine, reactor, stream, error, type)
             if not dry_run:
                 rows = yield from engine.store.unpark(rows)
+            if not rows and reactor is not None and stream is not None and error is None and type is None:
+                raise _not_parked(engine, reactor, stream)
             retried = ParkedRetried(by=by, reason=reason, streams=[*map(_at, rows)])
             if rows and not dry_run:
                 yield from engine.store.append([told(engine, retried)])
@@ -73,8 +78,7 @@ class ParkedVerbs(Side):
             if not dry_run:
                 rows = yield from engine.store.unpark(rows, skip=True)
             if not rows:
-                group = engine.router.group(reactor).group
-                raise NotKnown(f"stream {stream!r} is not parked for group {group!r}; app.parked.list() tells what is")
+                raise _not_parked(engine, reactor, stream)
             at = _at(rows[0])
             skipped = ParkedSkipped(
                 by=by, reason=reason, group=at.group, stream=stream, seq=at.seq, message_id=at.message_id,
@@ -101,6 +105,11 @@ def _parked(
     names = (type,) if isinstance(type, str) else type.__sourced__.names
     found = yield from engine.store.histories([Range(row.stream, row.from_seq - 1, row.from_seq) for row in parked])
     return [row for row, records in zip(parked, found, strict=True) if any(r.type in names for r in records)]
+
+
+def _not_parked(engine: Engine, reactor: AnyReactor, stream: str) -> NotKnown:
+    group = engine.router.group(reactor).group
+    return NotKnown(f"stream {stream!r} is not parked for group {group!r}; app.parked.list() tells what is")
 
 
 def _at(row: Straggler) -> ParkedStream:
