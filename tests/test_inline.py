@@ -15,6 +15,7 @@ from sourced import (
     Actor,
     Batch,
     Command,
+    Commands,
     DefinitionError,
     Message,
     Park,
@@ -173,6 +174,41 @@ def test_what_a_handler_sends_is_projected_with_it(store: Store):
     app.drain()
     assert app.views(PerProduct).all() == {"tea": Tally(1, 5)}
     assert app.status().groups[1].lag == 0
+
+
+class Noted(Command, type="inline.noted"):
+    product: str
+
+
+class Notes(Projector[Tally], group="notes"):
+    @evolve
+    def noted(self, row: Tally, command: Noted) -> None:
+        row.count += 1
+
+
+class Loud(Actor[None], group="loud"):
+    @decide
+    def add(self, state: None, command: Add) -> Any:
+        yield Added(command.product, command.price)
+
+    @react
+    def note(self, state: None, event: Added) -> Commands:
+        yield dispatch(Noted(event.product), to=f"notes-{event.product}")
+
+    @after_commit
+    def tell(self, state: None, batch: Batch) -> None: ...
+
+
+def test_one_hook_after_the_commit_leaves_nothing_of_a_round_out(store: Store):
+    app = inline(Notes, Listings, others=(Loud,), store=store)
+    app.append("c1", Added("tea"))
+    app.dispatch(Add("mug"), to="c1")
+    app.drain()
+    assert [m.payload.product for m in app.read_all(types=[Noted])] == ["tea", "mug"]
+    assert app.views(Notes).all() == {"notes-tea": Tally(1), "notes-mug": Tally(1)}
+    with app.store.transaction(reading=True) as connection:
+        stored = run(app.store.read_all(types=["list.added"]), connection)
+    assert [record.settled_by for record in stored] == [("listings",)] * 2
 
 
 def test_what_a_unit_stores_is_projected_with_it(store: Store):

@@ -57,7 +57,13 @@ class Effects:
         """Takes the actions of one message; a verdict among them means that the message was not handled after all."""
         if isinstance(actions, list | tuple) and len(actions) == 1 and not isinstance(actions[0], VERDICTS):
             self._add(actions[0], source, engine)  # which is added, or fails before anything is
-            return None
+        elif verdict := self._add_all(actions, source, engine):
+            return verdict
+        if engine.router.inline:
+            self.inline = bool(engine.router.inline_for(self.records()))
+        return None
+
+    def _add_all(self, actions: Iterable[Action], source: Message[Any], engine: Engine) -> Verdict | None:
         before, whole = self._mark(), False
         try:
             for action in actions:
@@ -65,8 +71,6 @@ class Effects:
                     return action
                 self._add(action, source, engine)
             whole = True
-            if engine.router.inline:
-                self.inline = bool(engine.router.inline_for(self.records()))
         finally:
             if not whole:
                 self._back_to(before)
