@@ -281,6 +281,27 @@ def test_what_goes_wrong_in_many_at_once_is_found_message_by_message(store: Stor
     assert app.rebuild(Listings, afresh=True).messages == 60
 
 
+class Interrupted(Listings, group="interrupted"):
+    pressed = False
+
+    def before_evolve(self, row: Listing, event: Message[Any]) -> None:
+        if self.pressed:
+            raise KeyboardInterrupt
+
+
+def test_who_is_interrupted_while_he_folds_gives_back_what_he_has_in_hand(store: Store):
+    """Whoever calls again need not wait until the lease is over, and looks at nothing with care."""
+    app = filled(projector := Interrupted(), store=store)
+    projector.pressed = True
+    with pytest.raises(KeyboardInterrupt):
+        app.rebuild(projector)
+    with store.transaction(reading=True) as connection:
+        leases = run(store.progress("interrupted@beside"), connection)
+    assert {each.owner for each in leases} == {""}
+    projector.pressed = False
+    assert app.rebuild(projector).messages == 120
+
+
 def test_afresh_forgets_what_was_built_so_far(store: Store):
     """The code has changed since, and what it made of the first messages is not what it would make of them now."""
     app = filled(store=store, batch=10)

@@ -70,6 +70,9 @@ class Building(Round):
         except Exception as error:
             log.info("%s: message by message, since %r", self.reactor.group, error)
             return (yield from super().program())
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            yield Transact(self.give_back(claim))
+            raise
         try:
             yield Transact(self.put(claim, rows))
         except Fenced as fenced:
