@@ -49,7 +49,8 @@ class Memos:
         return len(self._memos)
 
     def take(self, reactor: Reactor, stream: str) -> Memo:
-        kept = self._memos.pop((reactor.group, stream), None)
+        with self._lock:  # whoever keeps or forgets goes through them at the same time
+            kept = self._memos.pop((reactor.group, stream), None)
         return kept[0] if kept else reactor.memo(stream)
 
     def keep(self, reactor: Reactor, *memos: Memo) -> None:
