@@ -32,10 +32,11 @@ from sourced.clock import SystemClock
 from sourced.errors import Behind
 from sourced.ops import run
 from sourced.store import Store, shard_of
+from sourced.stores.memory import MemoryStore
 from sourced.stores.postgres import PostgresStore
 from sourced.stores.sqlite import SqliteStore
 from sourced.telemetry import Handled
-from sourced.testing import VirtualClock, crash_everywhere
+from sourced.testing import CrashingStore, VirtualClock, crash_everywhere
 from tests.listings import (
     Added,
     Discount,
@@ -485,6 +486,40 @@ def test_a_stream_that_is_parked_takes_nothing_more(store: Store):
 
 
 # -- many at once
+
+
+def test_groups_and_rows_are_held_in_one_order_whatever_is_stored_first():
+    """Else two appends that write to the same rows of two projectors may each wait for the other."""
+    store = Watched(MemoryStore())
+    app = inline(PerProduct, Renames, store=store)
+    held: list[list[Any]] = []
+    for stream, events in [("c1", (Added("tea"), Renamed("tea"))), ("c2", (Renamed("tea"), Added("tea")))]:
+        store.held.clear()
+        app.append(stream, events)
+        held.append([*store.held])
+    assert held[0] == held[1]
+    assert [group for verb, group in held[0] if verb == "hold views"] == ["per product", "renames"]
+
+
+class Renames(Projector[Tally], group="renames"):
+    def key(self, message: Message[Any]) -> str:
+        return message.payload.name
+
+    @evolve
+    def renamed(self, row: Tally, event: Renamed) -> None:
+        row.count += 1
+
+
+class Watched(CrashingStore):
+    """Writes down what is held of whom, instead of dying."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store, at=0)
+        self.held: list[tuple[str, str]] = []
+
+    def reached(self, statement: Any) -> None:
+        if statement.verb in ("hold group", "hold views", "save views"):
+            self.held.append((statement.verb, statement.args[0]))
 
 
 @pytest.mark.parametrize("kind", [PerProduct, Picky])

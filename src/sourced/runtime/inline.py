@@ -34,15 +34,16 @@ def append(
 
     A projector's own round, `by`, leaves what it sends itself to the next one.
 
-    Places in the log are reserved first, then the groups are held, rows come last: so everybody does it, and no two
-    transactions wait for each other. A group that was stopped is left out: that is the way out when it is broken.
+    Places in the log are reserved first, then the groups are held by their names, rows come last in the same order: so
+    everybody does it, and no two transactions wait for each other. A group that was stopped is left out: that is the
+    way out when it is broken.
     """
     wanted = engine.router.inline_for((record for entry in entries for record in entry.records), by=by)
     if not wanted:
         return (yield from engine.store.append(entries))
     yield from engine.store.reserve({entry.stream for entry in entries})
     taking: list[Projector[Any]] = []
-    for projector, records in wanted.items():
+    for projector, records in sorted(wanted.items(), key=lambda each: each[0].group):
         streams, types = [*dict.fromkeys(record.stream for record in records)], engine.types(projector)
         group, behind = yield from engine.store.hold_group(projector.group, streams, types)
         if group.status == "active":
