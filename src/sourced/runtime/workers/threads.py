@@ -95,7 +95,7 @@ class Driving:
         except BaseException as error:
             if piece.ours():
                 raise
-            piece.left.set_exception(error)
+            piece.fail(error)
             raise Relieved from error
         if not piece.ours():
             piece.give(awaitable)
@@ -149,6 +149,10 @@ class Piece:
             self.left.set_result(awaitable)
         elif inspect.iscoroutine(awaitable):
             awaitable.close()  # nobody will ever begin it
+
+    def fail(self, error: BaseException) -> None:
+        if self.left.set_running_or_notify_cancel():
+            self.left.set_exception(error)
 
 
 async def drive_on_the_loop(works: Sequence[Work], threads: Executor) -> None:
