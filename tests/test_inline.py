@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import psycopg
@@ -28,9 +29,11 @@ from sourced import (
     react,
     sync,
 )
+from sourced.actions import AfterCommit, RetryAt
 from sourced.clock import SystemClock
 from sourced.errors import Behind
 from sourced.ops import run
+from sourced.reactor import Delivery
 from sourced.store import Store, shard_of
 from sourced.stores.memory import MemoryStore
 from sourced.stores.postgres import PostgresStore
@@ -621,6 +624,19 @@ def test_streams_that_are_ahead_of_their_shard_are_in_the_rows_once(stopped: boo
 
 
 # -- declarations
+
+
+@pytest.mark.parametrize("asked", [RetryAt(datetime(2030, 1, 1, tzinfo=UTC)), AfterCommit(lambda: None)])
+def test_what_an_inline_projector_cannot_ask_for_refuses_the_append(asked: Any):
+    class Asking(Listings, group="asking"):
+        def handle(self, delivery: Delivery) -> Any:
+            super().handle(delivery)
+            return [asked]
+
+    app = inline(Asking)
+    with pytest.raises(TypeError, match="asking: an inline projector may send and schedule, found"):
+        app.append("c1", Added("tea"))
+    assert (app.read_all(), app.views(Asking).all()) == ([], {})
 
 
 def test_only_projectors_are_inline():

@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sourced.actions import AfterCommit, Sync
+from sourced.actions import AfterCommit, Schedule, Send, Sync
 from sourced.codec import Record
 from sourced.errors import Behind
 from sourced.ops import Call, Op
@@ -102,7 +102,10 @@ class Here:
         answer: Any = self.projector.handle(delivery)
         if inspect.isawaitable(answer):
             answer = yield answer
-        return self.effects.add(answer or (), delivery.message, self.engine)
+        actions = list(answer or ())
+        if wrong := next((each for each in actions if not isinstance(each, Send | Schedule)), None):
+            raise TypeError(f"{self.projector.group}: an inline projector may send and schedule, found {wrong!r}")
+        return self.effects.add(actions, delivery.message, self.engine)
 
 
 def _through(handing: seams.Handing) -> Work:
