@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from psycopg import sql
 
 from sourced import Sourced
 from sourced.notifiers.relayed import BREATH
+from sourced.stores.sqlite import SqliteStore
 from sourced.testing.shop import AddItem, Cart, Reserve, Stock
 from tests.facts import PATIENCE, eventually
 
@@ -144,3 +146,20 @@ def test_on_postgres_nobody_is_told_where_nobody_listens(postgres_url: str):
 def told(relay: Any, overheard: Callable[[], list[str]]) -> bool:
     relay.tell({"cart.item_added"})
     return bool(overheard())
+
+
+def test_commits_are_heard_of_where_files_keep_whole_seconds_only(tmp_path: Path):
+    """On SQLite, who looks at the time of a file: many commits may share one."""
+    with contextlib.closing(SqliteStore(tmp_path / "shop.db")) as store, Sourced(store) as app:
+        app.register(Cart)
+        deaf = threading.Event()
+        with contextlib.closing(store._opened(PATIENCE)) as raw, ThreadPoolExecutor(1) as looking:
+            commits = store.relay()._commits(raw, deaf)
+            next(commits)
+            try:
+                for number in range(4):
+                    app.dispatch(AddItem("tea"), to=f"c{number}")
+                    os.utime(f"{store.path}-wal", (1_000_000_000, 1_000_000_000))
+                    looking.submit(next, commits).result(PATIENCE)
+            finally:
+                deaf.set()

@@ -15,6 +15,7 @@ from sourced.ops import Op
 from sourced.stores._sql.base import Tables
 
 LOOK = 0.02  # seconds between looks for what other processes have committed
+SECOND = 1_000_000_000  # nanoseconds
 KEPT = 10_000  # notes that are not yet forgotten
 
 _STORED_SINCE = "select max(m.position), m.type from {messages} m where m.position > ? group by m.type"
@@ -86,8 +87,12 @@ class SqliteRelay:
                 return
 
     def _written(self) -> int:
-        """When somebody last wrote to the log that SQLite keeps beside its file; 0 where that cannot be told."""
+        """When somebody last wrote to the log that SQLite keeps beside its file; 0 where that cannot be told.
+
+        Some file systems keep whole seconds: many looks, and many commits, share one of them.
+        """
         try:
-            return 0 if sys.platform == "win32" else os.stat(self._log).st_mtime_ns
+            written = 0 if sys.platform == "win32" else os.stat(self._log).st_mtime_ns
         except OSError:
             return 0
+        return written if written % SECOND else 0
