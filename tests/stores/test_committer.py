@@ -53,15 +53,21 @@ def queued(committer: Committer, count: int) -> None:
     eventually(lambda: len(committer._waiting) == count)
 
 
+def coming(start: Any, committer: Committer, desk: Desk, streams: str) -> list[Any]:
+    """They come one after the other, while the first visit is under way."""
+    eventually(lambda: desk.visits)
+    others = []
+    for count, stream in enumerate(streams, 1):
+        others.append(start(committer.commit, entry(stream)))
+        queued(committer, count)
+    return others
+
+
 def test_who_comes_while_a_commit_is_under_way_shares_the_next(desk: Desk):
     committer = Committer(desk)
     with thread() as start:
         first = start(committer.commit, entry("a"))
-        eventually(lambda: desk.visits)
-        others = []
-        for count, stream in enumerate("bcd", 1):
-            others.append(start(committer.commit, entry(stream)))
-            queued(committer, count)
+        others = coming(start, committer, desk, "bcd")
         desk.lets(2)
         assert [each.result(PATIENCE) for each in (first, *others)] == [[()]] * 4
     assert desk.visits == [["a"], ["b", "c", "d"]]
@@ -72,11 +78,7 @@ def test_a_commit_that_fails_is_made_again_for_each_by_himself(desk: Desk):
     committer = Committer(desk)
     with thread() as start:
         first = start(committer.commit, entry("a"))
-        eventually(lambda: desk.visits)
-        others = []
-        for count, stream in enumerate("bcd", 1):
-            others.append(start(committer.commit, entry(stream)))
-            queued(committer, count)
+        others = coming(start, committer, desk, "bcd")
         desk.lets(5)
         failed = [each.exception(PATIENCE) for each in (first, *others)]
     assert [str(each) if each else None for each in failed] == ["a", None, "c", None]
@@ -88,11 +90,7 @@ def test_a_store_that_is_gone_is_not_asked_again_for_each(desk: Desk):
     committer = Committer(desk)
     with thread() as start:
         first = start(committer.commit, entry("a"))
-        eventually(lambda: desk.visits)
-        others = []
-        for count, stream in enumerate("bc", 1):
-            others.append(start(committer.commit, entry(stream)))
-            queued(committer, count)
+        others = coming(start, committer, desk, "bc")
         desk.lets(2)
         first.result(PATIENCE)
         assert [type(each.exception(PATIENCE)) for each in others] == [Unavailable, Unavailable]
@@ -105,11 +103,7 @@ def test_who_is_interrupted_at_work_interrupts_nobody_else(desk: Desk):
     committer = Committer(desk)
     with thread() as start:
         first = start(committer.commit, entry("a"))
-        eventually(lambda: desk.visits)
-        others = []
-        for count, stream in enumerate("bc", 1):
-            others.append(start(committer.commit, entry(stream)))
-            queued(committer, count)
+        others = coming(start, committer, desk, "bc")
         desk.lets(3)
         assert isinstance(first.exception(PATIENCE), KeyboardInterrupt)
         for each in others:
