@@ -261,7 +261,8 @@ def test_messages_are_explained(home: str, visit: Visit):
     ordered.get_by_text("JSON Schema").click()
     expect(ordered.locator("pre")).to_contain_text('"quantity"')
     page.get_by_role("link", name="Topology").click()
-    assert page.get_by_role("img", name="Who makes what").evaluate("picture => picture.naturalWidth") > 300
+    picture = page.get_by_role("img", name="Who makes what")
+    assert picture.evaluate("picture => picture.decode().then(() => picture.naturalWidth)") > 300
 
 
 def test_without_scripts_every_page_is_there(home: str, shop: Sourced, broken: Path, visit: Visit):

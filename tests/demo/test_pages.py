@@ -1,6 +1,7 @@
 """The pages of the TODO application, as they come from the server."""
 
 import re
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,9 @@ from sourced.demo.app import todo
 from sourced.demo.lists import TodoList
 from sourced.demo.messages import AddItem, ArchiveList, CreateList, ExpandItem, NoteDispatch, ToggleItem
 from sourced.demo.web import site
+from sourced.ops import Op
+from sourced.store import ViewRow
+from sourced.stores.memory import MemoryStore
 from tests.dashboard.asking import Caller, text_of
 
 LONG = "Prepare the whole house for the winter, from the cellar to the roof"
@@ -53,6 +57,26 @@ def test_home_tells_of_all_lists_newest_first(app: Sourced):
     assert re.findall(r'id="row-(\w+)"', active) == ["winter", "garden"]
     assert re.findall(r'id="row-(\w+)"', archived) == ["house"]
     assert ("Delete The house" in archived, "Archive The" in archived) == (True, False)
+
+
+class Attentive(MemoryStore):
+    """Knows how often somebody came to read rows."""
+
+    reads = 0
+
+    def page_views(self, *args: Any, **options: Any) -> Op[list[ViewRow]]:
+        self.reads += 1
+        return super().page_views(*args, **options)
+
+
+def test_a_list_that_is_being_archived_is_in_one_place():
+    """Whoever read the active lists and then the archived ones would find it twice, or not at all."""
+    app = todo(store := Attentive(), {"OPENAI_BASE_URL": "http://127.0.0.1:9"})
+    a_list(app, "house")
+    caller = logged_in(app)
+    before = store.reads
+    assert "The house" in caller.see("/")
+    assert store.reads - before == 1
 
 
 def test_an_item_offers_what_can_be_done_with_it(app: Sourced):

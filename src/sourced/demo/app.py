@@ -1,4 +1,4 @@
-"""The TODO application as a whole: `todo(url)` puts it together, also for `sourced worker sourced.demo.app:todo`."""
+"""The TODO application as a whole: `todo(store)` puts it together, also for `sourced worker sourced.demo.app:todo`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from sourced.demo.lists import TodoList
 from sourced.demo.names import ListName
 from sourced.demo.overview import Overview
 from sourced.demo.slack import SlackDispatcher
+from sourced.store import Store
 
 DATABASE = "sqlite:///todo.db"
 
 
-def todo(url: str | None = None, environment: Mapping[str, str] = os.environ) -> Sourced:
+def todo(store: str | Store | None = None, environment: Mapping[str, str] = os.environ) -> Sourced:
     """Where its messages are, and which helpers from outside there are, is for the environment to say."""
-    app = Sourced(url or environment.get("TODO_DATABASE", DATABASE), errors=Retry(times=3, after=1.0))
+    app = Sourced(store or environment.get("TODO_DATABASE", DATABASE), errors=Retry(times=3, after=1.0))
     app.register(TodoList, ListName, Overview)
     if webhook := environment.get("SLACK_WEBHOOK_URL"):
         app.register(SlackDispatcher(webhook, link=environment.get("TODO_LINK", "")))

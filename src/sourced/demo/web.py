@@ -101,8 +101,9 @@ class Site:
         return live(self.app, look)
 
     async def _listings(self) -> Mapping[str, Any]:
-        views = self.app.aio.views(Overview)
-        return {status: newest_first(await views.find(status=status)) for status in ("active", "archived")}
+        """Read in one go: a list that is being archived is in one of the two, not in both and not in neither."""
+        lists = newest_first(await self.app.aio.views(Overview).all())
+        return {status: [each for each in lists if each[1].status == status] for status in ("active", "archived")}
 
     # -- one list, now or as it was
 
