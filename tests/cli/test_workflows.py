@@ -133,3 +133,37 @@ def test_a_run_is_forked_before_a_step(trips):
     new = trips("fork", "trips:app", rome, "flight").split()[0]
     assert f"forked from: {rome}" in trips("show", "trips:app", new)
     assert "has called: flight#1" in trips("fork", "trips:app", rome, "hotel", code=1)
+
+
+def test_a_run_is_started_once_under_its_name(trips):
+    assert trips("start", "trips:app", "Book", "to=Rome", "--id", "r 1") == (
+        "book-r 1 is started; how it does: sourced workflows show trips:app 'book-r 1'"
+    )
+    told = trips("start", "trips:app", "book", '{"to": "Oslo"}', "--id", "r 1")
+    assert "book-r 1 was started before, and goes on as it was" in told
+    assert [each["arguments"] for each in json.loads(trips("list", "trips:app", "--json"))] == [{"to": "Rome"}]
+
+
+def test_a_run_is_started_with_arguments_that_fit_or_not_at_all(trips):
+    assert "a: there is no such parameter; to: Required" in trips("start", "trips:app", "Book", "a=1", code=1)
+    assert "to: Expected str, got int" in trips("start", "trips:app", "Book", "to:=1", code=1)
+    assert "registered are: Book, Other" in trips("start", "trips:app", "Odd", code=1)
+    for wrong in (["Rome"], ["=Rome"], ["to:={"], ["{}", "to=Rome"]):
+        assert "expected a JSON object" in (told := trips("start", "trips:app", "Book", *wrong, code=2)) or ":=" in told
+    assert trips("list", "trips:app") == "no run has been started"
+
+
+def test_a_run_is_started_and_waited_for(trips):
+    for place, odd in (("Rome", 0), ("Atlantis", 1)):
+        begin = ("start", "trips:app", "Book", f"to={place}", "--id", place)
+        told = trips(*begin, "--wait", "0", code=1)
+        assert "nobody has come to it yet; is a worker running?" in told
+        begun(place)
+        if not odd:
+            assert "approved" in trips(*begin, "--wait", "0", code=1)
+            trips("signal", "trips:app", f"book-{place}", "approved", "by=Ann")
+            begun(place)
+        told = trips(*begin, "--wait", "0", code=odd)
+        assert ("FullyBooked: There is no room left" if odd else "completed after") in told
+        found = trips(*begin, "--wait", "0", "--json", code=odd)
+        assert f'"status": "{"failed" if odd else "completed"}"' in found

@@ -1,22 +1,24 @@
-"""Runs of workflows: `workflows list`, `show`; `cancel`, `signal`, `fork`."""
+"""Runs of workflows: `workflows list`, `show`; `start`, `signal`, `cancel`, `fork`."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, cast, get_args
+from shlex import quote
+from typing import Annotated, Any, cast, get_args
 
 import typer
 from rich.text import Text
 
 from sourced.cli.acting import By, DryRun, Reason, would
-from sourced.cli.screen import AsJson, builtins, short, show, show_json, show_table, when
+from sourced.cli.screen import AsJson, builtins, complain, short, show, show_json, show_table, when
 from sourced.cli.sending import Fields, given_fields
 from sourced.cli.targets import App, app_at, now_of
 from sourced.doctor import ago, amount
-from sourced.errors import NotKnown
+from sourced.errors import NotKnown, RunCancelled, RunFailed, SourcedError, StillRunning
 from sourced.messages import Payload, parse
 from sourced.workflow.info import RunInfo, Status, StepInfo
 from sourced.workflow.workflow import Workflow
+from sourced.workflows import Run
 
 COLOURS = {"failed": "red", "retrying": "red", "cancelled": "yellow", "completed": "green", "running": ""}
 STATUSES = get_args(Status)
@@ -75,6 +77,47 @@ def show_run(target: App, run: RunId, json: AsJson = False) -> None:
     return None
 
 
+@workflows.command("start")
+def start_run(
+    target: App,
+    workflow: Annotated[str, typer.Argument(help="The name of its class, or of its group.", show_default=False)],
+    fields: Fields = None,
+    id: Annotated[str | None, typer.Option("--id", help="Its own name: under one name it is started once.")] = None,
+    wait: Annotated[float | None, typer.Option(min=0, help="Seconds to wait for its end, and show its result.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Start a run, for the workers to carry out.
+
+    Ends with 1 when it failed or was cancelled, or has not come to its end in the seconds to wait.
+    """
+    with app_at(target) as app:
+        cls = _workflow(app, workflow)
+        definition = app._engine.router.group(cls).definition  # type: ignore[attr-defined]
+        args, kwargs = definition.shape.parsed(given_fields(fields))
+        there = id is not None and app.history(f"{definition.prefix}{id}", upto=1)
+        run = app.start(cls if id is None else cls.named(id), *args, **kwargs)
+        if not json:
+            done = "was started before, and goes on as it was" if there else "is started"
+            show(f"{run.id} {done}; how it does: sourced workflows show {target} {quote(run.id)}")
+        failure = None if wait is None else _failure(run, wait)
+        info = run.info()
+    if json:
+        show_json(builtins(info))
+    elif failure is None and info.ended_at:
+        show(_coloured(info).append(f" after {ago(info.started_at, info.ended_at)}  ").append(_matter(info)))
+    if failure is not None:
+        complain(failure)
+        raise typer.Exit(1)
+
+
+def _failure(run: Run[Any], wait: float) -> SourcedError | None:
+    try:
+        run.result(timeout=wait)
+    except (StillRunning, RunFailed, RunCancelled) as error:
+        return error
+    return None
+
+
 @workflows.command("cancel")
 def cancel_run(
     target: App,
@@ -99,7 +142,7 @@ def signal_run(
     target: App,
     run: RunId,
     type: Annotated[str, typer.Argument(help="The name the message is stored under.", show_default=False)],
-    fields: Fields = "{}",
+    fields: Fields = None,
 ) -> None:
     """Send a run a message that it waits for."""
     with app_at(target) as app:

@@ -55,8 +55,27 @@ class Shape:
         """The arguments again, each as its annotation says."""
         if self.simple:
             return (), self._read(packed)
-        bound = BoundArguments(self.signature, {self.owner.name: None, **self._read(packed)})
+        return self._called(self._read(packed))
+
+    def _called(self, given: Arguments) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        bound = BoundArguments(self.signature, {self.owner.name: None, **given})
         return bound.args[1:], bound.kwargs
+
+    def parsed(self, given: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Arguments from untrusted input, by parameter: lax (`"3"` → 3), and with every parameter's error at once."""
+        errors = {name: "there is no such parameter" for name in given if name not in self.types}
+        found: Arguments = {}
+        for each in self.parameters:
+            if each.name in given:
+                try:
+                    found[each.name] = _read(given[each.name], self.types[each.name], strict=False)
+                except msgspec.ValidationError as error:
+                    errors[each.name] = str(error).replace("`", "")
+            elif each.default is Parameter.empty and each.kind not in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
+                errors[each.name] = "Required"
+        if errors:
+            raise Invalid(self.where, errors)
+        return self._called(found)
 
     def pack_result(self, value: Any) -> Any:
         try:
@@ -98,8 +117,8 @@ class Shape:
         raise error
 
 
-def _read(packed: Any, wanted: Any) -> Any:
-    return packed if wanted is Any else msgspec.convert(packed, wanted, str_keys=True)
+def _read(packed: Any, wanted: Any, *, strict: bool = True) -> Any:
+    return packed if wanted is Any else msgspec.convert(packed, wanted, strict=strict, str_keys=True)
 
 
 def _kept_as(parameter: Parameter, hint: Any) -> Any:
