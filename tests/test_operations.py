@@ -314,6 +314,8 @@ def test_parked_streams_are_chosen_by_group_stream_error_and_message(app: Source
     assert chosen(Other) == {("other", "s"), ("other", "t"), ("other", "u")}
     assert chosen("other", "t") == {("other", "t")}
     assert chosen(None, "t") == {("listener", "t"), ("other", "t")}
+    assert chosen(None, ["t", "u", "v"]) == {("listener", "t"), ("other", "t"), ("other", "u")}
+    assert chosen(Other, []) == set()
     assert chosen(error="cannot take") == {("listener", "s"), ("listener", "t")}
     assert chosen(error="OSError", stream="s") == {("other", "s")}
     assert chosen(type=Ignored) == {("other", "u")}

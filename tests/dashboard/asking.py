@@ -34,10 +34,10 @@ class Caller:
         assert answer.status == 200, (path, answer.status, answer.page)
         return answer.page
 
-    def send(self, path: str, **fields: object) -> Answer:
+    def send(self, path: str, headers: Mapping[str, str] | None = None, /, **fields: object) -> Answer:
         """A form, with the token of the page that was seen last."""
-        body = urlencode({"_token": self.token, **fields}).encode()
-        return self.ask(path, method="POST", body=body, headers={"content-type": "application/x-www-form-urlencoded"})
+        body, form = urlencode({"_token": self.token, **fields}).encode(), "application/x-www-form-urlencoded"
+        return self.ask(path, method="POST", body=body, headers={"content-type": form, **(headers or {})})
 
     def ask(
         self, path: str, *, method: str = "GET", headers: Mapping[str, str] | None = None, body: bytes = b""

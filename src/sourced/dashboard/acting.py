@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from sourced.audit import WorkflowForked
+from sourced.audit import ParkedRetried, WorkflowForked
 from sourced.dashboard.desk import Desk
 from sourced.errors import NotKnown, SourcedError
 from sourced.web.guard import form_of, is_htmx
@@ -43,7 +43,7 @@ class Acting:
         found = await self.desk.app.aio.parked.list()
         errors: dict[tuple[str, str], list[Any]] = {}
         for each in found:
-            errors.setdefault((each.group, each.error), []).append(each)
+            errors.setdefault((each.group, self.desk.veil.error(each.error)), []).append(each)
         shown = {each.stream for rows in errors.values() for each in rows[:SHOWN]}
         heads = await self.desk.look(self.desk.app.store.heads(shown))
         last = {stream: head.seq for stream, head in heads.items()}
@@ -67,7 +67,7 @@ class Acting:
                 raise NotKnown(f"expected an act such as retry, found {name!r}")
             told = await act(reason=reason, by=self._who(request), dry_run=trying)
         except (SourcedError, KeyError, ValueError) as error:
-            return self._answer(request, "refused.html", status=422, complaint=str(error))
+            return self._answer(request, "refused.html", status=422, complaint=self.desk.veil.raised(error))
         if trying:
             missing = bool(confirmed)
             return self._answer(request, "confirm.html", name=name, said=said, told=told, missing=missing, back=back)
@@ -93,7 +93,7 @@ class Acting:
             case "restore":
                 return partial(self.desk.app.aio.restore, said["group"])
             case "retry":
-                return partial(parked.retry, said.get("group"), said.get("stream"), error=said.get("error"))
+                return partial(self._retry, said)
             case "skip":
                 return partial(parked.skip, said["group"], said["stream"], seq=int(said["seq"]))
             case "cancel" | "run_now":
@@ -103,3 +103,12 @@ class Acting:
             case "fork":
                 return partial(self.desk.app.aio.workflows.fork, said["run"], said["step"])
         return None
+
+    async def _retry(self, said: Said, **how: Any) -> ParkedRetried:
+        """Everything, one stream, or all with an error that is shown like this one."""
+        parked, group, stream = self.desk.app.aio.parked, said.get("group"), said.get("stream")
+        if "error" not in said:
+            return await parked.retry(group, stream, **how)
+        found = await parked.list(group)
+        alike = [each.stream for each in found if self.desk.veil.error(each.error) == said["error"]]
+        return await parked.retry(group, alike, **how)

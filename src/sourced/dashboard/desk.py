@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -15,12 +14,13 @@ from starlette.responses import HTMLResponse
 
 from sourced.actor import Actor
 from sourced.app import Sourced
+from sourced.audit import Operation
 from sourced.codec import Record
-from sourced.dashboard.difference import plain
 from sourced.dashboard.glance import Glance, glanced
 from sourced.dashboard.handled import HandleTimes
 from sourced.dashboard.pulse import Pulse, sparkline
 from sourced.dashboard.rebuilding import Builders
+from sourced.dashboard.veil import Veil
 from sourced.doctor import ago
 from sourced.envelope import Message
 from sourced.messages import Command
@@ -31,9 +31,6 @@ from sourced.web.pages import Pages
 T = TypeVar("T")
 
 HERE = Path(__file__).parent
-
-Mask: TypeAlias = Callable[["Message[Any] | Actor[Any]", Any], Any]
-"""`(message, its payload or metadata)` or `(actor, its state)`, as plain values: what of it is shown."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +46,18 @@ class Page:
 
 
 class Desk:
-    def __init__(self, app: Sourced, *, title: str, home: str, target: str, mask: Mask | None) -> None:
+    def __init__(self, app: Sourced, *, title: str, home: str, target: str, veil: Veil) -> None:
         self.app = app
         self.title, self.home, self.target = title, home, target
         self.pulse = Pulse()
         self.builders = Builders(app)
         self.handled = HandleTimes(app)
-        self.mask = mask
+        self.veil = veil
         self.pages = Pages(HERE / "templates", static=[HERE / "static"])
         self.pages.environment.filters |= {
             "kind": kind, "shown": self.shown, "short": self.short, "ago": self.ago, "sparkline": sparkline,
-            "link": quoted, "span": span, "heat": heat, "facts": facts, "metadata": self.metadata, "pace": pace,
+            "link": quoted, "span": span, "heat": heat, "facts": self.facts, "metadata": veil.metadata, "pace": pace,
+            "error": veil.error, "said": veil.text, "raised": veil.raised, "trace": veil.trace,
         }  # fmt: skip
 
     def page(self, request: Request, template: str, /, *, status: int = 200, **context: Any) -> HTMLResponse:
@@ -87,7 +85,7 @@ class Desk:
         return self.app._engine.codec.decode_all(records), more
 
     async def glance(self) -> Glance:
-        seen = await self.look(glanced(self.app._engine, self.target))
+        seen = await self.look(glanced(self.app._engine, self.target, self.veil))
         self.pulse.feel(seen)
         self.handled.watch()
         return seen
@@ -103,21 +101,21 @@ class Desk:
 
     def shown(self, message: Message[Any]) -> str:
         """A payload for people, without what the app keeps to itself."""
-        return msgspec.json.format(msgspec.json.encode(self._plain(message), enc_hook=str), indent=2).decode()
+        return msgspec.json.format(msgspec.json.encode(self.veil.payload(message), enc_hook=str), indent=2).decode()
 
     def short(self, message: Message[Any], width: int = 90) -> str:
-        text = msgspec.json.encode(self._plain(message), enc_hook=str).decode()
+        text = msgspec.json.encode(self.veil.payload(message), enc_hook=str).decode()
         return text if len(text) <= width else f"{text[: width - 1]}…"
 
-    def metadata(self, message: Message[Any]) -> Mapping[str, Any]:
-        return message.metadata if self.mask is None else self.mask(message, dict(message.metadata))
-
-    def _plain(self, message: Message[Any]) -> Any:
-        payload = msgspec.to_builtins(message.payload, enc_hook=repr)
-        return payload if self.mask is None else self.mask(message, payload)
+    def facts(self, told: Operation) -> dict[str, str]:
+        """What an act would do, value by value."""
+        return {
+            key: f"{len(value):,}: {', '.join(map(_brief, value[:10]))}" if isinstance(value, list) else str(value)
+            for key, value in self.veil.operation(told).items()
+        }
 
     def state(self, actor: Actor[Any], state: Any) -> Any:
-        return plain(state) if self.mask is None else self.mask(actor, plain(state))
+        return self.veil.state(actor, state)
 
     def ago(self, moment: Any) -> str:
         return ago(moment, self.app._engine.clock.now())
@@ -144,14 +142,6 @@ def pace(rate: float) -> str:
 
 def heat(pending: int) -> str:
     return "hot" if pending >= 1_000 else "warm" if pending else ""
-
-
-def facts(told: Any) -> dict[str, str]:
-    """What an act would do, value by value."""
-    return {
-        key: f"{len(value):,}: {', '.join(map(_brief, value[:10]))}" if isinstance(value, list) else str(value)
-        for key, value in msgspec.to_builtins(told).items()
-    }
 
 
 def _brief(each: Any) -> str:

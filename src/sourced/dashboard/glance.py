@@ -7,6 +7,7 @@ from datetime import datetime
 
 import msgspec
 
+from sourced.dashboard.veil import Veil
 from sourced.doctor import Finding, GroupInfo, findings
 from sourced.errors import DefinitionError
 from sourced.operations.groups import alive, group_infos
@@ -48,12 +49,13 @@ class Glance(msgspec.Struct, frozen=True):
         return min((each.behind_since for each in self.groups if each.behind_since), default=None)
 
 
-def glanced(engine: Engine, target: str) -> Op[Glance]:
+def glanced(engine: Engine, target: str, veil: Veil) -> Op[Glance]:
     store, now = engine.store, engine.clock.now()
     streams, position = yield from store.extent()
-    infos = [each for each in (yield from group_infos(engine)) if not each.name.endswith(BESIDE)]
+    infos = [veil.info(each) for each in (yield from group_infos(engine)) if not each.name.endswith(BESIDE)]
     beside = {each.name.removesuffix(BESIDE): each for each in (yield from store.groups()) if BESIDE in each.name}
-    workers, scheduled = (yield from alive(engine)), (yield from store.scheduled())
+    workers = yield from alive(engine)
+    scheduled = [veil.scheduled(each) for each in (yield from store.scheduled())]
     building: dict[str, Building] = {}
     for name, group in beside.items():
         if group.status == "active":

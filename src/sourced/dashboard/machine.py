@@ -98,14 +98,16 @@ class TimeMachine:
         history = await self.desk.app.aio.history(stream, upto=at)
         try:
             events, refusal = list(loaded.decide(command).events), None
-        except Rejection as rejection:
-            events, refusal = [], rejection
+        except Exception as error:
+            events, refusal = [], error
         mine = [each.payload for each in history if type(each.payload) in actor.tables.evolve]
         payloads = [each.payload for each in events]
         return {
             "events": events,
-            "refusal": refusal and f"{type(refusal).__name__}: {refusal}",
-            "test": None if self.desk.mask else scenario(type(actor), stream, mine, command, payloads, refusal),
+            "refusal": refusal,
+            "said": refusal and f"{type(refusal).__name__}: {refusal}",
+            "failed": refusal is not None and not isinstance(refusal, Rejection),
+            "test": None if self.desk.veil.mask else scenario(type(actor), stream, mine, command, payloads, refusal),
         }
 
     def _command(self, name: str) -> type[Command] | None:

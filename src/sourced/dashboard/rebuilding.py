@@ -14,7 +14,7 @@ class Builders:
     def __init__(self, app: Sourced) -> None:
         self._app = app
         self._threads: dict[str, threading.Thread] = {}
-        self.failed: dict[str, str] = {}  # group → how the last one ended that did not come to its end
+        self.failed: dict[str, Exception] = {}  # group → how the last one ended that did not come to its end
 
     async def rebuild(self, group: str, *, reason: str, by: str, dry_run: bool) -> Any:
         """What would be done, or is being done from now on; the act itself is told in the log when it is done."""
@@ -35,4 +35,4 @@ class Builders:
         try:
             self._app.rebuild(group, reason=reason, by=by)
         except Exception as error:
-            self.failed[group] = f"{type(error).__name__}: {error}"
+            self.failed[group] = error

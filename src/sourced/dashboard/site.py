@@ -14,12 +14,13 @@ from starlette.routing import Mount
 from sourced.app import Sourced
 from sourced.dashboard.access import Access, Doorkeeper, loopback
 from sourced.dashboard.acting import Acting, whoever
-from sourced.dashboard.desk import Desk, Mask
+from sourced.dashboard.desk import Desk
 from sourced.dashboard.machine import TimeMachine
 from sourced.dashboard.overview import Overview
 from sourced.dashboard.search import Search
 from sourced.dashboard.stories import Stories
 from sourced.dashboard.topology import Topology
+from sourced.dashboard.veil import Mask, MaskErrors, Veil
 from sourced.dashboard.workflows import Workflows
 from sourced.doctor import TARGET
 from sourced.errors import SourcedError
@@ -33,6 +34,7 @@ def dashboard(
     access: Access = loopback,
     who: Callable[[Request], str] = whoever,
     mask: Mask | None = None,
+    mask_errors: MaskErrors | None = None,
     title: str = "Sourced",
     home: str = "",
     target: str = TARGET,
@@ -42,10 +44,11 @@ def dashboard(
 
     `who` names whoever acts, for the log; `home` is where its title leads to, if it is part of something larger;
     `target` is what the command line calls the app, for advice that can be copied: "shop:app";
-    `mask(message, payload)` keeps what nobody may see; the same `secret` in all
-    processes lets them accept each other's forms.
+    `mask(message, payload)` keeps what nobody may see, and with it only the class and the place of an exception are
+    shown, or what `mask_errors(text)` leaves of it; the same `secret` in all processes lets them accept each other's
+    forms.
     """
-    desk = Desk(app, title=title, home=home, target=target, mask=mask)
+    desk = Desk(app, title=title, home=home, target=target, veil=Veil(mask, mask_errors))
     rooms = (
         Overview(desk), Search(desk), Stories(desk), TimeMachine(desk), Acting(desk, who), Workflows(desk),
         Topology(desk),
@@ -56,7 +59,7 @@ def dashboard(
         return desk.page(request, "refused.html", status=403, complaint=complaint)
 
     async def failed(request: Request, error: Exception) -> Response:
-        return desk.page(request, "sorry.html", status=422, complaint=f"{type(error).__name__}: {error}")
+        return desk.page(request, "sorry.html", status=422, complaint=desk.veil.raised(error))
 
     return Starlette(
         routes=[

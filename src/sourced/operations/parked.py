@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TypeAlias
 
 from sourced.audit import (
@@ -20,6 +21,7 @@ from sourced.store import Range, Straggler
 from sourced.verbs import Side, verb
 
 Type: TypeAlias = str | type[Payload]
+Streams: TypeAlias = str | Collection[str] | None
 
 
 class ParkedVerbs(Side):
@@ -27,15 +29,15 @@ class ParkedVerbs(Side):
 
     @verb
     def list(
-        self, reactor: AnyReactor | None = None, stream: str | None = None, *, error: str | None = None,
+        self, reactor: AnyReactor | None = None, stream: Streams = None, *, error: str | None = None,
         type: Type | None = None,
     ) -> Program[list[Straggler]]:  # fmt: skip
-        """All of them, or a group's, a stream's, those whose error says this, those parked at such a message."""
+        """All of them, or a group's, those of some streams, whose error says this, that are parked at such a type."""
         return (yield Transact(_parked(self._engine, reactor, stream, error, type), reading=True))
 
     @verb
     def retry(
-        self, reactor: AnyReactor | None = None, stream: str | None = None, *, error: str | None = None,
+        self, reactor: AnyReactor | None = None, stream: Streams = None, *, error: str | None = None,
         type: Type | None = None, reason: str = "", by: str = "", dry_run: bool = False,
     ) -> Program[ParkedRetried]:  # fmt: skip
         """Hands parked streams to the workers again, counting anew: all, or those that `list` would tell of.
@@ -48,7 +50,7 @@ class ParkedVerbs(Side):
             rows = yield from _parked(engine, reactor, stream, error, type)
             if not dry_run:
                 rows = yield from engine.store.unpark(rows)
-            if not rows and reactor is not None and stream is not None and error is None and type is None:
+            if not rows and reactor is not None and isinstance(stream, str) and error is None and type is None:
                 raise _not_parked(engine, reactor, stream)
             retried = ParkedRetried(by=by, reason=reason, streams=[*map(_at, rows)])
             if rows and not dry_run:
@@ -95,11 +97,15 @@ class ParkedVerbs(Side):
 
 
 def _parked(
-    engine: Engine, reactor: AnyReactor | None, stream: str | None, error: str | None = None, type: Type | None = None
+    engine: Engine, reactor: AnyReactor | None, stream: Streams, error: str | None = None, type: Type | None = None
 ) -> Op[list[Straggler]]:
     group = None if reactor is None else engine.router.group(reactor).group
     rows = yield from engine.store.stragglers(group)
-    parked = [row for row in rows if row.parked and stream in (None, row.stream) and (error or "") in row.error]
+    streams = {stream} if isinstance(stream, str) else None if stream is None else {*stream}
+    parked = [
+        row for row in rows
+        if row.parked and (streams is None or row.stream in streams) and (error or "") in row.error
+    ]  # fmt: skip
     if type is None or not parked:
         return parked
     names = (type,) if isinstance(type, str) else type.__sourced__.names
