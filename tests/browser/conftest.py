@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from tests.facts import PATIENCE
 
@@ -20,6 +20,8 @@ QUIET = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
+PATIENTLY = 1_000 * PATIENCE  # milliseconds, as Playwright counts
+expect.set_options(timeout=PATIENTLY)
 
 
 @pytest.fixture(scope="module")  # while it is there, its event loop is that of this thread
@@ -31,7 +33,7 @@ def browser() -> Iterator[Browser]:
             pytest.fail(missing)
         pytest.skip(missing)
     with sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=path, args=QUIET)
+        chromium = driver.chromium.launch(executable_path=path, args=QUIET, timeout=PATIENTLY)
         yield chromium
         chromium.close()
 
@@ -80,10 +82,11 @@ class Visitor:
         self._evidence = evidence
         self.home = home
         self.troubles: list[str] = []
+        self.expected = ["422"]  # a form that was not accepted
 
     def tab(self, path: str = "/") -> Page:
         page = self._context.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(PATIENTLY)
         page.on("console", self._said)
         page.on("pageerror", lambda error: self.troubles.append(str(error)))
         page.on("request", self._asked)
@@ -100,7 +103,7 @@ class Visitor:
             page.screenshot(path=self._evidence / f"{name}.png", animations="disabled")
 
     def _said(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning") and "422" not in message.text:  # a form that was not accepted
+        if message.type in ("error", "warning") and not any(each in message.text for each in self.expected):
             self.troubles.append(f"{message.text} ({message.location.get('url', '')})")
 
     def _asked(self, request: Request) -> None:

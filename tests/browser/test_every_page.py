@@ -62,6 +62,7 @@ def todo_pages(page: Page) -> list[str]:
     page.get_by_label("Name of the new list").fill("Garden " + "g" * 60)
     page.get_by_role("button", name="Create list").click()
     page.get_by_role("link", name="Garden").click()
+    expect(page.get_by_role("link", name="list_named")).to_be_visible()  # which would clear what is said below
     field = page.get_by_label("What is to be done")
     for text in ("Rake", "W" * 90, "rake "):
         field.fill(text)
@@ -127,8 +128,9 @@ def test_everything_can_be_reached_and_done_with_a_keyboard(dashboard: tuple[str
     expect(focused(page)).to_have_text("To the content")
     expect(focused(page)).to_be_in_viewport()
     page.keyboard.press("Enter")
+    page.wait_for_url("**#main")
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.closest('main') !== null")
+    expect(page.locator("main :focus")).to_have_count(1)
     reset = page.locator("#group-Shelf").get_by_role("button", name="Reset")
     for _ in range(40):
         if page.evaluate("document.activeElement.textContent") == "Reset" and page.evaluate(
@@ -149,12 +151,14 @@ def test_everything_can_be_reached_and_done_with_a_keyboard(dashboard: tuple[str
 
 def test_the_todo_application_is_used_with_a_keyboard_alone(todo: str, visit: Visit):
     page = visit(todo).tab()
+    expect(page.get_by_label("User name")).to_be_focused()
     page.keyboard.type("Ann")
     page.keyboard.press("Enter")
     page.get_by_label("Name of the new list").focus()
     page.keyboard.type("Keys")
     page.keyboard.press("Enter")
     page.get_by_role("link", name="Keys").press("Enter")
+    expect(page.get_by_role("link", name="list_named")).to_be_visible()
     field = page.get_by_label("What is to be done")
     for text in ("Rake", "Sweep"):
         field.focus()

@@ -9,6 +9,8 @@ from urllib.parse import urlencode
 
 from starlette.types import ASGIApp
 
+from tests.facts import PATIENCE
+
 
 class Answer(NamedTuple):
     status: int
@@ -95,7 +97,7 @@ class Caller:
                 "query_string": query.encode(), "root_path": "", "scheme": "http", "http_version": "1.1",
                 "client": (self.client, 5000), "server": (self.host, 80), "headers": [(b"host", self.host.encode())],
             }  # fmt: skip
-            await asyncio.wait_for(self.site(scope, receive, send), 10)
+            await asyncio.wait_for(self.site(scope, receive, send), PATIENCE)
             return "".join(heard)
 
         return asyncio.run(hear())

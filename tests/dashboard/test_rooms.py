@@ -10,10 +10,12 @@ import pytest
 from sourced import Message, Park, Projector, Retry, Sourced, View, evolve
 from sourced.audit import OPERATIONS
 from sourced.dashboard import dashboard
+from sourced.runtime.workers import worker
 from sourced.store import Store, Straggler
 from sourced.testing.shop import AddItem, Cart, ItemAdded, Products, Stock
 from sourced.web.live import news
 from tests.dashboard.asking import Caller, text_of
+from tests.facts import PATIENCE
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -140,7 +142,7 @@ def test_rows_are_built_anew_and_brought_back_and_both_is_told_in_the_log(shop: 
     caller.send("/act", act="rebuild", group=Products.group, confirmed=1, reason="a bug")
     for thread in threading.enumerate():
         if thread.name == f"rebuild of {Products.group}":
-            thread.join(10)
+            thread.join(PATIENCE)
     (rebuilt,) = shop.history(OPERATIONS)
     assert (rebuilt.type, rebuilt.payload.reason, rebuilt.payload.by) == (
         "sourced.group_rebuilt", "a bug", "dashboard@127.0.0.1",
@@ -174,7 +176,7 @@ def test_a_rebuild_that_breaks_off_says_why(monkeypatch: pytest.MonkeyPatch):
     caller.send("/act", act="rebuild", group="broken", confirmed=1)
     for thread in threading.enumerate():
         if thread.name == "rebuild of broken":
-            thread.join(10)
+            thread.join(PATIENCE)
     page = text_of(caller.see("/groups"))
     assert "broke off" in page
     assert "ValueError: not like this" in page
@@ -195,8 +197,9 @@ def test_how_long_handlers_took_is_seen_of_what_is_handled_here():
     assert page.count(" ms ") >= 4  # what was waited, and how long it took
 
 
-def test_workers_tell_how_much_they_have_handled():
-    app = Sourced(lease=0.6)
+def test_workers_tell_how_much_they_have_handled(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(worker, "BEATS", 150)  # while a lease lasts, which is long
+    app = Sourced()
     app.register(Cart, Stock)
 
     async def work() -> str:
@@ -209,4 +212,4 @@ def test_workers_tell_how_much_they_have_handled():
                     break
             return await asyncio.to_thread(Caller(site).see, "/workers")
 
-    assert " ms" in text_of(asyncio.run(asyncio.wait_for(work(), 20)))
+    assert " ms" in text_of(asyncio.run(asyncio.wait_for(work(), PATIENCE)))

@@ -3,10 +3,16 @@
 import subprocess
 import sys
 
+from tests.facts import PATIENCE
+
 
 def test_a_visit_tells_what_people_see():
     told = subprocess.run(
-        [sys.executable, "-m", "sourced", "demo", "--visit"], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-m", "sourced", "demo", "--visit"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE,
     )
     lines = told.stdout.splitlines()
     assert "how that came about: todos.toggle_item → todos.item_done" in lines

@@ -430,8 +430,11 @@ def stuck() -> Iterator[Stuck]:
         yield reactor
 
 
-def test_a_plain_handler_that_hangs_holds_up_no_other_group_no_schedule_and_no_sign_of_life(make: Make, stuck: Stuck):
-    app, other = make(lease=1.5), Other(echo)
+def test_a_plain_handler_that_hangs_holds_up_no_other_group_no_schedule_and_no_sign_of_life(
+    make: Make, stuck: Stuck, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(worker, "BEATS", 60)
+    app, other = make(), Other(echo)
     app.register(stuck, other)
 
     async def main() -> None:

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sourced.runtime.workers.signals import until_told
 from sourced.web.live import looks_ended
 
-GRACE = 1  # seconds for requests in hand
+GRACE = 8  # seconds for requests in hand, on a machine that is busy, too
 
 
 class Server(uvicorn.Server):
