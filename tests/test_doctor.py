@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sourced import Actor, Command, Event, Park, Retry, Sourced, Stop, decide
+from sourced import Actor, Command, Event, Handlers, Park, Retry, Sourced, Stop, decide, on
 from sourced.doctor import ago
 from sourced.ops import Op
 from sourced.store import Worker
@@ -67,6 +67,30 @@ def test_messages_that_nobody_works_on(app: Sourced, clock: VirtualClock):
     assert found.advice == "start a worker: sourced worker module:app"
     app.store.transact(beat(app))
     assert told(app) == [("waiting", "patient", "1 message behind, the oldest for 2 min 5 s; a worker will come to it")]
+
+
+def test_that_nobody_works_is_said_once_however_many_wait_for_it(app: Sourced, clock: VirtualClock):
+    class Nurse(Handlers, group="nurse"):
+        @on
+        def look(self, event: Done) -> None: ...
+
+    class Porter(Nurse, group="porter"): ...
+
+    app.register(Nurse, Porter)
+    app.groups.stop(Porter, "holidays", by="vera")
+    app.dispatch(Do("well"), to="p1")
+    app.dispatch(Do("well"), to="p1", after=1)
+    clock.advance(125)
+    nobody, stopped = told(app)[:2]
+    assert stopped[:2] == ("trouble", "porter")
+    assert nobody == (
+        "trouble", "workers",
+        "none is alive; these wait for one, the oldest message for 2 min 5 s: patient (2 messages), "
+        "nurse (2 messages), the schedule (1 message)",
+    )  # fmt: skip
+    assert app.doctor()[0].advice == "start a worker: sourced worker module:app"
+    app.store.transact(beat(app))
+    assert [about for _, about, _ in told(app)] == ["porter", "scheduled patient.do for 'p1'", "patient", "nurse"]
 
 
 def test_messages_that_somebody_has_in_hand_or_had(app: Sourced, clock: VirtualClock):

@@ -15,6 +15,7 @@ from sourced.store import Group, Progress, Scheduled, Status, Straggler, Worker
 Weight: TypeAlias = Literal["fine", "waiting", "trouble"]
 
 TARGET = "module:app"  # what advice calls an app whose name nobody has told
+WORK = f"start a worker: sourced worker {TARGET}"
 PATIENCE = timedelta(seconds=5)  # what is due for longer than this should have been seen to
 
 
@@ -74,9 +75,27 @@ def findings(
     groups: Iterable[GroupInfo], workers: Sequence[Worker], scheduled: Iterable[Scheduled], now: datetime
 ) -> list[Finding]:
     """What there is to say of everything, trouble first; nothing when all is well."""
-    found = [each for info in groups for each in of_group(info, workers, now)]
+    infos = tuple(groups)
+    found = [each for info in infos for each in of_group(info, workers, now)]
     found += of_schedule(scheduled, now)
+    found = found if workers else _once(found, infos, now)
     return sorted(found, key=lambda each: ("trouble", "waiting", "fine").index(each.weight))
+
+
+def _once(found: Sequence[Finding], infos: Iterable[GroupInfo], now: datetime) -> list[Finding]:
+    """That no worker is alive is said once, and of whom; how many wait is told of each."""
+    same = [each for each in found if each.advice == WORK]
+    if len(same) < 2:
+        return [*found]
+    names = {each.about for each in same}
+    waiting = {info.name: info for info in infos if info.name in names}
+    whose = [f"{name} ({amount(info.lag) if info.lag else 'due'})" for name, info in waiting.items()]
+    due = len(same) - len(waiting)
+    whose += [f"the schedule ({amount(due)})"] * bool(due)
+    since = min((info.behind_since for info in waiting.values() if info.behind_since), default=None)
+    oldest = f", the oldest message for {ago(since, now)}" if since else ""
+    once = Finding("trouble", "workers", f"none is alive; these wait for one{oldest}: {', '.join(whose)}", WORK)
+    return [once, *(each for each in found if each.advice != WORK)]
 
 
 def of_group(info: GroupInfo, workers: Sequence[Worker], now: datetime) -> Iterator[Finding]:
@@ -87,11 +106,11 @@ def of_group(info: GroupInfo, workers: Sequence[Worker], now: datetime) -> Itera
     elif info.lag:
         weight, hands = _hands(info, workers, now)
         why = f"{amount(info.lag)} behind, the oldest for {ago(info.behind_since, now)}; {hands}"
-        yield Finding(weight, name, why, "start a worker: sourced worker module:app" if weight == "trouble" else "")
+        yield Finding(weight, name, why, WORK if weight == "trouble" else "")
     due = [each for each in info.stragglers if not each.parked and (each.retry_at or now) <= now]
     if due and not workers and info.status == "active" and not info.lag:
         why = f"{_streams(len(due))} due; no worker is alive"
-        yield Finding("trouble", name, why, "start a worker: sourced worker module:app")
+        yield Finding("trouble", name, why, WORK)
     for each in info.stragglers:
         yield of_straggler(each, now)
 
@@ -173,7 +192,7 @@ def of_schedule(scheduled: Iterable[Scheduled], now: datetime) -> Iterator[Findi
             )
         elif each.at < now - PATIENCE:
             why = f"it has been due for {ago(each.at, now)} and nobody moved it into the log"
-            yield Finding("trouble", about, why, "start a worker: sourced worker module:app")
+            yield Finding("trouble", about, why, WORK)
 
 
 def amount(count: int) -> str:
