@@ -41,7 +41,7 @@ def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, l
             app.drain()
         pages = [
             "/", "/groups", "/messages", "/messages?type=order&metadata=a%3Db", "/streams",
-            "/streams?name=x", "/streams/cart-1?at=3", f"/streams/{LONG}", "/streams/nobody",
+            "/streams?name=x", "/streams/cart-1?at=3", f"/streams/{LONG}",
             f"/messages/{decision.events[0].id}", "/parked", "/scheduled", "/workflows",
             f"/runs/{run.id}", "/workers", "/topology", "/schemas", "/would/cart-1?command=order&at=3",
             f"/runs/{run.id}/signal?message=approved",
@@ -106,6 +106,9 @@ def test_every_page_of_the_dashboard_can_be_read_by_everybody(dashboard: tuple[s
     home, paths = dashboard
     visitor = visit(home)
     check("dashboard", visitor, visitor.tab(), paths)
+    lost = visit(home)
+    lost.expected.append("404")  # the browser notes that they were not found
+    check("missing", lost, lost.tab(), ["/streams/nobody", f"/nothing/{LONG}", "/messages/nobody"])
 
 
 def test_every_page_of_the_todo_application_can_be_read_by_everybody(todo: str, visit: Visit):

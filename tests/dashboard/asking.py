@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from html import unescape
 from typing import Any, NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 
 from starlette.types import ASGIApp
 
@@ -52,7 +52,7 @@ class Caller:
             **(headers or {}),
         }
         scope = {
-            "type": "http", "method": method, "path": self.root + path, "raw_path": path.encode(),
+            "type": "http", "method": method, "path": self.root + unquote(path), "raw_path": path.encode(),
             "query_string": query.encode(), "root_path": self.root, "scheme": "http", "http_version": "1.1",
             "client": (self.client, 5000), "server": (self.host, 80),
             "headers": [(name.encode(), value.encode()) for name, value in given.items() if value],
@@ -93,7 +93,7 @@ class Caller:
 
             route, _, query = path.partition("?")
             scope = {
-                "type": "http", "method": "GET", "path": route, "raw_path": route.encode(),
+                "type": "http", "method": "GET", "path": unquote(route), "raw_path": route.encode(),
                 "query_string": query.encode(), "root_path": "", "scheme": "http", "http_version": "1.1",
                 "client": (self.client, 5000), "server": (self.host, 80), "headers": [(b"host", self.host.encode())],
             }  # fmt: skip

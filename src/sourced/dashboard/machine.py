@@ -11,11 +11,11 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from sourced.actor import Actor
-from sourced.dashboard.desk import Desk
+from sourced.dashboard.desk import Desk, quoted
 from sourced.dashboard.difference import changes
 from sourced.dashboard.fields import fields_of, given_fields, scenario
 from sourced.envelope import Message
-from sourced.errors import Invalid, Rejection
+from sourced.errors import Invalid, NotKnown, Rejection
 from sourced.messages import Command, parse
 from sourced.ops import Op
 from sourced.store import Range
@@ -48,10 +48,13 @@ class TimeMachine:
     async def stream(self, request: Request) -> Response:
         stream, asked = request.path_params["stream"], request.query_params.get("at", "")
         heads = await self.desk.look(self.desk.app.store.heads([stream]))
-        last = heads[stream].seq if heads else 0
+        if not heads:
+            raise NotKnown(f"nothing is stored in a stream called {stream!r}")
+        last = heads[stream].seq
         at = min(int(asked), last) if asked.isdigit() else last
         if asked and str(at) != asked:
-            return RedirectResponse(f"{request.url.path}?at={at}", 303)
+            root = request.scope.get("root_path", "")
+            return RedirectResponse(f"{root}/streams/{quoted(stream)}?at={at}", 303)
         first, around = await self.desk.look(self._pieces(stream, at))
         chosen = next((each for each in around if each.seq == at), None)
         seen = [await self._seen(actor, stream, at, chosen) for actor in self._actors_of([*first, *around])]
@@ -71,22 +74,20 @@ class TimeMachine:
         name = request.query_params.get("command", "")
         command = self._command(name)
         return self.desk.page(
-            request, would(request), stream=request.path_params["stream"], at=request.query_params.get("at", "0"),
-            command=name, fields=fields_of(command) if command else (), tried=None, values={}, complaints={},
+            request, would(request), stream=request.path_params["stream"], at=whole(request.query_params.get("at", "")),
+            command=name, fields=fields_of(command), tried=None, values={}, complaints={},
         )  # fmt: skip
 
     async def would(self, request: Request) -> Response:
         """What the actor would decide as of then. Nothing is stored."""
         said = await form_of(request)
-        stream, at, name = request.path_params["stream"], int(said.pop("at", "0")), said.pop("command", "")
+        stream, at, name = request.path_params["stream"], whole(said.pop("at", "")), said.pop("command", "")
         command = self._command(name)
-        fields = fields_of(command) if command else ()
-        tried, complaints = None, {}
-        if command:
-            try:
-                tried = await self._try(stream, at, parse(command, given_fields(fields, said)))
-            except Invalid as invalid:
-                complaints = invalid.fields
+        fields, tried, complaints = fields_of(command), None, {}
+        try:
+            tried = await self._try(stream, at, parse(command, given_fields(fields, said)))
+        except Invalid as invalid:
+            complaints = invalid.fields
         return self.desk.page(
             request, would(request), stream=stream, at=at, command=name, fields=fields, values=said, tried=tried,
             complaints=complaints, status=422 if complaints else 200,
@@ -110,10 +111,14 @@ class TimeMachine:
             "test": None if self.desk.veil.mask else scenario(type(actor), stream, mine, command, payloads, refusal),
         }
 
-    def _command(self, name: str) -> type[Command] | None:
+    def _command(self, name: str) -> type[Command]:
         known = {each.__sourced__.name: each for actor in self.desk.actors() for each in actor.decides()}
         found = known.get(name)
-        return found if found is not None and issubclass(found, Command) else None
+        if found is None or not issubclass(found, Command):
+            raise NotKnown(
+                f"no actor here decides {name!r}; those that are decided: {', '.join(sorted(known)) or 'none'}"
+            )
+        return found
 
     def _actors_of(self, history: Sequence[Message[Any]]) -> list[Actor[Any]]:
         types = {type(each.payload) for each in history}
@@ -132,6 +137,10 @@ class TimeMachine:
     async def _snapshot(self, actor: Actor[Any], stream: str) -> int | None:
         found = await self.desk.look(self.desk.app.store.snapshots(actor.group, [stream]))
         return found[stream].seq if stream in found else None
+
+
+def whole(said: str) -> int:
+    return int(said) if said.isdecimal() else 0
 
 
 def would(request: Request) -> str:

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,6 +17,7 @@ from sourced.dashboard.access import Access, Doorkeeper, loopback
 from sourced.dashboard.acting import Acting, whoever
 from sourced.dashboard.desk import Desk
 from sourced.dashboard.machine import TimeMachine
+from sourced.dashboard.missing import Missing
 from sourced.dashboard.overview import Overview
 from sourced.dashboard.search import Search
 from sourced.dashboard.stories import Stories
@@ -23,8 +25,8 @@ from sourced.dashboard.topology import Topology
 from sourced.dashboard.veil import Mask, MaskErrors, Veil
 from sourced.dashboard.workflows import Workflows
 from sourced.doctor import TARGET
-from sourced.errors import SourcedError
-from sourced.web.guard import Forged, guards
+from sourced.errors import NotKnown, SourcedError
+from sourced.web.guard import Forged, guards, is_htmx
 from sourced.web.pages import Assets
 
 
@@ -59,7 +61,10 @@ def dashboard(
         return desk.page(request, "refused.html", status=403, complaint=complaint)
 
     async def failed(request: Request, error: Exception) -> Response:
-        return desk.page(request, "sorry.html", status=422, complaint=desk.veil.raised(error))
+        template = "_sorry.html" if is_htmx(request) else "sorry.html"
+        return desk.page(request, template, status=422, complaint=desk.veil.raised(error))
+
+    missing = Missing(desk)
 
     return Starlette(
         routes=[
@@ -70,5 +75,10 @@ def dashboard(
             Middleware(Doorkeeper, access=access),
             *guards(secret or secrets.token_hex(), cookie="sourced_dashboard"),
         ],
-        exception_handlers={Forged: forged, SourcedError: failed},
+        exception_handlers={
+            Forged: forged,
+            SourcedError: failed,
+            NotKnown: missing.thing,
+            HTTPException: missing.address,
+        },
     )

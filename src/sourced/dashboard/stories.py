@@ -12,6 +12,7 @@ from starlette.routing import Route
 from sourced.dashboard.desk import Desk
 from sourced.dashboard.handled import Took
 from sourced.envelope import Message
+from sourced.errors import NotKnown
 from sourced.web.guard import is_htmx
 from sourced.web.story import Node, tree
 
@@ -40,11 +41,12 @@ class Stories:
         self.desk.handled.watch()
         story = await self.desk.app.aio.trace(chosen)
         message = next((each for each in story if each.id == chosen), None)
+        if message is None:
+            raise NotKnown(f"no message {chosen!r} is stored")
         name = "_story.html" if is_htmx(request) else "story.html"
         return self.desk.page(
-            request, name, chosen=chosen, message=message, bars=bars(tree(story), self.desk.handled.of),
-            status=200 if message else 404,
-        )  # fmt: skip
+            request, name, chosen=chosen, message=message, bars=bars(tree(story), self.desk.handled.of)
+        )
 
 
 def bars(roots: Sequence[Node], took: Callable[[str], Sequence[Took]]) -> list[Bar]:

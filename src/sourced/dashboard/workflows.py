@@ -71,6 +71,12 @@ class Workflows:
             if name in request.query_params
         }
         status: Status | None = next((each for each in STATUSES if each == asked.get("status")), None)
+        if asked.get("status") and status is None:
+            raise NotKnown(f"no run is {asked['status']!r}; they are {', '.join(STATUSES)}")
+        if asked.get("workflow") and asked["workflow"] not in workflows:
+            raise NotKnown(
+                f"no workflow {asked['workflow']!r} is registered; those are: {', '.join(workflows) or 'none'}"
+            )
         found = await self.desk.app.aio.workflows.list(
             workflows.get(asked.get("workflow", "")), status=status, before=asked.get("before"), limit=SHOWN
         )
@@ -87,6 +93,7 @@ class Workflows:
 
     async def run_updates(self, request: Request) -> Response:
         page, run = self.desk.about(request), request.path_params["run"]
+        await self.desk.app.aio.workflows.get(run)  # there is one, or it is said at once that there is none
         return live(self.desk.app, lambda: self._look(page, run))
 
     async def _look(self, page: Page, run: str) -> Fragments:

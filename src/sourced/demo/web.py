@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -20,7 +21,7 @@ from sourced.dashboard import Right, dashboard
 from sourced.demo.lists import TodoList
 from sourced.demo.messages import TodoCommand
 from sourced.demo.overview import Listing, Overview
-from sourced.errors import UnknownMessage
+from sourced.errors import NotKnown, UnknownMessage
 from sourced.ids import new_id
 from sourced.messages import Command
 from sourced.web.guard import Forged, form_of, guards, is_htmx
@@ -111,6 +112,8 @@ class Site:
         stream, at = request.path_params["id"], request.path_params.get("seq")
         todo = await self.app.aio.load(TodoList, stream)
         last = todo.seq
+        if not last:
+            raise NotKnown(f"There is no list {stream}")
         if at is not None and not 1 <= at <= last:
             return see(request, f"/lists/{stream}")
         if at is not None:
@@ -151,6 +154,8 @@ class Site:
     async def story(self, request: Request) -> Response:
         chosen = request.path_params["id"]
         roots = tree(await self.app.aio.trace(chosen))
+        if not roots:
+            raise NotKnown(f"There is no message {chosen}")
         name = "_story.html" if is_htmx(request) else "story.html"
         return pages.page(request, name, roots=roots, chosen=chosen)
 
@@ -214,6 +219,21 @@ async def forged(request: Request, _: Exception) -> Response:
     return pages.page(request, "sorry.html", status=403, title="Not accepted", complaints=complaints, back="/")
 
 
+async def nowhere(request: Request, error: Exception) -> Response:
+    path, status = request.scope["path"], error.status_code if isinstance(error, HTTPException) else 404
+    said = f"{path} takes forms, and cannot be looked at" if status == 405 else f"Nothing is at {path}"
+    return not_found(request, said, status)
+
+
+async def unknown(request: Request, error: Exception) -> Response:
+    return not_found(request, str(error), 404)
+
+
+def not_found(request: Request, said: str, status: int) -> Response:
+    home = f"{request.scope.get('root_path', '')}/"
+    return pages.page(request, "sorry.html", status=status, title="Not found", complaints=[f"{said}."], back=home)
+
+
 def system(app: Sourced, secret: str, operators: Collection[str]) -> Starlette:
     """The dashboard: whoever is logged in may look, and may act where nobody is named who alone may."""
 
@@ -238,6 +258,6 @@ def site(
     return Starlette(
         routes=[*Site(app, expander=expander).routes(), Mount("/system", system(app, secret, operators))],
         middleware=[*guards(secret, cookie="todos"), Middleware(LoggedIn)],
-        exception_handlers={Forged: forged},
+        exception_handlers={Forged: forged, HTTPException: nowhere, NotKnown: unknown},
         lifespan=lifespan,
     )
