@@ -18,7 +18,7 @@ SourcedError
 ├── RebuildStopped         a message could not be projected: mend the projector and call it again, it goes on there
 ├── Unavailable            the store cannot be reached or written to: see to what it names, then try again
 │   ├── ConnectionLost
-│   └── Deadlocked         two transactions waited for each other, this one had to go: do it again
+│   └── Deadlocked         two transactions were in each other's way, this one had to go: do it again
 ├── SchemaMismatch         the database's tables are not what this version works with: migrate, or update the code
 ├── NotEmpty               an archive goes into an empty store, or on where it was interrupted: choose another one
 ├── Fenced                 the lease was lost meanwhile: nothing was changed, its new owner goes on
@@ -197,14 +197,13 @@ class ConnectionLost(Unavailable):
 
 
 class Deadlocked(Unavailable):
-    """Two transactions waited for each other's streams, and this one had to go."""
+    """Two transactions were in each other's way, and this one had to go: no message is to blame."""
 
-    def __init__(self, store: str) -> None:
+    def __init__(self, store: str, why: str = "two transactions waited for each other") -> None:
         super().__init__(
             store,
-            "two transactions waited for each other, and this one had to go; do it again. One that stores in several "
-            "streams, one after the other, is never in this place if it says beforehand which: "
-            "app.transaction(streams=[…])",
+            f"{why}, and this one had to go; do it again. One that stores in several streams, one after the other, "
+            "is hardly ever in this place if it says beforehand which: app.transaction(streams=[…])",
         )
 
 

@@ -1,5 +1,6 @@
 """Several things at a time, in the order a test wants them: each in a thread of its own."""
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -7,8 +8,9 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from sourced.ops import Op, run
+from sourced.ops import Op, Statement, run
 from sourced.store import Store
+from sourced.testing import CrashingStore
 from tests.facts import PATIENCE
 
 T = TypeVar("T")
@@ -51,6 +53,21 @@ class OpenTransaction:
         with suppress(Given):
             self._threads.submit(self._transaction.__exit__, Given, error, None).result(PATIENCE)
         self._threads.shutdown()
+
+
+class Paced(CrashingStore):
+    """A store that comes to a stand after a statement of one of these names, and goes on when it is told."""
+
+    def __init__(self, store: Store, *after: str) -> None:
+        super().__init__(store, at=0)
+        self.stands, self.go_on = threading.Event(), threading.Event()
+        self._after, self._last = after, ""
+
+    def reached(self, statement: Statement) -> None:
+        last, self._last = self._last, statement.verb
+        if last in self._after and not self.stands.is_set():
+            self.stands.set()
+            assert self.go_on.wait(PATIENCE)
 
 
 def waiting_for_locks(database: str) -> int:

@@ -21,14 +21,13 @@ from sourced.messages import Event
 from sourced.ops import Call, Op
 from sourced.projector import Projector
 from sourced.reactor import Memo, Reactor
-from sourced.runtime import seams
+from sourced.runtime import inline, seams
 from sourced.runtime.engine import Engine, committed, remembered, write_down
-from sourced.runtime.inline import append
 from sourced.runtime.planned import Planned
 from sourced.runtime.programs import Afterwards, Program, Transact
 from sourced.runtime.rounds.round import PATIENCE, caught_up
-from sourced.runtime.thinking import Thinking, lags
-from sourced.store import Entry
+from sourced.runtime.thinking import Thinking
+from sourced.store import Entry, Outcome
 from sourced.telemetry import Executed
 
 
@@ -69,7 +68,7 @@ def execute(
         plan = Plan(engine, reactors, most=most, keep_commands=keep_commands)
         try:
             yield from plan.think(source, expected_seq)
-            yield Transact(plan.stored())
+            yield Transact(plan.stored(), anew=plan.stored)
         except Conflict:
             if expected_seq is not None or not tries_left:
                 raise
@@ -78,52 +77,60 @@ def execute(
             if not (tries_left and (yield from caught_up(engine, behind, PATIENCE))):
                 raise
             continue
-        yield Afterwards(committed(engine, plan.hooks))
+        yield Afterwards(committed(engine, plan.following))
         yield from write_down(engine, filter(None, (memo.snapshot() for memo in plan.memos.values())))
         yield Afterwards([remembered(engine, reactor, [memo]) for reactor, memo in plan.worth_keeping()])
         return plan.cascade()
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-class Overtaken(Conflict):
-    """A read model that was up to date lags behind now."""
-
-    def __init__(self, stream: str, seq: int) -> None:
-        super().__init__(stream, expected=seq, actual=seq)
-
-
 class Plan(Thinking):
     """What was thought through, to be stored as a whole."""
 
+    following: list[AfterCommit]  # what comes after the commit
+
     def stored(self) -> Op[None]:
         """Everything that was thought through, or nothing of it."""
-        store = self.engine.store
+        engine, store, runs = self.engine, self.engine.store, [*self.runs()]
+        self.following = [*self.hooks]
         yield from store.reserve({planned.message.stream for planned in self.order})
-        for reactor, stream in self.memos:
-            if isinstance(reactor, Projector) and (yield from lags(self.engine, reactor, stream)):
-                raise Overtaken(stream, self.tails[stream].end)
-        places = yield from self.append()
+        entries = [self.entry(run) for run in runs]
+        wanted = engine.router.inline_for(record for entry in entries for record in entry.records)
+        own = self.projecting()
+        taking = yield from inline.held(engine, wanted, own)
+        outcomes = (yield from store.append(inline.settled(entries, taking))) if entries else []
+        places, projected = self.placed(runs, outcomes), inline.stored(taking, outcomes)
+        for projector in inline.in_order({*projected, *own}):
+            if projector in own:
+                mine = [self.memos[projector, stream] for stream in own[projector]]
+                yield from self.close((yield from self.rows[projector].settled(mine, places, engine.clock.now())))
+            if projector in projected:
+                yield from inline.projected(engine, projector, projected[projector], self.following)
         for (reactor, _), memo in self.memos.items():
             if not isinstance(reactor, Projector):
                 yield from self.close(reactor.closing(memo))
-        for rows in self.rows.values():
-            mine = [memo for (reactor, _), memo in self.memos.items() if reactor is rows.projector]
-            yield from self.close((yield from rows.settled(mine, places, self.engine.clock.now())))
         for sync in self.syncs:
             yield Call(sync.work)
         if self.scheduled:
             yield from store.schedule(self.scheduled)
 
-    def append(self) -> Op[dict[str, Record]]:
+    def projecting(self) -> dict[Projector[Any], list[str]]:
+        """Whose rows are written here, and because of which streams."""
+        own: dict[Projector[Any], list[str]] = {}
+        for reactor, stream in self.memos:
+            if isinstance(reactor, Projector):
+                own.setdefault(reactor, []).append(stream)
+        return own
+
+    def placed(self, runs: Sequence[Sequence[Planned]], outcomes: Sequence[Outcome]) -> dict[str, Record]:
         """Where each of them was stored."""
-        runs = list(self.runs())
-        outcomes = (yield from append(self.engine, [self.entry(run) for run in runs], self.hooks)) if runs else []
         places: dict[str, Record] = {}
         for run, outcome in zip(runs, outcomes, strict=True):
             if isinstance(outcome, Conflict) or (isinstance(outcome, Duplicate) and not self.loose(run[0])):
                 raise outcome
             records = outcome.records if isinstance(outcome, Duplicate) else outcome
             places |= {record.id: record for record in records}
+        before = {stream: tail.shift for stream, tail in self.tails.items()}
         for planned in self.order:
             record, tail = places[planned.record.id], self.tails[planned.message.stream]
             tail.shift = record.seq - planned.record.seq
@@ -132,7 +139,7 @@ class Plan(Thinking):
             tail = self.tails[stream]
             memo.batch.placed([places[each.record.id] for each in tail.planned])
             if isinstance(memo, ActorMemo):
-                memo.head.seq += tail.shift
+                memo.head.seq += tail.shift - before[stream]  # more than nothing, if the database took it back once
         return places
 
     def runs(self) -> Iterator[list[Planned]]:
@@ -163,7 +170,7 @@ class Plan(Thinking):
             if isinstance(action, Sync):
                 yield Call(action.work)
             elif isinstance(action, AfterCommit):
-                self.hooks.append(action)
+                self.following.append(action)
             else:
                 raise TypeError(f"closing: a unit carries out Sync and AfterCommit, found {action!r}")
 

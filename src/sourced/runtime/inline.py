@@ -9,13 +9,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from operator import attrgetter
+from types import MappingProxyType
+from typing import Any, TypeAlias
 
 from msgspec.structs import replace
 
 from sourced.actions import AfterCommit, Schedule, Send, Sync
 from sourced.codec import Record
-from sourced.errors import Behind
+from sourced.errors import Behind, Conflict
 from sourced.ops import Call, Op
 from sourced.projector import HistoryMemo, Projector
 from sourced.reactor import Delivery, Memo
@@ -26,40 +28,73 @@ from sourced.runtime.rounds.effects import Effects
 from sourced.runtime.rounds.rows import Rows
 from sourced.store import Entry, Outcome, Range, Scheduled
 
+NONE: Mapping[Any, Any] = MappingProxyType({})
+Wanted: TypeAlias = "Mapping[Projector[Any], Sequence[Record]]"
 
-def append(
-    engine: Engine, entries: Sequence[Entry], hooks: list[AfterCommit], *, by: str = ""
-) -> Op[list[Outcome]]:  # fmt: skip
+
+class Overtaken(Conflict):
+    """Rows that were up to date when it was thought through lag behind now, or nobody writes them any more."""
+
+    def __init__(self, group: str, stream: str) -> None:
+        super().__init__(stream, expected=0, actual=0)
+        self.args = (f"{group!r} has come to a stand in {stream!r} meanwhile; think it through anew",)
+
+
+def append(engine: Engine, entries: Sequence[Entry], hooks: list[AfterCommit]) -> Op[list[Outcome]]:
     """Appends, and projects what inline projectors want of it; `hooks` gets what follows the commit.
-
-    A projector's own round, `by`, leaves what it sends itself to the next one.
 
     Places in the log are reserved first, then the groups are held by their names, rows come last in the same order: so
     everybody does it, and no two transactions wait for each other. A group that was stopped is left out: that is the
     way out when it is broken.
     """
-    wanted = engine.router.inline_for((record for entry in entries for record in entry.records), by=by)
+    wanted = engine.router.inline_for(record for entry in entries for record in entry.records)
     if not wanted:
         return (yield from engine.store.append(entries))
     yield from engine.store.reserve({entry.stream for entry in entries})
-    taking: list[Projector[Any]] = []
-    for projector, records in sorted(wanted.items(), key=lambda each: each[0].group):
-        streams, types = [*dict.fromkeys(record.stream for record in records)], engine.types(projector)
-        group, behind = yield from engine.store.hold_group(projector.group, streams, types)
+    taking = yield from held(engine, wanted)
+    outcomes = yield from engine.store.append(settled(entries, taking))
+    for projector, records in stored(taking, outcomes).items():
+        yield from projected(engine, projector, records, hooks)
+    return outcomes
+
+
+def held(engine: Engine, wanted: Wanted, own: Mapping[Projector[Any], Sequence[str]] = NONE) -> Op[Wanted]:
+    """Those of the groups, in order, that take what they want; `own` are the caller's, who writes their rows himself,
+    and the streams it is about."""
+    taking: dict[Projector[Any], Sequence[Record]] = {}
+    for projector in in_order({*wanted, *own}):
+        mine, records = own.get(projector, ()), wanted.get(projector, ())
+        streams = [*dict.fromkeys([*mine, *(record.stream for record in records)])]
+        group, behind = yield from engine.store.hold_group(projector.group, streams, engine.types(projector))
+        if mine and (behind or group.status != "active"):
+            raise Overtaken(projector.group, [*behind, *mine][0])
         if group.status == "active":
             if behind:
                 raise Behind(projector.group, behind)
-            taking.append(projector)
+            if records:
+                taking[projector] = records
+    return taking
+
+
+def in_order(projectors: Iterable[Projector[Any]]) -> list[Projector[Any]]:
+    """As everybody takes their groups and their rows."""
+    return sorted(projectors, key=attrgetter("group"))
+
+
+def settled(entries: Iterable[Entry], taking: Wanted) -> list[Entry]:
+    """The entries, with each record marked as settled by those who are about to project it."""
     takers: dict[str, list[str]] = {}
-    for projector in taking:
-        for record in wanted[projector]:
+    for projector, records in taking.items():
+        for record in records:
             takers.setdefault(record.id, []).append(projector.group)
-    outcomes = yield from engine.store.append([_settled(entry, takers) for entry in entries])
-    stored = {record.id: record for outcome in outcomes if isinstance(outcome, tuple) for record in outcome}
-    for projector in taking:
-        if records := [stored[each.id] for each in wanted[projector] if each.id in stored]:
-            yield from projected(engine, projector, records, hooks)
-    return outcomes
+    return [_settled(entry, takers) for entry in entries] if takers else [*entries]
+
+
+def stored(taking: Wanted, outcomes: Iterable[Outcome]) -> Wanted:
+    """What each is to project, as far as it was stored."""
+    there = {record.id: record for outcome in outcomes if isinstance(outcome, tuple) for record in outcome}
+    found = ((each, [there[r.id] for r in records if r.id in there]) for each, records in taking.items())
+    return {projector: records for projector, records in found if records}
 
 
 def projected(
@@ -131,7 +166,6 @@ def _carried_out(
 
 
 def _settled(entry: Entry, takers: Mapping[str, Sequence[str]]) -> Entry:
-    """The entry, with each record marked as settled by those who are about to project it."""
     marked = ((record, takers.get(record.id, ())) for record in entry.records)
     records = (replace(record, settled_by=(*record.settled_by, *groups)) for record, groups in marked)
     return replace(entry, records=tuple(records))

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from sourced.errors import NeedsAwait
+from sourced.errors import Deadlocked, NeedsAwait
 from sourced.forks import begin_anew_in_children
 from sourced.notifier import Listener
 from sourced.ops import AsyncConnection, Call, Connection, Op, finish, run, run_async, savepoint
@@ -22,6 +22,7 @@ from sourced.store import Entry, Store
 T = TypeVar("T")
 
 SOON = 0.005  # seconds
+TRIES = 5  # of what the database takes back
 CANCELLED = "the handler awaited something that was cancelled"
 
 Work: TypeAlias = Generator[Awaitable[Any], Any, None]
@@ -33,6 +34,7 @@ class Transact(NamedTuple):
 
     op: Op[Any]
     reading: bool = False
+    anew: Callable[[], Op[Any]] | None = None  # makes it once more, when the database took it back for another's sake
 
 
 class Commit(NamedTuple):
@@ -318,7 +320,15 @@ def transacting(store: Store) -> Transacting:
     def transact(step: Transact | Commit) -> Any:
         if isinstance(step, Commit):
             return store.commit(step.entries)
-        return store.transact(step.op, reading=step.reading)
+        op, tries_left = step.op, TRIES
+        while True:
+            try:
+                return store.transact(op, reading=step.reading)
+            except Deadlocked:
+                tries_left -= 1
+                if step.anew is None or not tries_left:
+                    raise
+                op = step.anew()
 
     return transact
 
@@ -327,7 +337,15 @@ def transacting_async(store: Store) -> TransactingAsync:
     async def transact(step: Transact | Commit) -> Any:
         if isinstance(step, Commit):
             return await store.commit_async(step.entries)
-        return await store.transact_async(step.op, reading=step.reading)
+        op, tries_left = step.op, TRIES
+        while True:
+            try:
+                return await store.transact_async(op, reading=step.reading)
+            except Deadlocked:
+                tries_left -= 1
+                if step.anew is None or not tries_left:
+                    raise
+                op = step.anew()
 
     return transact
 

@@ -15,6 +15,7 @@ from sourced.workflow.attempts import Attempt, Result
 def recorded(engine: Engine, made: Sequence[tuple[Attempt, Result]]) -> Op[None]:
     """Each at the end of its run's stream, unless the run has gone on without it."""
     store, now = engine.store, engine.clock.now()
+    yield from store.cancel([attempt.watchdog(now).id for attempt, _ in made])  # the schedule comes before the log
     yield from store.reserve({attempt.run for attempt, _ in made})
     since = yield from store.histories([Range(attempt.run, attempt.started.seq) for attempt, _ in made])
     entries: list[Entry] = []
@@ -30,7 +31,6 @@ def recorded(engine: Engine, made: Sequence[tuple[Attempt, Result]]) -> Op[None]
         yield from store.append(entries)
     if later:
         yield from store.schedule(later)
-    yield from store.cancel([attempt.watchdog(now).id for attempt, _ in made])
 
 
 def is_over(engine: Engine, attempt: Attempt, result: Result, records: Iterable[Record]) -> bool:

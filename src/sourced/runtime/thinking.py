@@ -23,9 +23,7 @@ from sourced.runtime.planned import Planned, Tail
 from sourced.runtime.programs import Invoke, Program, Transact, Work
 from sourced.runtime.rounds.effects import VERDICTS, caused
 from sourced.runtime.rounds.rows import Rows
-from sourced.store import Lease, Range, Scheduled, shard_of
-
-LOOK = 500  # messages: how many are looked at in one go to find out whether a read model lags behind
+from sourced.store import Range, Scheduled
 
 
 class Thinking:
@@ -223,22 +221,7 @@ class Answer:
         return self._actions
 
 
-def lags(engine: Engine, reactor: Reactor, stream: str) -> Op[bool]:
+def lags(engine: Engine, projector: Projector[Any], stream: str) -> Op[bool]:
     """Whether a group has anything of the stream still to do, so that its order wants that done first."""
-    store, group = engine.store, reactor.group
-    if not any(each.name == group and each.status == "active" for each in (yield from store.groups())):
-        return True
-    if any(each.stream == stream for each in (yield from store.stragglers(group))):
-        return True
-    shard = shard_of(stream, store.shards)
-    here = next((each for each in (yield from store.progress(group)) if each.shard == shard), None)
-    if here is None:
-        return False
-    come, reached = -1, here.checkpoint
-    while come < reached:
-        come = reached
-        pending = yield from store.pending(group, [Lease(shard, 0, come, here.high)], engine.types(reactor), LOOK)
-        if any(record.stream == stream for record in pending.records):
-            return True
-        reached = pending.scanned.get(shard, come)
-    return False
+    group, behind = yield from engine.store.hold_group(projector.group, [stream], engine.types(projector))
+    return bool(behind) or group.status != "active"

@@ -21,14 +21,15 @@ def refusal(entry: Entry, outcome: Outcome) -> Conflict | Duplicate | None:
     return outcome
 
 
-def append_and_sync(engine: Engine, many: Sequence[Effects], by: str) -> Op[None]:
+def append_and_sync(engine: Engine, many: Sequence[Effects]) -> Op[None]:
     """What some streams' effects append, in one statement, and their sync blocks; raises when any part of it fails.
 
     What they send is appended here only if it is projected as it is stored, so that an error is blamed on who sent it.
     """
     hooks: list[AfterCommit] = []
     entries = [entry for effects in many for entry in effects.entries]
-    outcomes = iter((yield from append(engine, entries, hooks, by=by)) if entries else ())
+    sent = [record for effects in many for record in effects.sent if is_inline(engine, record)]
+    outcomes = iter((yield from append(engine, [*entries, *each_alone(sent)], hooks)) if entries or sent else ())
     for effects in many:
         for entry in effects.entries:
             outcome = next(outcomes)
@@ -36,8 +37,6 @@ def append_and_sync(engine: Engine, many: Sequence[Effects], by: str) -> Op[None
                 raise refused
             if isinstance(outcome, tuple):
                 effects.memo.placed(outcome)
-    if sent := [record for effects in many for record in effects.sent if is_inline(engine, record)]:
-        yield from append(engine, each_alone(sent), hooks, by=by)
     for effects in many:
         for sync in effects.syncs:
             yield Call(sync.work)
@@ -74,6 +73,6 @@ def send(engine: Engine, many: Sequence[Effects]) -> Op[None]:
     scheduled = [each for effects in many for each in effects.scheduled]
     if scheduled:
         yield from store.schedule(scheduled)
-    unscheduled = [each for effects in many for each in effects.unscheduled]
-    if unscheduled:
-        yield from store.cancel(unscheduled)
+    gone = {each for effects in many for each in effects.unscheduled}
+    if at_once := [each.record.id for each in scheduled if each.record.id in gone]:
+        yield from store.cancel(at_once)  # those that were there before are gone already

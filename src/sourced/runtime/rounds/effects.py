@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Any
 
 from sourced.actions import (
@@ -106,6 +107,12 @@ class Effects:
             self.acked, self.acked_at = max((self.acked, self.acked_at), (action.message.seq, action.message.position))
         else:
             raise TypeError(f"expected an action, found {action!r}; see sourced.actions for what there is")
+
+    def put_off(self, now: datetime) -> None:
+        """What is sent goes by the schedule, due at once: who holds rows does not project into others."""
+        if self.inline:
+            self.scheduled[:0] = (Scheduled(record, now) for record in self.sent)
+            self.sent, self.inline = [], False
 
     def records(self) -> Iterator[Record]:
         """What is stored in the log because of it."""

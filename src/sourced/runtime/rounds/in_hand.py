@@ -48,6 +48,7 @@ class InHand:
         self.again: datetime | None = None  # when the next of its streams is due
         self.begun = False  # a message was handed out
         self.stored = False  # all of it is settled
+        self.blaming = False  # others were in its way so often that it may be somebody's fault
         self.hurried = self.cut_short = False
         self.until = math.inf
         self.waits = False  # some handler had something awaited

@@ -12,7 +12,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from sourced.actions import AfterCommit
-from sourced.errors import Behind, Fenced
+from sourced.errors import Behind, Deadlocked, Fenced
 from sourced.ids import new_id
 from sourced.ops import Op
 from sourced.reactor import Reactor
@@ -23,7 +23,7 @@ from sourced.runtime.programs import Afterwards, Await, Commit, Invoke, Program,
 from sourced.runtime.rounds.handing_over import HandingOver
 from sourced.runtime.rounds.loading import Loading
 from sourced.runtime.rounds.rows import Bundle, Outdated
-from sourced.runtime.rounds.settling import Settling
+from sourced.runtime.rounds.settling import OutOfTurn, Settling
 from sourced.runtime.rounds.slice import Slice
 from sourced.store import Claim, Entry, Outcome, Straggler
 
@@ -133,6 +133,9 @@ class Round(Loading, HandingOver, Settling):
             actions = list(self.reactor.closing(one.memo))
             bundle.kept = [*one.memo.beside()]
         one.effects.add(actions, one.deliveries[0].message, self.engine)
+        if self.rows:
+            for each in bundle.slices:
+                each.effects.put_off(self.now)
 
     def leave(self, one: Slice, under_way: UnderWay) -> None:
         """The round goes on without it: its stream is a straggler from here on, in the hand of whoever goes on."""
@@ -149,13 +152,19 @@ class Round(Loading, HandingOver, Settling):
     # -- settle ------------------------------------------------------------------------------------------------------
 
     def settle(self, claim: Claim, slices: list[Slice], bundles: list[Bundle]) -> Program[None]:
-        """The transaction, and what comes after its commit."""
+        """The transaction, again for as long as others are in its way; and what comes after its commit."""
         tries_left = TRIES
         while True:
             try:
-                yield Transact(self.settlement(claim, slices, bundles))
+                yield self.settling(claim, slices, bundles)
                 self.stored = True
                 break
+            except OutOfTurn:
+                pass
+            except Deadlocked:
+                if self.blaming:
+                    raise
+                self.blaming = True
             except Outdated:
                 tries_left -= 1
                 if not (tries_left and self.rows):
@@ -165,6 +174,13 @@ class Round(Loading, HandingOver, Settling):
             except Behind as behind:
                 if not (yield from caught_up(self.engine, behind, self.engine.lease.total_seconds() / 3)):
                     self.put_behind(behind, bundles)
+        yield from self.afterwards(slices)
+
+    def settling(self, claim: Claim, slices: list[Slice], bundles: list[Bundle]) -> Transact:
+        return Transact(self.settlement(claim, slices, bundles), anew=lambda: self.settlement(claim, slices, bundles))
+
+    def afterwards(self, slices: list[Slice]) -> Program[None]:
+        """What comes after the commit."""
         memos = [one.memo for one in slices if not (one.verdict or one.deferred or one.cut or one.held)]
         hooks = [h for one in slices if one.settled for h in (*one.effects.after, *one.effects.projected)]
         if slices:  # who waits for these messages is told, and who handles what came of them
@@ -213,10 +229,15 @@ def caught_up(engine: Engine, behind: Behind, seconds: float) -> Program[bool]:
 
 def abreast(engine: Engine, storing: Callable[[list[AfterCommit]], Op[T]]) -> Program[tuple[T, list[AfterCommit]]]:
     """Stores something with what is projected inline, once that is up to date; what follows the commit comes back."""
+    hooks: list[AfterCommit] = []
+
+    def anew() -> Op[T]:
+        hooks.clear()
+        return storing(hooks)
+
     while True:
-        hooks: list[AfterCommit] = []
         try:
-            return (yield Transact(storing(hooks))), hooks
+            return (yield Transact(anew(), anew=anew)), hooks
         except Behind as behind:
             if not (yield from caught_up(engine, behind, PATIENCE)):
                 raise

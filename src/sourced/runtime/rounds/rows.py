@@ -9,7 +9,7 @@ from functools import partial
 
 from sourced.actions import Action
 from sourced.codec import Record
-from sourced.errors import Conflict, ConnectionLost
+from sourced.errors import Conflict, ConnectionLost, Deadlocked
 from sourced.ops import Call, Op
 from sourced.projector import AnyRow, HistoryMemo, Projector, Row, RowsMemo
 from sourced.reactor import Delivery, Memo
@@ -98,7 +98,7 @@ class Rows:
                     row.begin_with((yield Call(partial(self.projector.load, row.key))))
                 else:
                     row.begin_with(None)
-            except ConnectionLost:
+            except (ConnectionLost, Deadlocked):
                 raise
             except Exception as error:
                 row.error = error

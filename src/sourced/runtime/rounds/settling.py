@@ -8,7 +8,7 @@ from datetime import timedelta
 from msgspec.structs import replace
 
 from sourced.actions import Stop
-from sourced.errors import Behind, Conflict, ConnectionLost, Fenced, NeedsAwait
+from sourced.errors import Behind, Conflict, ConnectionLost, Deadlocked, Fenced, NeedsAwait
 from sourced.ops import Op, savepoint
 from sourced.runtime.rounds.carrying_out import append_and_sync, append_together, send
 from sourced.runtime.rounds.in_hand import InHand
@@ -20,6 +20,10 @@ _OUR_OWN = (ConnectionLost, Fenced, Behind)  # what ends a settlement as a whole
 A_WHILE = timedelta(seconds=1)
 
 
+class OutOfTurn(Exception):
+    """What a settlement began with was not all that it came to: from the beginning, now that it is known."""
+
+
 class Settling(InHand):
     """All or nothing, behind the fence of the claim."""
 
@@ -27,7 +31,7 @@ class Settling(InHand):
         """Everything the round has to say, in one transaction that the fence guards."""
         group = self.reactor.group
         yield from self.store.fence(claim)
-        yield from self.carry_out([bundle for bundle in bundles if bundle.settled])
+        yield from self.in_turn(slices, bundles)
         straggling = [row for one in slices if (row := one.left_behind(self.through(one.lease.shard)))]
         if straggling:
             yield from self.store.straggle(straggling)
@@ -37,20 +41,35 @@ class Settling(InHand):
         if caught_up:
             yield from self.store.catch_up(group, caught_up)
         yield from self.store.settle(group, self.moves(claim, slices), release=True)
-        for one in slices:
-            if isinstance(one.verdict, Stop):
-                yield from self.store.stop(group, one.verdict.reason, described(one.error), at=self.now)
+
+    def in_turn(self, slices: list[Slice], bundles: list[Bundle]) -> Op[None]:
+        """The schedule, places in the log, the group if it is to be stopped, rows: everybody takes them in this order,
+        so that no two wait for each other."""
+        settled = [bundle for bundle in bundles if bundle.settled]
+        cancelling = [one for bundle in settled for one in bundle.slices if one.effects.unscheduled]
+        if cancelling:
+            yield from self.store.cancel([id for one in cancelling for id in one.effects.unscheduled])
+        if streams := self.to_reserve(settled):
+            yield from self.store.reserve(streams)
+        stopping = [(one, one.verdict) for one in slices if isinstance(one.verdict, Stop)]
+        for one, verdict in stopping:
+            yield from self.store.stop(self.reactor.group, verdict.reason, described(one.error), at=self.now)
+        yield from self.held()
+        yield from self.carry_out(settled)
+        stopped = sum(isinstance(one.verdict, Stop) for one in slices)
+        if stopped != len(stopping) or not all(one.settled for one in cancelling):
+            raise OutOfTurn
+
+    def held(self) -> Op[None]:
+        """What else has to be held for as long as effects are carried out."""
+        yield from ()
 
     def through(self, shard: int) -> float:
         """Up to where there is nothing left that its stragglers have not seen."""
         return math.inf if shard in self.ended else self.scanned[shard]
 
     def carry_out(self, bundles: list[Bundle]) -> Op[None]:
-        slices, group = [one for bundle in bundles for one in bundle.slices], self.reactor.group
-        appends = [entry.stream for one in slices for entry in one.effects.entries]
-        sends = [record.stream for one in slices for record in one.effects.sent]
-        if self.reserves(bundles, bool(appends), bool(sends)):
-            yield from self.store.reserve({*appends, *sends})
+        slices = [one for bundle in bundles for one in bundle.slices]
         if self.rows:
             yield from self.rows.hold(bundles)
         together = {one.effects: bundle for bundle in bundles if bundle.simple for one in bundle.slices}
@@ -59,33 +78,39 @@ class Settling(InHand):
             self.unsettled(together[effects], refusal)
         for bundle in (yield from self.together([bundle for bundle in bundles if not bundle.simple])):
             try:
-                yield from savepoint(append_and_sync(self.engine, [one.effects for one in bundle.slices], group))
-            except _OUR_OWN:
-                raise
+                yield from savepoint(append_and_sync(self.engine, [one.effects for one in bundle.slices]))
             except Exception as error:
+                if self.ends_all(error):
+                    raise
                 self.unsettled(bundle, error)
         yield from send(self.engine, [one.effects for one in slices if one.settled])
         if kept := kept_of(bundles):
             yield from self.store.save_views(self.reactor.group, kept)
 
-    def reserves(self, bundles: list[Bundle], appends: bool, sends: bool) -> bool:
-        """Whether several statements append, or rows are held as well: places in the log come before rows."""
+    def to_reserve(self, bundles: list[Bundle]) -> set[str]:
+        """Where several statements append, or rows are held as well: places in the log come before rows."""
+        many = [one.effects for bundle in bundles for one in bundle.slices]
+        appends = {entry.stream for effects in many for entry in effects.entries}
+        sends = {record.stream for effects in many for record in effects.sent}
         several = appends and (sends or not all(bundle.simple for bundle in bundles))
-        inline = any(one.effects.inline for bundle in bundles for one in bundle.slices)
-        return several or inline or (sends and self.rows is not None and self.rows.keyed)
+        keyed = self.rows is not None and self.rows.keyed
+        return appends | sends if several or keyed or any(effects.inline for effects in many) else set()
 
     def together(self, bundles: list[Bundle]) -> Op[list[Bundle]]:
         """Hardly ever does any of them fail: they share a savepoint, and only when one does, each gets its own."""
         if len(bundles) < 2:
             return bundles
         try:
-            effects = [one.effects for bundle in bundles for one in bundle.slices]
-            yield from savepoint(append_and_sync(self.engine, effects, self.reactor.group))
-        except _OUR_OWN:
-            raise
-        except Exception:
+            yield from savepoint(append_and_sync(self.engine, [one.effects for each in bundles for one in each.slices]))
+        except Exception as error:
+            if self.ends_all(error):
+                raise
             return bundles
         return []
+
+    def ends_all(self, error: Exception) -> bool:
+        """It says nothing about what was to be stored, unless it says so again and again."""
+        return isinstance(error, _OUR_OWN) or (isinstance(error, Deadlocked) and not self.blaming)
 
     def unsettled(self, bundle: Bundle, error: Exception) -> None:
         """What was asked for could not be stored.

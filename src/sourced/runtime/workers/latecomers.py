@@ -14,7 +14,6 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from sourced.actions import Stop
 from sourced.errors import Fenced
 from sourced.ops import Op
 from sourced.runtime import seams
@@ -22,7 +21,7 @@ from sourced.runtime.engine import log
 from sourced.runtime.programs import CANCELLED, Invoke, Program, Stepping, Transact, Work, go_on
 from sourced.runtime.rounds.round import Round
 from sourced.runtime.rounds.rows import Bundle
-from sourced.runtime.rounds.slice import Slice, described
+from sourced.runtime.rounds.slice import Slice
 from sourced.store import Claim, Group, Straggler
 
 
@@ -60,8 +59,7 @@ class Latecomer(Round):
     def settlement(self, claim: Claim, slices: list[Slice], bundles: list[Bundle]) -> Op[None]:
         """What the stream has to say. It goes on waiting, for a round that has its shard: only there it catches up."""
         one = self.one
-        yield from self.store.hold(self.row)
-        yield from self.carry_out([bundle for bundle in bundles if bundle.settled])
+        yield from self.in_turn(slices, bundles)
         row = one.left_behind(0)
         assert row
         if one.settled:
@@ -69,8 +67,9 @@ class Latecomer(Round):
             row = replace(row, live_after=max(row.live_after, handled))
         yield from self.store.straggle([row])
         self.again = None if row.parked else row.retry_at or self.now
-        if isinstance(one.verdict, Stop):
-            yield from self.store.stop(one.group, one.verdict.reason, described(one.error), at=self.now)
+
+    def held(self) -> Op[None]:
+        return self.store.hold(self.row)
 
     def prolong(self, until: datetime) -> Op[None]:
         try:

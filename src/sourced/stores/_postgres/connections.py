@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 import psycopg
@@ -49,6 +49,12 @@ class _Marks:
     @property
     def lost(self) -> bool:
         return bool(self.raw.closed)
+
+    def _ended(self, error: Exception) -> Exception | None:
+        """That the database ended the transaction, whoever's statement it was that noticed, and whatever wraps it."""
+        if self.lost:
+            return connection_lost(error, self._name)
+        return next((taken_back(each, self._name) for each in _behind(error) if each.sqlstate in TAKEN_BACK), None)
 
 
 class _Owned(_Marks):
@@ -149,8 +155,8 @@ class PostgresConnection(_Owned):
         try:
             return finish(work(self.tx))
         except Exception as error:
-            if self.lost:  # whoever's statement it was that noticed
-                raise connection_lost(error, self._name) from error
+            if ended := self._ended(error):
+                raise ended from error
             raise
 
     def _say(self, sayings: Sequence[Saying]) -> Any:
@@ -217,8 +223,8 @@ class AsyncPostgresConnection(_Owned):
         try:
             return await finish_async(work(self.tx))
         except Exception as error:
-            if self.lost:  # whoever's statement it was that noticed
-                raise connection_lost(error, self._name) from error
+            if ended := self._ended(error):
+                raise ended from error
             raise
 
     async def _say(self, sayings: Sequence[Saying]) -> Any:
@@ -273,7 +279,12 @@ class BorrowedConnection(_Marks):
         return rows
 
     def call(self, work: Callable[[Any], Any]) -> Any:
-        return finish(work(self.raw))
+        try:
+            return finish(work(self.raw))
+        except Exception as error:
+            if ended := self._ended(error):
+                raise ended from error
+            raise
 
 
 class AsyncBorrowedConnection(_Marks):
@@ -295,7 +306,12 @@ class AsyncBorrowedConnection(_Marks):
         return rows
 
     async def call(self, work: Callable[[Any], Any]) -> Any:
-        return await finish_async(work(self.raw))
+        try:
+            return await finish_async(work(self.raw))
+        except Exception as error:
+            if ended := self._ended(error):
+                raise ended from error
+            raise
 
 
 # These, and not what the owner of a connection has his cursors made of.
@@ -318,8 +334,8 @@ def translated(error: psycopg.Error, name: str, *, lost: bool, unsure: bool = Fa
         return Unavailable(name, f"it may only be read here ({said}); connect to the primary")
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         return Unavailable(name, said)
-    if isinstance(error, psycopg.errors.DeadlockDetected):
-        return Deadlocked(name)
+    if error.sqlstate in TAKEN_BACK:
+        return taken_back(error, name)
     return connection_lost(error, name, unsure=unsure) if lost else error
 
 
@@ -328,4 +344,22 @@ def connection_lost(error: Exception, name: str, *, unsure: bool = False) -> Con
     return ConnectionLost(name, f"the connection was lost ({said})", unsure=unsure)
 
 
+def taken_back(error: psycopg.Error, name: str) -> Exception:
+    return Deadlocked(name, TAKEN_BACK[error.sqlstate or ""])
+
+
+def _behind(error: BaseException | None) -> Iterator[psycopg.Error]:
+    """What the driver said, behind what others have made of it."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, psycopg.Error):
+            yield error
+        error = error.__cause__ or error.__context__
+
+
 FENCED = "SRC01"  # raised by the `fence` function
+TAKEN_BACK = {
+    "40P01": "two transactions waited for each other",
+    "40001": "another transaction changed first what this one had read",
+}

@@ -29,15 +29,20 @@ class Views(Tables):
         return {row.key: row for row in self._rows(rows)}
 
     def hold_views(self, group: str, revisions: Mapping[str, int]) -> Op[list[str]]:
-        keys = sorted(revisions)
-        text = f"select v.key, v.revision from {{views}} v where {HERE} and v.key in :keys order by v.key {{lock}}"
-        there = dict((yield self.say("hold views", text, group=group, keys=keys)))
-        stale = {key for key in keys if revisions[key] != there.get(key, 0)}
-        if missing := [key for key in keys if key not in there and key not in stale]:
-            rows = yield self._put(
-                "add views", group, [ViewRow(key, NOTHING) for key in missing], "do nothing returning key"
-            )
-            stale |= {*missing} - {key for (key,) in rows}
+        """New ones first, while nothing else is held, and then the others: in any other order two might wait for each
+        other, the one for a row to be there and the other for one that is."""
+        new = sorted(key for key, revision in revisions.items() if not revision)
+        old = sorted(key for key, revision in revisions.items() if revision)
+        stale: set[str] = set()
+        if new:
+            rows = [ViewRow(key, NOTHING) for key in new]
+            added = yield self._put("add views", group, rows, "do nothing returning key")
+            stale |= {*new} - {key for (key,) in added}
+        if old:
+            lock = "" if stale else "{lock}"  # whoever comes again with what is there by now takes them in order
+            text = f"select v.key, v.revision from {{views}} v where {HERE} and v.key in :keys order by v.key {lock}"
+            there = dict((yield self.say("hold views", text, group=group, keys=old)))
+            stale |= {key for key in old if there.get(key) != revisions[key]}
         return [key for key in revisions if key in stale]
 
     def save_views(self, group: str, rows: Sequence[ViewRow]) -> Op[None]:
