@@ -12,6 +12,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Literal, TypeAlias, TypeVar
 
+from sourced.codec import Record
 from sourced.errors import DefinitionError, Unavailable
 from sourced.forks import begin_anew_in_children, leave_alone
 from sourced.store import SHARDS, Capabilities, Entry, Outcome
@@ -170,12 +171,12 @@ class SqliteStore(Appends, Reads):
         """Begins a transaction; while another process has one open it yields how long to wait before the next try."""
         yield from self._tried(raw, how)
 
-    def _tried(self, raw: Raw, text: str, values: Sequence[Any] = ()) -> Generator[float, None, list[Any]]:
+    def _tried(self, raw: Raw, text: str, values: Sequence[Any] = ()) -> Generator[float, None, sqlite3.Cursor]:
         self._refuse_closed()
         started, pause = 0.0, 0.0005
         while True:
             try:
-                return raw.execute(text, values).fetchall()
+                return raw.execute(text, values)
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode == sqlite3.SQLITE_BUSY_SNAPSHOT:
                     raise Unavailable(repr(self), _OUTDATED) from error
@@ -270,18 +271,25 @@ class SqliteStore(Appends, Reads):
     def _flush(self, entries: Sequence[Entry]) -> list[Outcome]:
         if len(entries) == 1 == len(entries[0].records):
             with self._gate:
-                rows = _through(self._tried(self._writer, *self._alone(entries[0])))
-            if rows:
-                return [(stored_at(entries[0].records[0], *rows[0]),)]
+                stored = _through(self._stored_alone(entries[0]))
+            if stored is not None:
+                return [(stored,)]
         return self.transact(self.append(entries))
 
     async def _flush_async(self, entries: Sequence[Entry]) -> list[Outcome]:
         if len(entries) == 1 == len(entries[0].records):
             async with self._gate:
-                rows = await _through_async(self._tried(self._writer, *self._alone(entries[0])))
-            if rows:
-                return [(stored_at(entries[0].records[0], *rows[0]),)]
+                stored = await _through_async(self._stored_alone(entries[0]))
+            if stored is not None:
+                return [(stored,)]
         return await self.transact_async(self.append(entries))
+
+    def _stored_alone(self, entry: Entry) -> Generator[float, None, Record | None]:
+        (record,), head = entry.records, entry.expected_seq
+        if head is None:
+            ((head,),) = yield from self._tried(self._writer, *self._head(entry.stream))
+        cursor = yield from self._tried(self._writer, *self._alone(record, head))
+        return stored_at(record, head + 1, cursor.lastrowid or 0) if cursor.rowcount else None
 
     # -- the tables
 

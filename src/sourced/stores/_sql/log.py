@@ -16,6 +16,14 @@ NAMES = """
 select m.stream from {messages} m
 where m.seq = 1 and m.stream > :after and m.stream >= :prefix and m.stream < :beyond order by m.stream
 """
+# Whoever begins a story is found by its id, so that the index of stories holds only those who follow.
+_STORY = "select o.correlation_id from {messages} o where o.id = :id"
+TRACE = f"""
+select {{record}} from {{messages}} m where m.id = ({_STORY}) and m.correlation_id = m.id
+union all
+select {{record}} from {{messages}} m where m.correlation_id = ({_STORY}) and m.correlation_id <> m.id
+order by 4
+"""
 _TIMES = {"since": "m.created_at >= :since", "until": "m.created_at < :until"}
 
 
@@ -65,14 +73,7 @@ class Log(Tables):
         raise NotImplementedError
 
     def trace(self, message_id: str) -> Op[list[Record]]:
-        rows = yield self.say(
-            "trace",
-            """
-            select {record} from {messages} m
-            where m.correlation_id = (select o.correlation_id from {messages} o where o.id = :id) order by m.position
-            """,
-            id=message_id,
-        )
+        rows = yield self.say("trace", TRACE, id=message_id)
         return self.records(rows)
 
     def known(self, ids: Collection[str]) -> Op[dict[str, Record]]:

@@ -20,7 +20,7 @@ create unique index {.messages_by_stream} on {messages} (stream, seq);
 create unique index {.messages_by_id} on {messages} (id);
 create index {.messages_by_shard} on {messages} (shard, position);
 create index {.messages_by_type} on {messages} (type, position);
-create index {.messages_by_story} on {messages} (correlation_id);
+create index {.messages_by_story} on {messages} (correlation_id) where correlation_id <> id;  -- who begins it is found by id
 create index {.messages_first} on {messages} (stream) where seq = 1;
 
 -- The groups that read it: one checkpoint a shard, and the streams that wait for themselves.
