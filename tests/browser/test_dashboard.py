@@ -130,11 +130,34 @@ def test_a_group_is_stopped_reset_and_started_after_a_look_at_what_that_means(
 
 def test_what_comes_is_seen_as_it_comes(home: str, shop: Sourced, visit: Visit):
     page = visit(home).tab("/messages")
+    page.get_by_role("link", name="Follow", exact=True).click()
     expect(page.locator("html[data-live]")).to_be_visible()
     shop.execute(Order("tea"), to="cart-1")
     expect(page.get_by_role("link", name="cart-1#2")).to_be_visible()
     shop.execute(Order("mug"), to="cart-1")
     expect(page.locator("tbody tr").first).to_contain_text('"mug"')
+    page.get_by_role("link", name="Stop following").click()
+    expect(page.get_by_role("status")).to_have_text("These are the newest.")
+
+
+def test_what_comes_while_somebody_reads_is_announced_and_shown_when_they_want_it(
+    home: str, shop: Sourced, visit: Visit
+):  # fmt: skip
+    shop.execute(Order("tea"), to="cart-1")
+    page = visit(home).tab("/messages?type=ordered")
+    expect(page.locator("html[data-live]")).to_be_visible()
+    expect(page.get_by_role("status")).to_have_text("These are the newest.")
+    shop.execute(Order("mug"), to="cart-1")
+    expect(page.get_by_role("link", name="Show 1 newer message", exact=True)).to_be_visible()
+    page.locator("#newer").focus()
+    shop.execute(Order("cup"), to="cart-1")
+    newer = page.get_by_role("link", name="Show 2 newer messages")
+    expect(newer).to_be_focused()  # what came took nothing away
+    expect(page.locator("tbody tr")).to_have_count(1)
+    newer.press("Enter")
+    expect(page.locator("tbody tr")).to_have_count(3)
+    expect(page.get_by_role("status")).to_have_text("These are the newest.")
+    assert page.url == f"{home}/messages?type=ordered"
 
 
 def test_messages_are_found_by_type_time_and_metadata_and_page_by_page(home: str, shop: Sourced, visit: Visit):
@@ -295,7 +318,10 @@ def test_without_scripts_every_page_is_there(home: str, shop: Sourced, broken: P
 def test_on_a_phone_nothing_sticks_out_and_nothing_jumps(home: str, shop: Sourced, visit: Visit):
     shop.execute(Order("tea"), to="cart-1")
     page = (visitor := visit(home, viewport={"width": 360, "height": 740})).tab()
-    for path, grown in (("/", "{} messages in"), ("/groups", "{} messages behind")):
+    for path, grown, known in (
+        ("/", "{} messages in", 0), ("/groups", "{} messages behind", 0), ("/messages", "Show {} newer messages", 14),
+    ):  # fmt: skip
+        assert not known or known == shop.status().position
         page.goto(home + path)
         page.evaluate("""() => {
             window.shifted = 0;
@@ -305,7 +331,7 @@ def test_on_a_phone_nothing_sticks_out_and_nothing_jumps(home: str, shop: Source
         expect(page.locator("html[data-live]")).to_be_visible()
         for _ in range(3):
             shop.execute(Order("tea"), to="cart-1")
-            expect(page.locator("main").get_by_text(grown.format(shop.status().position)).first).to_be_visible()
+            expect(page.locator("main").get_by_text(grown.format(shop.status().position - known)).first).to_be_visible()
         assert page.evaluate("window.shifted") < 0.02, path
     for room in ("/", "/groups", "/messages", "/streams/cart-1", "/schemas"):
         page.goto(home + room)

@@ -90,6 +90,21 @@ def test_messages_of_a_time_are_found_without_reading_what_came_before(shop: Sou
     assert "fits" in caller.see("/messages?since=2026-01-01+13:00:00")
 
 
+def test_who_reads_is_told_how_much_came_since_and_who_follows_sees_it(shop: Sourced, caller: Caller):
+    shop.append("s", [ItemAdded("tea", 1)] * 2)
+    assert 'sse-connect="/messages/updates?seen=2"' in caller.see("/messages")
+    shop.append("s", ItemAdded("mug", 1))
+    heard = text_of(caller.live("/messages/updates?seen=2"))
+    assert ("Show 1 newer message " in heard, "mug" in heard) == (True, False)
+    shop.append("s", [ItemAdded("cup", 1)] * 60)
+    assert "Show 50 newer messages or more" in caller.live("/messages/updates?seen=2")
+    assert "These are the newest" in caller.live("/messages/updates?seen=63")
+    assert "These are the newest" in caller.live("/messages/updates?seen=2&type=shop.closed")
+    page = caller.see("/messages?type=shop.item_added&follow=1")
+    assert 'sse-connect="/messages/updates?type=shop.item_added&amp;follow=1"' in page
+    assert "cup" in caller.live("/messages/updates?type=shop.item_added&follow=1")
+
+
 def test_messages_of_one_stream_are_looked_for_in_it_alone(shop: Sourced, caller: Caller):
     with shop.transaction() as tx:
         for number in range(60):

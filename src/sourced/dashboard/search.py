@@ -77,17 +77,22 @@ class Search:
         found, further = await self._page(wanted)
         return self.desk.page(
             request, "messages.html", wanted=wanted, found=found, further=further, complaints=complaints,
-            types=sorted(self.desk.types()),
+            types=sorted(self.desk.types()), following="follow" in request.query_params, newer=0,
+            seen=found[0].position if found else 0,
         )  # fmt: skip
 
     async def updates(self, request: Request) -> Response:
-        """The first page, as it grows."""
+        """For who follows the first page as it grows; who reads it is told how much came after what was `seen`."""
         page, (wanted, _) = self.desk.about(request), asked(request.query_params)
+        following, seen = "follow" in request.query_params, request.query_params.get("seen", "")
+        render, last = self.desk.pages.render, int(seen) if seen.isdecimal() else 0
 
         async def look() -> Fragments:
             found, further = await self._page(wanted)
-            html = self.desk.pages.render("_messages.html", page=page, wanted=wanted, found=found, further=further)
-            return {"live": html}
+            if following:
+                return {"live": render("_messages.html", page=page, wanted=wanted, found=found, further=further)}
+            newer = sum(each.position > last for each in found)
+            return {"newer": render("_newer.html", page=page, wanted=wanted, newer=newer, following=False)}
 
         return live(self.desk.app, look)
 
