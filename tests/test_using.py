@@ -531,6 +531,43 @@ def test_on_postgres_an_append_holds_its_shard_until_the_commit(on_postgres: Pla
     assert [message.payload.number for message in app.history("a")] == [1, 2]
 
 
+@pytest.mark.parametrize("said", ["using", "transaction"])
+def test_who_says_where_he_stores_takes_all_places_at_once(on_postgres: Place, postgres: str, said: str):
+    """Whatever the order in which he stores, two who do so never wait for each other."""
+    app = on_postgres.app
+    client = app.using(on_postgres.connection, streams=["a", "c"] if said == "using" else ())
+    assert client.history("a") == [], "who only reads takes no place"
+    with psycopg.connect(postgres) as other:
+        other.execute("set lock_timeout = 10")
+        app.using(other, streams=["a", "c"]).append("c", Added(1))
+        other.commit()
+        if said == "using":
+            client.append("a", Added(2))
+        else:
+            with client.transaction(streams=["a", "c"]):
+                assert client.history("a") == []
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            app.using(other).append("c", Added(3))
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            app.using(other, streams=["b", "a"]).append("b", Added(3))
+        app.using(other).append("b", Added(4))
+        on_postgres.commit()
+        app.using(other).append("a", Added(5))
+
+
+def test_places_that_were_said_are_taken_in_each_of_its_transactions(place: Place):
+    client = place.app.using(place.connection, streams=["a", "b"])
+    client.execute(Add(1), to="b")
+    with pytest.raises(TooMuch):
+        client.execute(Add(101), to="a")
+    place.commit()
+    client.execute(Add(2), to="a")
+    place.rollback()
+    client.append("a", Added(3))
+    place.commit()
+    assert [place.app.load(Sum, stream).state for stream in ("a", "b")] == [3, 1]
+
+
 def test_a_savepoint_of_the_callers_takes_it_back(postgres: str):
     engine = sqlalchemy.create_engine(engine_for(postgres))
     with app_on(postgres) as app, Session(engine) as session, session.begin():
@@ -667,6 +704,24 @@ def test_a_psycopg_async_connection(postgres: str):
                 app.using(connection).history("a")
 
     with app_on(postgres) as app:
+        asyncio.run(main())
+
+
+@pytest.mark.parametrize("said", ["using", "transaction"])
+def test_awaited_as_well_all_places_are_taken_at_once(postgres: str, said: str):
+    async def main() -> None:
+        async with await psycopg.AsyncConnection.connect(postgres) as connection:
+            client = app.aio.using(connection, streams=["a", "c"] if said == "using" else ())
+            if said == "using":
+                await client.append("a", Added(1))
+            async with client.transaction(streams=["a", "c"] if said == "transaction" else ()):
+                pass
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                app.using(other).append("c", Added(2))
+
+    with app_on(postgres) as app, psycopg.connect(postgres) as other:
+        other.execute("set lock_timeout = 10")
+        other.commit()
         asyncio.run(main())
 
 

@@ -34,6 +34,7 @@ from sourced.runtime.introduction import introduced, nothing, prepared
 from sourced.runtime.programs import (
     Borrowed,
     Program,
+    Transact,
     Work,
     borrowing,
     borrowing_async,
@@ -136,6 +137,8 @@ class Client(Verbs, Blocking):
         two transactions that store in the same ones never wait for each other.
         """
         if self._connection is not None:
+            if streams:
+                self._perform(reserving(self._engine, streams))
             yield self
             return
         self._perform(nothing())
@@ -158,17 +161,18 @@ class Client(Verbs, Blocking):
         _refuse_nesting(self._connection)
         return self._engine.store.migrate()
 
-    def using(self, connection: object) -> Client:
+    def using(self, connection: object, *, streams: Collection[To] = ()) -> Client:
         """A client whose verbs belong to the transaction of a connection that is yours: you commit, or roll back.
 
         psycopg, sqlite3, a SQLAlchemy connection or session, Django's `connection` inside `atomic`; awaited, psycopg's
         and SQLAlchemy's asynchronous ones. Each verb is undone by itself when it fails, and your transaction goes on.
         Sourced does not learn that you committed, so nothing is remembered, no `@after_commit` runs and nobody is
         woken: `app.wake()` does that, or they look by themselves. On PostgreSQL `dispatch` schedules for now, while
-        `append` and `execute` hold their stream's shard until you commit.
+        `append` and `execute` hold their stream's shard until you commit. `streams` says where you will store: the
+        first verb that writes takes the places of all of them in order, as in `transaction`.
         """
         _refuse_nesting(self._connection)
-        return Client(self._engine, Borrowed(connection))
+        return Client(self._engine, Borrowed(connection, frozenset(address(each) for each in streams)))
 
 
 class AsyncClient(Verbs, Awaiting):
@@ -243,6 +247,8 @@ class AsyncClient(Verbs, Awaiting):
         two transactions that store in the same ones never wait for each other.
         """
         if self._connection is not None:
+            if streams:
+                await self._perform(reserving(self._engine, streams))
             yield self
             return
         await self._perform(nothing())
@@ -264,17 +270,23 @@ class AsyncClient(Verbs, Awaiting):
         _refuse_nesting(self._connection)
         return await self._engine.store.migrate_async()
 
-    def using(self, connection: object) -> AsyncClient:
+    def using(self, connection: object, *, streams: Collection[To] = ()) -> AsyncClient:
         """A client whose verbs belong to the transaction of a connection that is yours: you commit, or roll back.
 
         psycopg, sqlite3, a SQLAlchemy connection or session, Django's `connection` inside `atomic`; awaited, psycopg's
         and SQLAlchemy's asynchronous ones. Each verb is undone by itself when it fails, and your transaction goes on.
         Sourced does not learn that you committed, so nothing is remembered, no `@after_commit` runs and nobody is
         woken: `app.wake()` does that, or they look by themselves. On PostgreSQL `dispatch` schedules for now, while
-        `append` and `execute` hold their stream's shard until you commit.
+        `append` and `execute` hold their stream's shard until you commit. `streams` says where you will store: the
+        first verb that writes takes the places of all of them in order, as in `transaction`.
         """
         _refuse_nesting(self._connection)
-        return AsyncClient(self._engine, Borrowed(connection))
+        return AsyncClient(self._engine, Borrowed(connection, frozenset(address(each) for each in streams)))
+
+
+def reserving(engine: Engine, streams: Collection[To]) -> Program[None]:
+    """Takes the places of streams in a transaction that is open already."""
+    yield Transact(engine.store.reserve({address(each) for each in streams}))
 
 
 def _refuse_nesting(connection: object) -> None:

@@ -126,9 +126,10 @@ class InTurn(NamedTuple):
 
 
 class Borrowed(NamedTuple):
-    """A connection that the caller owns, and whose transaction he ends."""
+    """A connection that the caller owns, and whose transaction he ends; and where he says that he will store."""
 
     connection: object
+    streams: frozenset[str] = frozenset()
 
 
 Step: TypeAlias = "Transact | Commit | Invoke | Afterwards | Await | InTurn"
@@ -364,7 +365,8 @@ def borrowing(store: Store, borrowed: Borrowed) -> Transacting:
 
     def transact(step: Transact | Commit) -> Any:
         reading = isinstance(step, Transact) and step.reading
-        return run(savepoint(_op(store, step)), store.joined(borrowed.connection, reading=reading))
+        op = _op(store, step) if reading else _in_place(store, borrowed, step)
+        return run(savepoint(op), store.joined(borrowed.connection, reading=reading))
 
     return transact
 
@@ -372,10 +374,17 @@ def borrowing(store: Store, borrowed: Borrowed) -> Transacting:
 def borrowing_async(store: Store, borrowed: Borrowed) -> TransactingAsync:
     async def transact(step: Transact | Commit) -> Any:
         reading = isinstance(step, Transact) and step.reading
-        joined = await store.joined_async(borrowed.connection, reading=reading)
-        return await run_async(savepoint(_op(store, step)), joined)
+        op = _op(store, step) if reading else _in_place(store, borrowed, step)
+        return await run_async(savepoint(op), await store.joined_async(borrowed.connection, reading=reading))
 
     return transact
+
+
+def _in_place(store: Store, borrowed: Borrowed, step: Transact | Commit) -> Op[Any]:
+    """Each time: whether this transaction has the places already is known to the database alone."""
+    if borrowed.streams:
+        yield from store.reserve(borrowed.streams)
+    return (yield from _op(store, step))
 
 
 def _op(store: Store, step: Transact | Commit) -> Op[Any]:
