@@ -115,7 +115,9 @@ class Driving:
     def leave_what_hangs(self, patience: float) -> bool:
         """Whether something did, and is left from now on."""
         piece = self._piece
-        if piece is None or monotonic() - piece.begun < patience or not self._may_leave(len(self._waiting) + 1):
+        if piece is None or piece.left is not None or monotonic() - piece.begun < patience:
+            return False
+        if not self._may_leave(len(self._waiting) + 1):
             return False
         piece.left = Stepping()
         if not piece.ours():
@@ -129,11 +131,10 @@ class Piece:
 
     __slots__ = ("begun", "left", "ours_alone", "work")
 
-    left: Stepping
-
     def __init__(self, work: Work) -> None:
         self.work = work
         self.begun = monotonic()
+        self.left: Stepping | None = None  # what the one who left it waits for
         self.ours_alone = [True]
 
     def ours(self) -> bool:
@@ -145,12 +146,14 @@ class Piece:
 
     def give(self, awaitable: Awaitable[Any] | None) -> None:
         """What the work waits for next, to whoever goes on with it."""
+        assert self.left is not None
         if self.left.set_running_or_notify_cancel():
             self.left.set_result(awaitable)
         elif inspect.iscoroutine(awaitable):
             awaitable.close()  # nobody will ever begin it
 
     def fail(self, error: BaseException) -> None:
+        assert self.left is not None
         if self.left.set_running_or_notify_cancel():
             self.left.set_exception(error)
 
