@@ -181,7 +181,7 @@ def test_a_slow_one_keeps_nobody_else_waiting(app: Sourced, account: Account):
     assert app.execute(Deposit(1), to="a2").events[0].payload == Deposited(1)
     assert app.execute(Deposit(2), to="a1").events[0].payload == Deposited(2)  # even of the same one
     account.waiting.set()
-    slow.join(10)
+    slow.join(PATIENCE)
     assert app.load(Account, "a1").state == 15
 
 

@@ -8,6 +8,7 @@ import pytest
 from sourced import Decision, Sourced
 from sourced.errors import InTransaction, NeedsAwait, TransactionEnded
 from sourced.testing import VirtualClock
+from tests.facts import PATIENCE
 from tests.notepad import Note, Noted, Notes, failing, nothing
 
 
@@ -116,7 +117,7 @@ def test_an_awaited_verb_that_fails_inside_stores_nothing_and_the_rest_goes_on(a
 @pytest.mark.parametrize("outer", ["sync", "aio"])
 def test_the_app_inside_its_own_transaction_is_told_so_and_does_not_hang(app, outer):
     async def main():
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             if outer == "sync":
                 with app.transaction(), pytest.raises(InTransaction):
                     await app.aio.status()
@@ -132,7 +133,7 @@ def test_the_app_inside_its_own_transaction_is_told_so_and_does_not_hang(app, ou
 
 def test_async_code_under_the_blocking_side_is_told_so_and_does_not_hang(app, notes):
     async def behind_its_back():
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await app.aio.status()
 
     notes.on_sync = lambda text: behind_its_back()
@@ -151,7 +152,7 @@ def test_tasks_wait_for_each_others_transactions(app, notes):
             await tx.execute(Note(str(n)), to="p")
 
     async def main():
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await asyncio.gather(*map(one, range(50)))
 
     asyncio.run(main())
@@ -160,7 +161,7 @@ def test_tasks_wait_for_each_others_transactions(app, notes):
 
 def test_tasks_and_threads_share_one_store(app, notes):
     async def main():
-        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
             for n in range(25):
                 tasks.create_task(asyncio.to_thread(app.execute, Note(f"thread {n}"), to=f"p{n % 3}"))
                 tasks.create_task(app.aio.execute(Note(f"task {n}"), to=f"p{n % 3}"))
@@ -182,7 +183,7 @@ def test_one_who_gives_up_waiting_does_not_hold_up_the_others(app, when):
             await tx.execute(Note("a"), to="p")
         for task in tasks[:3]:
             task.cancel()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             results = await asyncio.gather(*tasks, return_exceptions=True)
         assert [type(result) for result in results] == [asyncio.CancelledError] * 3 + [Decision]
 

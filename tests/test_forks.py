@@ -8,6 +8,7 @@ import pytest
 
 from sourced import Sourced
 from sourced.testing.shop import Cart
+from tests.facts import PATIENCE
 from tests.forker import CHILDREN, REFUSED
 
 ROOT = Path(__file__).parents[1]
@@ -31,7 +32,7 @@ def test_children_forked_after_the_app_was_made_work_on_connections_of_their_own
         app.migrate()
         app.register(Cart)
         command = [sys.executable, "-W", "ignore:This process", "-m", "tests.forker", url]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
         assert (done.returncode, done.stderr) == (0, "")
         refused = url.startswith("sqlite")
         assert done.stdout.split() == [str(REFUSED if refused else 0)] * CHILDREN

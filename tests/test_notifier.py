@@ -9,6 +9,7 @@ from sourced import Sourced
 from sourced.notifiers.local import LocalNotifier
 from sourced.testing import DeafNotifier
 from sourced.testing.shop import AddItem, Cart, Stock
+from tests.facts import PATIENCE
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_a_thread_is_woken_by_a_thread(notifier):
     with notifier.listen() as listener:
         waker = threading.Thread(target=notifier.notify)
         waker.start()
-        assert listener.wait(5)
+        assert listener.wait(PATIENCE)
         waker.join()
 
 
@@ -90,7 +91,7 @@ def test_a_loop_is_only_touched_in_the_way_that_is_safe_for_threads(notifier):
             waker = threading.Thread(target=notifier.notify)
             waker.start()
             waker.join()
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(PATIENCE):
                 assert await waiting
 
     asyncio.run(main(), debug=True)
@@ -126,10 +127,10 @@ def test_listeners_of_several_event_loops_hear_one_notifier(notifier):
     threads = [threading.Thread(target=live) for _ in range(3)]
     for thread in threads:
         thread.start()
-    ready.wait(5)
+    ready.wait(PATIENCE)
     notifier.notify()
     for thread in threads:
-        thread.join(5)
+        thread.join(PATIENCE)
     assert heard == [True] * 3
 
 

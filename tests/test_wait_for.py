@@ -11,6 +11,7 @@ from sourced.errors import StillWaiting
 from sourced.runtime import foreground
 from sourced.testing import DeafNotifier, VirtualClock, steal_leases
 from sourced.testing.shop import AddItem, Cart, ItemAdded, Sales, Stock
+from tests.facts import PATIENCE
 
 
 def shop(**options):
@@ -69,7 +70,7 @@ def test_a_thread_that_waits_hears_of_the_thread_that_works(woken):
     for thread in (waiter, worker):
         thread.start()
     for thread in (waiter, worker):
-        thread.join(5)
+        thread.join(PATIENCE)
     assert not waiter.is_alive()
     assert woken.store.table("sales")["c1"] == {"items": 1}
 
@@ -80,7 +81,7 @@ def test_a_task_that_waits_hears_of_whoever_works(woken, worker):
 
     async def main():
         message = await woken.aio.dispatch(AddItem("tea"), to="c1")
-        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
             tasks.create_task(woken.aio.wait_for(message))
             await asyncio.sleep(0)
             tasks.create_task(woken.aio.drain() if worker == "task" else asyncio.to_thread(woken.drain))
@@ -94,7 +95,7 @@ def test_one_hint_wakes_everybody_who_waits(app, monkeypatch):
     messages = [app.dispatch(AddItem("tea"), to=f"c{n}") for n in range(5)]
 
     async def main():
-        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
             for message in messages:
                 tasks.create_task(app.aio.wait_for(message))
                 tasks.create_task(asyncio.to_thread(app.wait_for, message))

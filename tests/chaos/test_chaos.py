@@ -27,7 +27,8 @@ def test_whatever_happens_every_command_is_handled_once_and_no_money_is_lost(
     if store == "postgres":
         request.getfixturevalue("postgres_binaries")
     with place(store) as (there, log):
-        report = chaos(there, Plan(seconds=2.5, seed=4711, workers=2, clients=2, every=0.4, lease=0.7), log)
+        plan = Plan(seconds=2.5, seed=4711, workers=2, clients=2, every=0.4, lease=0.7, blows=3)
+        report = chaos(there, plan, log)
         print(report, log.read_text("utf-8"))  # noqa: T201 - for whoever has to find out why
     assert report.wrong == []
     assert report.blows.total() >= 3

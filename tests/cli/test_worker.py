@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from sourced.cli.program import program
 from sourced.runtime.workers import supervisor
 from sourced.runtime.workers.supervisor import Supervisor
 from tests.facts import PATIENCE, until
+from tests.ports import a_free_port
 from tests.runtime.listener import Noted, handled
 from tests.workers.crew import held, on_a_loop
 
@@ -127,8 +127,7 @@ def test_several_are_kept_running_and_all_of_them_end_when_it_is_told(app: Sourc
 @pytest.mark.parametrize("processes", [1, 2])
 def test_prometheus_scrapes_all_of_them_at_one_port(app: Sourced, start: Any, processes: int):
     """What was counted by one that died stays counted; what the store tells is told once."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = a_free_port()
     worker = start("--processes", str(processes), "--metrics", str(port))
     children = crew(app, processes)
     texts = [str(n) for n in range(6)]

@@ -85,8 +85,8 @@ from shop.views import place_order
 with contextlib.suppress(RuntimeError):
     place_order("c1", fail=True)
 message = place_order("c2")
-app.wait_for(message, timeout=20)
-app.wait_for(app.history("c2")[1], timeout=20)
+app.wait_for(message, timeout=60)
+app.wait_for(app.history("c2")[1], timeout=60)
 print([(order.cart, order.paid) for order in Order.objects.all()], [m.type for m in app.read_all()])
 app.close()
 """,

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import socket
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from sourced.stores.memory import MemoryStore
 from sourced.testing import VirtualClock
 from sourced.testing.shop import AddItem, Cart, Close, ItemAdded, Stock
 from tests.facts import PATIENCE
+from tests.ports import a_free_port
 from tests.runtime.listener import Noted, failing, listening
 
 Samples = dict[str, float]
@@ -52,8 +52,7 @@ def shop(**options: Any) -> Sourced:
 
 def test_a_port_is_scraped():
     """The real thing: a server, HTTP, a worker at work beside it."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = a_free_port()
 
     def scrape() -> Samples:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:

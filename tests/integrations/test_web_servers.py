@@ -64,7 +64,7 @@ def answered(app: Sourced) -> list[str]:
 def test_sigterm_ends_the_rounds_in_hand_and_leaves_nothing_behind(framework: str, url: str, app: Sourced):
     """J180. The message in hand is settled once, those behind it wait for another worker, the leases are free."""
     with socket.create_server(("127.0.0.1", 0)) as door:
-        door.settimeout(20)
+        door.settimeout(PATIENCE)
         with serving(framework, url, door.getsockname()[1]) as (server, address):
             asked = urllib.request.urlopen(address, data=b"slow quick quicker", timeout=PATIENCE)
             assert asked.read() == b"3"

@@ -8,6 +8,7 @@ import socket
 from typing import Any
 
 from sourced import Actor, Command, Event, Sourced, decide
+from tests.facts import PATIENCE
 
 
 class Ask(Command):
@@ -25,7 +26,7 @@ class Desk(Actor[None], group="desk"):
     @decide
     def ask(self, state: None, command: Ask):
         if command.text == "slow":
-            with socket.create_connection(("127.0.0.1", int(os.environ["DOOR"])), timeout=30) as door:
+            with socket.create_connection(("127.0.0.1", int(os.environ["DOOR"])), timeout=PATIENCE) as door:
                 door.recv(1)
         yield Answered(command.text)
 

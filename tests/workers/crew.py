@@ -10,15 +10,24 @@ import threading
 from collections import Counter
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypeVar
 
 from sourced import Sourced
 from sourced.runtime.workers.worker import Worker
+from sourced.testing import VirtualClock
 from tests.facts import PATIENCE, until
 
 T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
+
+
+class TurnedByHand(VirtualClock):
+    """What time it is is up to the test, and how long something takes is not."""
+
+    def elapsed(self) -> float:
+        return monotonic()
 
 
 def on_a_loop(main: Coroutine[Any, Any, T]) -> T:

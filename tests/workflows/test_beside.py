@@ -8,8 +8,10 @@ import pytest
 
 from sourced import RunFailed, Sourced, StepFailed, Workflow, step
 from sourced.clock import SystemClock
+from sourced.runtime.workers import worker
 from sourced.store import Store
-from tests.facts import until
+from tests.facts import PATIENCE, until
+from tests.workers.crew import TurnedByHand
 from tests.workflows.holiday import Agency, Sum, TripApproved, trail, working
 
 
@@ -38,7 +40,7 @@ class Gate:
     def wait(self, who: str) -> str:
         self.came.append(who)
         self.reached.set()
-        assert self.opened.wait(20)
+        assert self.opened.wait(PATIENCE)
         return who
 
 
@@ -67,8 +69,11 @@ class Plain(Slow):
         return self.gate.wait(name)
 
 
-def in_real_time(store: Store | str, *workflows: Workflow, lease: float = 30.0) -> Sourced:
-    return working(store, *workflows, clock=SystemClock(), lease=lease)
+LEASE = timedelta(seconds=30)
+
+
+def in_real_time(store: Store | str, *workflows: Workflow) -> Sourced:
+    return working(store, *workflows, clock=SystemClock())
 
 
 @pytest.mark.parametrize("kind", [Slow, Plain])
@@ -101,13 +106,13 @@ def test_a_worker_that_is_told_to_stop_finishes_the_steps_it_has_begun(store: St
     async def scenario() -> None:
         gate = Gate()
         app = in_real_time(store, Slow(gate))
-        worker = await app._worker(2)
-        working = asyncio.create_task(worker.run())
+        told = await app._worker(2)
+        at_work = asyncio.create_task(told.run())
         run = await app.aio.start(Slow, "a")
         await until(lambda: "step_completed quick#1" in trail(app, run.id))
-        worker.stop()
+        told.stop()
         gate.open()
-        await working
+        await at_work
         assert "step_completed through#1" in trail(app, run.id)
         app.drain()
         assert await run.result() == "a, A"
@@ -118,8 +123,8 @@ def test_a_worker_that_is_told_to_stop_finishes_the_steps_it_has_begun(store: St
 
 def test_a_slow_step_whose_worker_dies_is_begun_anew_by_another_and_the_dead_man_s_result_counts_no_more(store: Store):
     async def scenario() -> None:
-        first, second = Gate(), Gate()
-        app = in_real_time(store, Slow(first), lease=0.6)
+        first, second, clock = Gate(), Gate(), TurnedByHand()
+        app = working(store, Slow(first), clock=clock, lease=LEASE)
         dying = asyncio.create_task((await app._worker(2)).run())
         run = await app.aio.start(Slow, "a")
         await until(lambda: "step_completed quick#1" in trail(app, run.id))
@@ -127,7 +132,8 @@ def test_a_slow_step_whose_worker_dies_is_begun_anew_by_another_and_the_dead_man
         await asyncio.wait({dying})
         first.open()
         second.open()
-        app = in_real_time(store, Slow(second), lease=0.6)
+        clock.advance(LEASE)
+        app = working(store, Slow(second), clock=clock, lease=LEASE)
         async with app.running():
             assert await app.aio.workflows.run(run.id).result() == "a, A"
         told = trail(app, run.id)
@@ -138,17 +144,19 @@ def test_a_slow_step_whose_worker_dies_is_begun_anew_by_another_and_the_dead_man
     asyncio.run(scenario())
 
 
-def test_a_step_that_is_still_running_is_never_begun_anew(store: Store):
+def test_a_step_that_is_still_running_is_never_begun_anew(store: Store, monkeypatch: pytest.MonkeyPatch):
     """Its watchdog is put off, lease after lease."""
+    monkeypatch.setattr(worker, "BEATS", 600)
 
     async def scenario() -> None:
-        gate = Gate()
-        app = in_real_time(store, Slow(gate), lease=0.3)
+        gate, clock = Gate(), TurnedByHand()
+        app = working(store, Slow(gate), clock=clock, lease=LEASE)
         async with app.running():
             run = await app.aio.start(Slow, "a")
             await until(lambda: bool(app.scheduled.list()))
-            first = app.scheduled.list()[0].at
-            await until(lambda: app.scheduled.list()[0].at > first + timedelta(seconds=0.6))
+            for _ in range(9):
+                now = clock.advance(LEASE / 3)
+                await until(lambda now=now: app.scheduled.list()[0].at >= now + LEASE)  # type: ignore[misc]
             gate.open()
             assert await run.result() == "a, A"
         assert gate.came == ["a"]
@@ -171,7 +179,7 @@ def test_an_attempt_that_takes_too_long_has_failed(kind: str):
 
         @step(timeout=0.05)
         def plain(self) -> str:
-            done.wait(20)
+            done.wait(PATIENCE)
             return "never"
 
     async def scenario() -> None:
