@@ -80,6 +80,10 @@ class Counting(Through):
         self.read += [(each.stream, each.after) for each in ranges]
         return (yield from self.store.histories(ranges))
 
+    def contents(self, stream: str, types: Any, *, after: int = 0, upto: int | None = None):
+        self.read.append((stream, after))
+        return (yield from self.store.contents(stream, types, after=after, upto=upto))
+
 
 def kept(app: Sourced, stream: str = "t", group: str = "Tallies") -> dict[str, Snapshot]:
     return app.store.transact(app.store.snapshots(group, [stream]))

@@ -32,6 +32,16 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     settled_by: tuple[str, ...] = ()  # the groups that had already handled it when it was stored
 
 
+class Content(msgspec.Struct, frozen=True, gc=False):
+    """What a state takes of a record: what it says, without the envelope."""
+
+    id: str
+    seq: int
+    type: str
+    version: int
+    payload: str
+
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
@@ -41,7 +51,7 @@ class Codec:
 
     def __init__(self) -> None:
         self._classes: dict[str, type[Payload]] = {}
-        self._readers: dict[str, Callable[[Record], Any]] = {}
+        self._readers: dict[str, Callable[[Record | Content], Any]] = {}
         self._decoders: dict[type, Callable[[str | bytes], Any]] = {}
         self.learn(Rejected, Operation)
 
@@ -124,7 +134,7 @@ class Codec:
         except Undecodable:
             return _enveloped(msgspec.structs.replace(record, metadata="{}"), Unknown(record.type, record.payload))
 
-    def payload(self, record: Record) -> Any:
+    def payload(self, record: Record | Content) -> Any:
         """Only the payload, for those who need no envelope."""
         reader = self._readers.get(record.type)
         return Unknown(record.type, _decode(record.payload)) if reader is None else reader(record)
@@ -173,11 +183,11 @@ def _enveloped(record: Record, payload: Any) -> Message[Any]:
     )  # fmt: skip
 
 
-def _reader(cls: type[Payload]) -> Callable[[Record], Any]:
+def _reader(cls: type[Payload]) -> Callable[[Record | Content], Any]:
     """Reads the payload of a record as `cls`; the common case, the present version, is one call."""
     spec, decode = cls.__sourced__, msgspec.json.Decoder(cls).decode
 
-    def read(record: Record) -> Any:
+    def read(record: Record | Content) -> Any:
         try:
             if record.version == spec.version:
                 return decode(record.payload)
@@ -188,7 +198,7 @@ def _reader(cls: type[Payload]) -> Callable[[Record], Any]:
     return read
 
 
-def _brought_up_to_date(record: Record, spec: Spec) -> dict[str, Any]:
+def _brought_up_to_date(record: Record | Content, spec: Spec) -> dict[str, Any]:
     if record.version > spec.version:
         newer = f"it was written by newer code, the class here is at version {spec.version}; deploy that code here too"
         raise Undecodable(record.id, record.type, record.version, newer)

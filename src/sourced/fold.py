@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import signature
 from typing import Any, Generic, Protocol, TypeVar, get_args, get_origin
 
-from sourced.codec import Codec, Record
+from sourced.codec import Codec, Content, Record
 from sourced.envelope import Message
 from sourced.errors import DefinitionError, DifferentStream, SmallerSequence
 from sourced.messages import detached
@@ -72,9 +72,10 @@ class Fold(Generic[S]):
             if following is not None:
                 self.state = self.owner.initial(self.stream) if self.gone else following
 
-    def feed(self, records: Iterable[Record], codec: Codec) -> None:
-        """Applies stored records in bulk; what no method evolves by is not decoded, what was read is passed over."""
+    def feed(self, records: Iterable[Record | Content], codec: Codec) -> None:
+        """Applies what is stored in bulk; what no method evolves by is not decoded, what was read is passed over."""
         evolvers, state, seq, gone = self.owner.evolvers, self.state, self.seq, self.gone
+        record: Any  # contents are enough where no method asks for the envelope
         for record in records:
             if record.seq <= seq:
                 continue

@@ -75,9 +75,11 @@ class LoadedVerbs(Aggregate[S]):
     def refresh(self) -> Program[list[Message[Any]]]:
         """Folds in what was stored since; the messages that were new."""
         yield from self._back_to_the_log()
-        records = yield from foreground.catch_up(self._client._engine, self._fold)
+        engine: Engine = self._client._engine
+        records = yield from foreground.read(engine, self.stream, self.seq)
+        foreground.feed(engine, self._fold, records)
         self._pinned = False
-        return self._client._engine.codec.decode_all(records)
+        return engine.codec.decode_all(records)
 
     def _perform(self, program: Any) -> Any:
         return self._client._perform(program)

@@ -16,7 +16,7 @@ from sourced.dashboard.difference import changes
 from sourced.dashboard.fields import fields_of, given_fields, scenario
 from sourced.envelope import Message
 from sourced.errors import Invalid, NotKnown, Rejection
-from sourced.messages import Command, parse
+from sourced.messages import Command, Payload, parse
 from sourced.ops import Op
 from sourced.store import Range
 from sourced.web.guard import form_of, is_htmx
@@ -96,20 +96,25 @@ class TimeMachine:
     async def _try(self, stream: str, at: int, command: Command) -> Mapping[str, Any]:
         actor = self.desk.app._engine.router.decider(type(command))
         loaded = await self.desk.app.aio.load(type(actor), stream, upto=at)
-        history = await self.desk.app.aio.history(stream, upto=at)
         try:
             events, refusal = list(loaded.decide(command).events), None
         except Exception as error:
             events, refusal = [], error
-        mine = [each.payload for each in history if type(each.payload) in actor.tables.evolve]
-        payloads = [each.payload for each in events]
+        then = [each.payload for each in events]
         return {
             "events": events,
             "refusal": refusal,
             "said": refusal and f"{type(refusal).__name__}: {refusal}",
             "failed": refusal is not None and not isinstance(refusal, Rejection),
-            "test": None if self.desk.veil.mask else scenario(type(actor), stream, mine, command, payloads, refusal),
+            "test": None
+            if self.desk.veil.mask
+            else scenario(type(actor), stream, await self._given(actor, stream, at), command, then, refusal),
         }
+
+    async def _given(self, actor: Actor[Any], stream: str, at: int) -> list[Payload]:
+        """What the state is made of."""
+        found = await self.desk.look(self.desk.app.store.contents(stream, actor.evolvers, upto=at))
+        return [self.desk.app._engine.codec.payload(each) for each in found if each.type in actor.evolvers]
 
     def _command(self, name: str) -> type[Command]:
         known = {each.__sourced__.name: each for actor in self.desk.actors() for each in actor.decides()}

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from sourced.actions import AfterCommit, Batch, Sync
 from sourced.actor import ActorMemo, Deciding, Decision, resume, snapshot_of
-from sourced.codec import Record
+from sourced.codec import Content, Record
 from sourced.envelope import Message
 from sourced.errors import Conflict, Duplicate, StillWaiting
 from sourced.ops import Call, Op
@@ -28,18 +28,26 @@ def read(engine: Engine, stream: str, after: int = 0, upto: int | None = None) -
     return records
 
 
-def catch_up(engine: Engine, fold: Deciding[Any], upto: int | None = None) -> Program[Sequence[Record]]:
-    """Folds what was stored since; the records that were new."""
+def catch_up(engine: Engine, fold: Deciding[Any], upto: int | None = None) -> Program[None]:
+    """Folds what was stored since."""
     if fold.seq == 0 and fold.owner.snapshots:
-        op = engine.store.snapshots(fold.owner.group, [fold.stream])
-        resume(fold, fold.owner.snapshots, (yield Transact(op, reading=True)).get(fold.stream), upto)
-    records = yield from read(engine, fold.stream, fold.seq, upto)
+        kept = engine.store.snapshots(fold.owner.group, [fold.stream])
+        resume(fold, fold.owner.snapshots, (yield Transact(kept, reading=True)).get(fold.stream), upto)
+    types = fold.owner.heeds
+    if types is None:
+        news: Sequence[Record | Content] = yield from read(engine, fold.stream, fold.seq, upto)
+    else:
+        op = engine.store.contents(fold.stream, types, after=fold.seq, upto=upto)
+        news = yield Transact(op, reading=True)
+    feed(engine, fold, news)
+
+
+def feed(engine: Engine, fold: Deciding[Any], records: Sequence[Record | Content]) -> None:
     try:
         fold.feed(records, engine.codec)
     except BaseException:
         fold.restart()  # states change in place: half of the news may be in it
         raise
-    return records
 
 
 @seams.executing

@@ -79,6 +79,24 @@ class OneAnswerForAStream(Faulty):
         return [found[[r.stream for r in ranges].index(r.stream)] for r in ranges]
 
 
+@breaks("contents")
+class LastIsLeftOut(Faulty):
+    """says nothing of the last message when its type is not asked for."""
+
+    def contents(self, stream, types, **piece):
+        found = yield from super().contents(stream, types, **piece)
+        return [each for each in found if each.type in types]
+
+
+@breaks("contents")
+class LastOfTheStream(Faulty):
+    """takes the stream's last message for the piece's."""
+
+    def contents(self, stream, types, *, after=0, upto=None):
+        found = yield from super().contents(stream, types, after=after)
+        return [each for each in found if upto is None or each.seq <= upto]
+
+
 @breaks("read_all")
 class LimitBeforeTypes(Faulty):
     """counts what it leaves out."""

@@ -32,8 +32,8 @@ class PostgresDialect:
             return f"${numbers.setdefault(argument[1], len(numbers) + 1)}"
 
         def bind(arguments: Arguments) -> list[Any]:
-            if not rows and not lists:
-                return [arguments[name] for name in numbers]
+            if not rows:
+                return [_listed(arguments[name]) if name in lists else arguments[name] for name in numbers]
             bound: dict[str, Any] = {}
             for name, value in arguments.items():
                 if name in rows:

@@ -57,6 +57,12 @@ class Rounds(SqlStore):
     ) m order by r.n, m.seq
     """
 
+    HEADS = """
+    select r.stream, m.seq, m.created_at from each(r: stream text) cross join lateral (
+      select l.seq, l.created_at from {messages} l where l.stream = r.stream order by l.seq desc limit 1
+    ) m
+    """
+
     def typed_rows(
         self, types: Collection[str], way: str, order: str, also: str, asked: Mapping[str, Any]
     ) -> Statement:

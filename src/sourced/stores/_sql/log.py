@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sourced.codec import Record
+from sourced.codec import Content, Record
 from sourced.ops import Op, Statement
 from sourced.store import Names, Range, StreamState
 from sourced.stores._sql.base import ALL, Tables
@@ -29,6 +29,7 @@ _TIMES = {"since": "m.created_at >= :since", "until": "m.created_at < :until"}
 
 class Log(Tables):
     HISTORIES: str  # the pieces of streams that `each(r: stream text, after bigint, upto bigint)` asks for, led by `n`
+    HEADS: str  # of the streams that `each(r: stream text)` asks for: the name, the last seq, the time of that
 
     def histories(self, ranges: Sequence[Range]) -> Op[list[Sequence[Record]]]:
         if len(ranges) == 1:
@@ -48,6 +49,25 @@ class Log(Tables):
             "histories", self.HISTORIES, r=[(each.stream, each.after, _upto(each)) for each in ranges]
         )
         return self.pieces(rows, len(ranges))
+
+    def contents(
+        self, stream: str, types: Collection[str], *, after: int = 0, upto: int | None = None
+    ) -> Op[list[Content]]:
+        """Worded so that no index of types is thought of: the stream's own one is the way."""
+        rows = yield self.say(
+            "contents",
+            """
+            select m.id, m.seq, m.type, m.version, m.payload from {messages} m
+            where m.stream = :stream and m.seq > :after and m.seq <= :upto and case when m.type in :types then true
+              else m.seq = (select max(l.seq) from {messages} l where l.stream = :stream and l.seq <= :upto) end
+            order by m.seq
+            """,
+            stream=stream,
+            types=types,
+            after=after,
+            upto=_upto(Range(stream, after, upto)),
+        )
+        return [Content(*row) for row in rows]
 
     def read_all(
         self, *, after: int = 0, limit: int | None = None, types: Collection[str] | None = None,
@@ -95,14 +115,7 @@ class Log(Tables):
         return [StreamState(stream, seq, self.dialect.time(at)) for stream, seq, at in rows]
 
     def heads(self, streams: Collection[str]) -> Op[dict[str, StreamState]]:
-        rows = yield self.say(
-            "heads",
-            """
-            select m.stream, m.seq, m.created_at from each(r: stream text) cross join {messages} m
-            where m.stream = r.stream and m.seq = (select max(l.seq) from {messages} l where l.stream = r.stream)
-            """,
-            r=[(stream,) for stream in dict.fromkeys(streams)],
-        )
+        rows = yield self.say("heads", self.HEADS, r=[(stream,) for stream in dict.fromkeys(streams)])
         return {stream: StreamState(stream, seq, self.dialect.time(at)) for stream, seq, at in rows}
 
     def names(

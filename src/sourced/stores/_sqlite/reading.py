@@ -34,6 +34,11 @@ class Reads(SqlStore):
     where m.stream = r.stream and m.seq > r.after and m.seq <= r.upto order by r.n, m.seq
     """
 
+    HEADS = """
+    select m.stream, m.seq, m.created_at from each(r: stream text) cross join {messages} m
+    where m.stream = r.stream and m.seq = (select max(l.seq) from {messages} l where l.stream = r.stream)
+    """
+
     def pending_rows(self, group: str, shares: Sequence[tuple[int, int, int]], types: Collection[str]) -> Statement:
         return Statement("pending", self._pending, (group, shares, types))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from sourced.codec import Content, Record
 from sourced.errors import Invalid
 from sourced.store import Names, Range, StreamState
 from sourced.testing.conformance.bench import TYPES, Bench, at, entry, refused
@@ -52,6 +53,32 @@ class Reading(Bench):
         for after, upto in ((-1, None), (0, -1)):
             with refused(Invalid):
                 Range("s", after, upto)
+
+    # -- contents
+
+    def test_contents_are_what_states_are_made_of_and_the_last_message_of_any_type(self) -> None:
+        """The last one tells how far the piece goes, be it of use or not."""
+        stored = self.of_types("s", "abaacb")
+        self.of_types("another", "ccc")
+        for types, after, upto, expected in (
+            ("a", 0, None, [1, 3, 4, 6]), ("ab", 0, None, [1, 2, 3, 4, 6]), ("abc", 0, None, [1, 2, 3, 4, 5, 6]),
+            ("b", 0, None, [2, 6]), ("c", 0, 3, [3]), ("a", 0, 4, [1, 3, 4]), ("a", 0, 5, [1, 3, 4, 5]),
+            ("a", 1, 5, [3, 4, 5]), ("", 0, None, [6]), ("", 0, 2, [2]), ("z", 2, 99, [6]), ("a", 0, 0, []),
+            ("a", 5, 5, []), ("a", 5, 2, []), ("a", 6, None, []), ("a", 99, None, []), ("a", 5, None, [6]),
+        ):  # fmt: skip
+            found = self.do(self.store.contents("s", set(types), after=after, upto=upto))
+            assert list(found) == [content_of(stored[seq - 1]) for seq in expected], (types, after, upto)
+
+    def test_contents_of_nothing_are_none(self) -> None:
+        self.put("s")
+        assert list(self.do(self.store.contents("nobody", {"a"}))) == []
+
+    def test_contents_are_as_they_were_stored(self) -> None:
+        stored = self.put("s", 1, payload='{"said": "\\u00e4 \'x\' ä"}', version=3)
+        assert list(self.do(self.store.contents("s", {stored[0].type}))) == [content_of(stored[0])]
+
+    def of_types(self, stream: str, types: str) -> list[Record]:
+        return [record for type in types for record in self.put(stream, type=type)]
 
     # -- the whole log
 
@@ -204,3 +231,7 @@ class Reading(Bench):
         assert self.do(self.store.count(types={"a"})) == 2
         assert self.do(self.store.count(types=("a", "c"), after=stored[0].position, upto=last + 100)) == 2
         assert self.do(self.store.count(types=())) == 0
+
+
+def content_of(record: Record) -> Content:
+    return Content(record.id, record.seq, record.type, record.version, record.payload)

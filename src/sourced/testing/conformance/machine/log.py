@@ -44,7 +44,9 @@ class Log(Base):
 
         def step(side: Side) -> Op[Any]:
             store, place = side.store, side.position(min(after, len(side.log)))
-            pieces = yield from store.histories([Range(*each) for each in ranges])
+            pieces: list[Any] = yield from store.histories([Range(*each) for each in ranges])
+            for stream, first, last in ranges:
+                pieces.append((yield from store.contents(stream, some or (), after=first, upto=last)))
             log = yield from store.read_all(
                 after=place, limit=limit, types=some, since=since, until=until, backwards=backwards
             )
