@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from sourced import Actor, Command, Event, Handlers, Park, Retry, Sourced, Stop, decide, on
+from sourced import Actor, Command, Event, Handlers, Park, Projector, Retry, Sourced, Stop, View, decide, evolve, on
 from sourced.doctor import ago
 from sourced.ops import Op
-from sourced.store import Worker
+from sourced.store import COUNTED, Store, Worker
 from sourced.testing import VirtualClock
 
 
@@ -25,6 +25,16 @@ class Patient(Actor[None], group="patient"):
         if command.what == "fail":
             raise ValueError("it hurts")
         yield Done()
+
+
+class Health(View):
+    times: int = 0
+
+
+class Healed(Projector[Health], group="healed"):
+    @evolve
+    def done(self, row: Health, event: Done):
+        row.times += 1
 
 
 @pytest.fixture
@@ -79,14 +89,15 @@ def test_that_nobody_works_is_said_once_however_many_wait_for_it(app: Sourced, c
     app.register(Nurse, Porter)
     app.groups.stop(Porter, "holidays", by="vera")
     app.dispatch(Do("well"), to="p1")
+    app.append("p2", Done())
     app.dispatch(Do("well"), to="p1", after=1)
     clock.advance(125)
     nobody, stopped = told(app)[:2]
     assert stopped[:2] == ("trouble", "porter")
     assert nobody == (
         "trouble", "workers",
-        "none is alive; these wait for one, the oldest message for 2 min 5 s: patient (2 messages), "
-        "nurse (2 messages), the schedule (1 message)",
+        "none is alive; these wait for one, the oldest message for 2 min 5 s: patient (1 message), "
+        "nurse (1 message), the schedule (1 message)",
     )  # fmt: skip
     assert app.doctor()[0].advice == "start a worker: sourced worker module:app"
     app.store.transact(beat(app))
@@ -140,11 +151,11 @@ def test_a_stopped_group_and_by_whom(app: Sourced, clock: VirtualClock):
     app.groups.stop(Patient, "maintenance", by="vera")
     clock.advance(90)
     assert told(app) == [
-        ("trouble", "patient", "it was stopped 1 min 30 s ago by vera (maintenance); it is 2 messages behind")
+        ("trouble", "patient", "it was stopped 1 min 30 s ago by vera (maintenance); it is 1 message behind")
     ]
     app.groups.start(Patient)
     app.groups.stop(Patient)
-    assert told(app)[0][2] == "it was stopped 0 ms ago (no reason was given); it is 4 messages behind"
+    assert told(app)[0][2] == "it was stopped 0 ms ago (no reason was given); it is 1 message behind"
 
 
 def test_a_group_that_its_policy_has_stopped(clock: VirtualClock):
@@ -152,7 +163,7 @@ def test_a_group_that_its_policy_has_stopped(clock: VirtualClock):
     app.dispatch(Do("fail"), to="p1")
     app.drain()
     clock.advance(5)
-    why = "it was stopped 5.0 s ago by its error policy (ask vera; ValueError: it hurts); it is 0 messages behind"
+    why = "it was stopped 5.0 s ago by its error policy (ask vera; ValueError: it hurts); nothing waits for it"
     assert ("trouble", "patient", why) in told(app)
 
 
@@ -182,3 +193,25 @@ def test_spans_of_time_are_told_as_people_tell_them(seconds: float, said: str, c
 
 def test_of_nothing_known_it_says_so(clock: VirtualClock):
     assert ago(None, clock.now()) == "an unknown time"
+
+
+def test_a_group_is_behind_by_what_it_would_handle_and_by_nothing_else(store: Store):
+    """Not by messages of other types, nor by what was projected when it was stored."""
+    app = Sourced(store, errors=Park())
+    app.register(Patient)
+    app.register(Healed, inline=True)
+    app.append("p1", [Done(), Done()])
+    assert app.doctor() == []
+    app.groups.stop(Patient, "maintenance", by="vera")
+    app.dispatch(Do("well"), to="p1")
+    assert {each.name: (each.lag, each.estimated) for each in app.groups.list()} == {
+        "healed": (0, False), "patient": (1, False)
+    }  # fmt: skip
+    assert [each.about for each in app.doctor()] == ["patient"]
+
+
+def test_that_it_did_not_count_everything_is_said_with_the_number(app: Sourced):
+    app.append("p1", [Do("well") for _ in range(COUNTED + 1)])
+    (found,) = app.doctor()
+    assert found.why.startswith("about 1,001 messages behind")
+    assert app.groups.get(Patient).estimated

@@ -107,7 +107,7 @@ class Sourced(Client):
         """Makes reactors part of this app; a message class, or a family, is only made known so that it can be read.
 
         With `inline` projectors write their rows in the transaction of the append: whoever has stored an event finds it
-        in them, and what they cannot take is not stored.
+        in them, and what they cannot take is not stored. What comes due from the schedule is projected by workers.
         """
         for thing in things:
             if thing in (Command, Event, Payload):

@@ -24,7 +24,7 @@ class Operation(Event, namespace="sourced", kw_only=True):
 class GroupStopped(Operation, kw_only=True):
     group: str
     was: Standing
-    behind: int  # messages it had not looked at
+    behind: int  # messages it had yet to handle; of very many, about so many
 
 
 class GroupStarted(Operation, kw_only=True):
@@ -54,6 +54,17 @@ class GroupRestored(Operation, kw_only=True):
 
     group: str
     was: Standing
+
+
+class ArchiveImported(Operation, kw_only=True):
+    """All that came before in this log, and how groups stand, is from an archive."""
+
+    archive: str  # its id
+    store: str  # that it was made of
+    made_at: datetime
+    messages: int
+    rows: int
+    groups: int
 
 
 class ParkedStream(msgspec.Struct, frozen=True):

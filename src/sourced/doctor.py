@@ -36,12 +36,17 @@ class GroupInfo(msgspec.Struct, frozen=True):
 
     @property
     def lag(self) -> int:
-        """Messages in the log that it has not looked at yet."""
+        """Messages in the log that it has yet to handle."""
         return sum(each.pending for each in self.progress)
 
     @property
+    def estimated(self) -> bool:
+        """Whether there are so many in the log that they were not all counted."""
+        return any(each.estimated for each in self.progress)
+
+    @property
     def behind_since(self) -> datetime | None:
-        """When the first message was made that it has not looked at yet."""
+        """When the first message was made that it has yet to handle."""
         return min((each.oldest for each in self.progress if each.oldest), default=None)
 
     @property
@@ -89,7 +94,7 @@ def _once(found: Sequence[Finding], infos: Iterable[GroupInfo], now: datetime) -
         return [*found]
     names = {each.about for each in same}
     waiting = {info.name: info for info in infos if info.name in names}
-    whose = [f"{name} ({amount(info.lag) if info.lag else 'due'})" for name, info in waiting.items()]
+    whose = [f"{name} ({behind(info) if info.lag else 'due'})" for name, info in waiting.items()]
     due = len(same) - len(waiting)
     whose += [f"the schedule ({amount(due)})"] * bool(due)
     since = min((info.behind_since for info in waiting.values() if info.behind_since), default=None)
@@ -101,12 +106,14 @@ def _once(found: Sequence[Finding], infos: Iterable[GroupInfo], now: datetime) -
 def of_group(info: GroupInfo, workers: Sequence[Worker], now: datetime) -> Iterator[Finding]:
     name = info.name
     if info.status == "stopped":
-        why = f"{_stopped(info.group, now)}; it is {amount(info.lag)} behind"
+        why = f"{_stopped(info.group, now)}; {f'it is {behind(info)} behind' if info.lag else 'nothing waits for it'}"
         yield Finding("trouble", name, f"it was {why}", f"see to it, then: sourced start module:app {_word(name)}")
     elif info.lag:
         weight, hands = _hands(info, workers, now)
-        why = f"{amount(info.lag)} behind, the oldest for {ago(info.behind_since, now)}; {hands}"
+        why = f"{behind(info)} behind, the oldest for {ago(info.behind_since, now)}; {hands}"
         yield Finding(weight, name, why, WORK if weight == "trouble" else "")
+    if info.lag and (careful := _careful(info)):
+        yield Finding("waiting", name, careful)
     due = [each for each in info.stragglers if not each.parked and (each.retry_at or now) <= now]
     if due and not workers and info.status == "active" and not info.lag:
         why = f"{_streams(len(due))} due; no worker is alive"
@@ -122,6 +129,8 @@ def why_it_waits(info: GroupInfo, workers: Sequence[Worker], now: datetime) -> s
         reasons.append(_stopped(info.group, now))
     elif info.lag:
         reasons.append(_hands(info, workers, now)[1])
+    if info.lag and (careful := _careful(info)):
+        reasons.append(careful)
     if info.parked:
         reasons.append(f"{_streams(len(info.parked))} parked")
     held = [each for each in info.stragglers if each.holder]
@@ -153,6 +162,13 @@ def _hands(info: GroupInfo, workers: Sequence[Worker], now: datetime) -> tuple[W
     if lost:
         return "waiting", "whoever had it in hand is gone, the next worker takes over"
     return "waiting", "a worker will come to it"
+
+
+def _careful(info: GroupInfo) -> str:
+    """Where a round died, so that it takes longer for once."""
+    shards = sum(each.careful > 0 for each in info.progress)
+    many = f"{shards} of its shards are" if shards > 1 else "a shard of it is"
+    return f"{many} gone through message by message, since a worker died there in the middle of them" * bool(shards)
 
 
 def of_straggler(each: Straggler, now: datetime) -> Finding:
@@ -193,6 +209,10 @@ def of_schedule(scheduled: Iterable[Scheduled], now: datetime) -> Iterator[Findi
         elif each.at < now - PATIENCE:
             why = f"it has been due for {ago(each.at, now)} and nobody moved it into the log"
             yield Finding("trouble", about, why, WORK)
+
+
+def behind(info: GroupInfo) -> str:
+    return f"{'about ' if info.lag and info.estimated else ''}{amount(info.lag)}"
 
 
 def amount(count: int) -> str:

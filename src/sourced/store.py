@@ -185,8 +185,10 @@ class Store(Protocol):
 
     def groups(self) -> Op[list[Group]]: ...
 
-    def progress(self, group: str) -> Op[list[Progress]]:
-        """Only the shards that hold messages."""
+    def progress(self, group: str, types: Collection[str] | None = None) -> Op[list[Progress]]:
+        """How far it has come in the shards that hold messages, and how much it has yet to handle there: messages of
+        these types, but for what it had settled when it was stored. Of very many the first and the last are counted.
+        """
         ...
 
     def reinstate(self, group: Group, moves: Sequence[Move]) -> Op[None]:

@@ -79,7 +79,9 @@ class Names(msgspec.Struct, frozen=True):
 
 # -- groups --------------------------------------------------------------------------------------------------------
 
-COUNTED = 1_000  # messages a shard; how many more than that are pending may be an estimate
+COUNTED = (
+    1_000  # messages of a shard that are looked at to say how much is pending; of more than that it is an estimate
+)
 
 Status: TypeAlias = Literal["active", "stopped"]
 
@@ -109,10 +111,12 @@ class Progress(msgspec.Struct, frozen=True):
     shard: int
     checkpoint: int
     high: int
-    pending: int  # messages after the checkpoint, wanted or not; about so many when it is more than `COUNTED`
+    pending: int  # messages after the checkpoint that it has yet to handle
     oldest: datetime | None = None  # when the first of them was made
     owner: str = ""  # who has it in hand
     until: datetime | None = None  # and for how long, if nothing more is heard of them
+    estimated: bool = False  # there are more than `COUNTED`, and those between are taken to be like the others
+    careful: int = 0  # a round died here: so many messages are handled one at a time
 
 
 class Place(msgspec.Struct, frozen=True):

@@ -185,11 +185,16 @@ def copied(store: Store, to: Store) -> Contents:
     return import_from(to, io.BytesIO(archive(store)))
 
 
-def everything(store: Store) -> Any:
-    """All that has to be the same: positions are told by how many messages there are up to them, in their shard."""
+def everything(store: Store, *, but: str = "") -> Any:
+    """All that has to be the same: positions are told by how many messages there are up to them, in their shard.
+
+    As if there were no messages of the type `but`, which are the last ones.
+    """
 
     def op() -> Op[Any]:
-        log = yield from store.read_all()
+        whole = yield from store.read_all()
+        log = [record for record in whole if record.type != but]
+        more = [shard_of(record.stream, store.shards) for record in whole if record.type == but]
 
         def rank(position: int, shard: int | None = None) -> int:
             shards = (shard_of(r.stream, store.shards) for r in log if r.position <= position)
@@ -199,10 +204,12 @@ def everything(store: Store) -> Any:
         for group in (yield from store.groups()):
             if group.name.endswith(BESIDE):
                 continue
-            progress = [
-                (each.shard, rank(each.checkpoint, each.shard), rank(each.high, each.shard), each.pending, each.oldest)
-                for each in (yield from store.progress(group.name))
-            ]
+            progress = []
+            for each in (yield from store.progress(group.name)):
+                if rank(len(whole) + log[-1].position, each.shard):
+                    pending = each.pending - more.count(each.shard)
+                    places = rank(each.checkpoint, each.shard), rank(each.high, each.shard), each.careful
+                    progress.append((each.shard, *places, pending, each.oldest if pending else None))
             rows = [
                 (row.key, row.body, rank(row.position), row.updated_at)
                 for row in (yield from store.page_views(group.name))

@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 
 from sourced import Sourced
 from sourced.archive import Contents, export_to, import_from, importing
+from sourced.audit import OPERATIONS
 from sourced.errors import Conflict, Duplicate, Invalid, NotEmpty, NotKnown
 from sourced.store import Entry, Store
 from sourced.stores.file import FileStore
@@ -125,6 +127,33 @@ def test_nobody_handles_anything_while_messages_come_in(make: Make):
 
     import_from(copy, io.BytesIO(archive(original)), told=early)
     assert everything(copy) == expected
+
+
+def test_who_imports_is_told_with_the_rest_if_it_is_said(make: Make):
+    """In the last transaction, after all that came; whoever only copies gets a log that is the same to the message."""
+    original, copy = make("sqlite"), make("memory")
+    busy(original)
+    counted = copied(original, make("memory"))
+    import_from(copy, io.BytesIO(archive(original)), by="vera", reason="the disk had died")
+    *before, last = copy.transact(copy.read_all())
+    assert len(before) == counted.messages
+    (event,) = [m.payload for m in Sourced(copy).history(OPERATIONS) if m.id == last.id]
+    assert (event.by, event.reason, event.made_at) == ("vera", "the disk had died", START)
+    assert (event.messages, event.rows, event.groups) == (counted.messages, counted.rows, counted.groups)
+    assert event.store == repr(original)
+
+
+def test_where_a_round_had_died_is_known_in_the_copy_too(make: Make):
+    original, copy = make("memory"), make("sqlite")
+    Sourced(original).append("s", [ItemAdded("tea", n) for n in range(1, 9)])
+    original.transact(original.register("g", "beginning"))
+    for seconds in (0, 31):  # the second one finds what the first has left
+        now = START + timedelta(seconds=seconds)
+        original.transact(original.claim("g", f"w{seconds}", now=now, until=now + timedelta(seconds=30), limit=5))
+    copied(original, copy)
+    later = START + timedelta(seconds=90)
+    (lease,) = copy.transact(copy.claim("g", "new", now=later, until=later, limit=5)).leases
+    assert lease.careful == 5
 
 
 def test_how_far_it_is_can_be_watched(make: Make, monkeypatch: pytest.MonkeyPatch):

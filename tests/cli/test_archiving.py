@@ -3,6 +3,7 @@
 import contextlib
 import io
 import itertools
+import json
 import os
 import pty
 import signal
@@ -17,11 +18,14 @@ from typer.testing import CliRunner
 
 from sourced import Sourced
 from sourced.app import store_at
+from sourced.audit import OPERATIONS, ArchiveImported
 from sourced.cli.program import program
 from sourced.store import Store
 from sourced.testing.shop import AddItem, ItemAdded
 from tests.archive.factory import archive, busy, everything
 from tests.facts import eventually
+
+IMPORTED = ArchiveImported.__sourced__.name
 
 
 def sourced(*words: object, code: int = 0, given: bytes = b"") -> Any:
@@ -48,8 +52,9 @@ def filled(url: str = "sqlite:///shop.db") -> Any:
 
 
 def found(url: str) -> Any:
+    """But that it was told who has imported it."""
     with contextlib.closing(store_at(url)) as store:
-        return everything(store)
+        return everything(store, but=IMPORTED)
 
 
 def test_a_store_goes_into_a_file_and_out_of_it(there: str):
@@ -59,8 +64,11 @@ def test_a_store_goes_into_a_file_and_out_of_it(there: str):
     said = f"{log} messages, {rows} rows, 7 groups, {waiting} waiting streams, {len(before['scheduled'])} scheduled"
     result = sourced("export", "sqlite:///shop.db", "shop.ndjson")
     assert (result.stdout, result.stderr) == ("", f"exported {said} to shop.ndjson\n")
-    assert sourced("import", there, "shop.ndjson").stderr == f"imported {said}\n"
+    done = ("import", there, "shop.ndjson", "--by", "vera", "--reason", "the disk had died")
+    assert sourced(*done).stderr == f"imported {said}\n"
     assert found(there) == before
+    told = json.loads(sourced("tail", there, "--stream", OPERATIONS, "--json", "--limit", "1").stdout)["payload"]
+    assert (told["by"], told["reason"], told["messages"]) == ("vera", "the disk had died", log)
     assert "expected an empty store" in sourced("import", there, "shop.ndjson", code=1).stderr
 
 

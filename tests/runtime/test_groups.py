@@ -141,7 +141,7 @@ def test_statistics_tell_how_far_every_group_has_come(store: Store):
     assert (status.streams, status.position, status.scheduled) == (2, 5, 0)
     assert {info.name: (info.oldest, info.newest, info.lag) for info in status.groups} == {
         "listener": (3, 4, 1),
-        "idle": (0, 0, 1),
+        "idle": (0, 0, 0),
         "failing": (3, 3, 1),
     }
     (row,) = app.groups.get("failing").stragglers

@@ -129,7 +129,9 @@ class Standing:
     def line(self, places: Places) -> GroupLine:
         group = self.group
         shards = (
-            ShardLine(each.shard, places.at(each.checkpoint, each.shard), places.at(each.high, each.shard))
+            ShardLine(
+                each.shard, places.at(each.checkpoint, each.shard), places.at(each.high, each.shard), each.careful
+            )
             for each in self.progress
         )
         return GroupLine(

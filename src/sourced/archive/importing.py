@@ -17,7 +17,9 @@ from sourced.archive.lines import Contents, Heading, RowLine
 from sourced.archive.positions import Positions
 from sourced.archive.reading import Archive, Rest, check_whole
 from sourced.archive.standing import groups_as_they_stood
-from sourced.codec import Record
+from sourced.audit import OPERATIONS, ArchiveImported
+from sourced.codec import Codec, Record
+from sourced.envelope import Message
 from sourced.errors import NotEmpty
 from sourced.lines import record_of, text_of
 from sourced.ops import Op
@@ -29,26 +31,31 @@ BATCH = 1_000
 T = TypeVar("T")
 
 
-def import_from(store: Store, lines: Iterable[bytes], *, told: Told = lambda done, total: None) -> Contents:
+def import_from(
+    store: Store, lines: Iterable[bytes], *, told: Told = lambda done, total: None, by: str = "", reason: str = ""
+) -> Contents:
     """Fills an empty store with what an archive holds, or goes on with that; how much there is of everything.
 
     `lines` is the archive from its beginning, an open file for instance. Nobody else may write to the store meanwhile.
+    Who does it, if it is said `by` whom, is told in `sourced.operations`; otherwise the log is the same to the message.
     """
     if isinstance(lines, io.BufferedIOBase) and lines.seekable():
         check_whole(lines)
-    return Import(store, Archive(lines), told).finished()
+    return Import(store, Archive(lines), told, by, reason).finished()
 
 
 class Import:
     """One archive on its way into a store."""
 
-    def __init__(self, store: Store, archive: Archive, told: Told) -> None:
+    def __init__(self, store: Store, archive: Archive, told: Told, by: str, reason: str) -> None:
         self.store = store
         self.archive = archive
         self.heading = archive.heading
         self.positions = Positions()
         self.done = 0
         self._told = told
+        self.by = by
+        self.reason = reason
 
     def finished(self) -> Contents:
         self.store.transact(self.begun())
@@ -144,6 +151,17 @@ class Import:
         yield from groups_as_they_stood(self.store, self.heading.shards, rest.groups, rest.stragglers)
         for batch in _batches(iter(rest.scheduled)):
             yield from self.store.schedule([Scheduled(record_of(each.message), each.at) for each in batch])
+        if self.by:
+            yield from self.store.append([self.told_of(rest.contents)])
+
+    def told_of(self, contents: Contents) -> Entry:
+        """In the transaction that ends it, after all that came."""
+        heading = self.heading
+        event = ArchiveImported(
+            by=self.by, reason=self.reason, archive=heading.id, store=heading.store, made_at=heading.made_at,
+            messages=contents.messages, rows=contents.rows, groups=contents.groups,
+        )  # fmt: skip
+        return Entry(OPERATIONS, (Codec().encode(Message.new(event, stream=OPERATIONS)),))
 
 
 def _held_up(name: str, heading: Heading) -> Group:

@@ -59,12 +59,13 @@ class ScheduledLine(msgspec.Struct, frozen=True):
     message: MessageLine
 
 
-class ShardLine(msgspec.Struct, frozen=True):
+class ShardLine(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of the messages in one shard: what the group is through with, and what it ever handled."""
 
     shard: int
     checkpoint: Place
     high: Place
+    careful: int = 0  # a round died there
 
 
 class GroupLine(msgspec.Struct, frozen=True):

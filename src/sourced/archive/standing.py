@@ -32,6 +32,7 @@ class Reached(NamedTuple):
 
     checkpoint: int = 0
     high: int = 0
+    careful: int = 0
 
 
 def groups_as_they_stood(
@@ -43,13 +44,18 @@ def groups_as_they_stood(
     rows = [replace(each.straggler, live_after=positions[each.live_after]) for each in stragglers]
     waiting = {(row.group, row.stream) for row in rows}
     for line in groups:
-        there = {each.shard: Reached(positions[each.checkpoint], positions[each.high]) for each in line.shards}
+        there = {
+            each.shard: Reached(positions[each.checkpoint], positions[each.high], each.careful) for each in line.shards
+        }
         here = _furthest(there, shards, store.shards)
         group = Group(
             line.name, line.status, positions[line.start], line.epoch, positions[line.reset_at], line.reason,
             line.error, line.stopped_by, line.stopped_at,
         )  # fmt: skip
-        moves = [Move(shard, *(within.upto(shard, each) for each in reached)) for shard, reached in here.items()]
+        moves = [
+            Move(shard, within.upto(shard, come.checkpoint), within.upto(shard, come.high), come.careful)
+            for shard, come in here.items()
+        ]
         yield from store.reinstate(group, moves)
         behind = yield from _behind(store, shards, group, there, here)
         rows += [row for row in behind if (row.group, row.stream) not in waiting]
@@ -116,7 +122,9 @@ def _furthest(there: Mapping[int, Reached], shards: int, here: int) -> dict[int,
     for shard in range(here):
         feeding = [reached for other, reached in there.items() if other % common == shard % common]
         if feeding:
-            furthest[shard] = Reached(max(r.checkpoint for r in feeding), max(r.high for r in feeding))
+            furthest[shard] = Reached(
+                max(r.checkpoint for r in feeding), max(r.high for r in feeding), sum(r.careful for r in feeding)
+            )  # fmt: skip
     return furthest
 
 
@@ -129,10 +137,10 @@ def _behind(
         (was, now)
         for shard, was in there.items()
         for other, now in here.items()
-        if other % common == shard % common and was != now
+        if other % common == shard % common and was[:2] != now[:2]
     ]
     low = min((was.checkpoint for was, _ in apart), default=0)
-    most = max((max(now) for _, now in apart), default=0)
+    most = max((max(now[:2]) for _, now in apart), default=0)
     first: dict[str, int] = {}
     behind: dict[str, int] = {}
     while low < most and (page := (yield from store.read_all(after=low, limit=PAGE))):
@@ -140,7 +148,7 @@ def _behind(
             if group.name in record.settled_by and record.position > group.reset_at:
                 continue  # which nobody hands out
             was, now = there[shard_of(record.stream, shards)], here[shard_of(record.stream, store.shards)]
-            if was != now and record.position > was.checkpoint:
+            if was[:2] != now[:2] and record.position > was.checkpoint:
                 seq = first.setdefault(record.stream, record.seq)
                 if record.position <= now.checkpoint or was.high < record.position <= now.high:
                     behind[record.stream] = seq

@@ -16,6 +16,7 @@ from rich.text import Text
 from sourced.app import store_at
 from sourced.archive import Contents, export_to, import_from
 from sourced.archive.exporting import Told
+from sourced.cli.acting import By, Reason
 from sourced.cli.screen import screen
 from sourced.cli.targets import Target, app_at, is_url, looked_at, now_of
 from sourced.doctor import amount
@@ -34,14 +35,14 @@ def export(target: Target, file: Out) -> None:
     _say(f"exported {_counted(contents)}" + ("" if file == "-" else f" to {file}"))
 
 
-def import_(target: Goal, file: In) -> None:
+def import_(target: Goal, file: In, by: By, reason: Reason = "") -> None:
     """Fill an empty store with what was exported; one that was interrupted goes on where it was.
 
     No worker may run on that store meanwhile. Tables of your own are not part of it: replay the groups that fill them.
     """
     with _read(file) as lines, contextlib.closing(_goal(target)) as store, _bar("importing") as told:
         try:
-            contents = import_from(store, lines, told=told)
+            contents = import_from(store, lines, told=told, by=by, reason=reason)
         except KeyboardInterrupt:
             _say("interrupted; the same command goes on where it was")
             raise

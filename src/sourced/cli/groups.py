@@ -17,6 +17,7 @@ def groups(target: Target, json: AsJson = False) -> None:
     rows = [
         {
             "group": each.name, "status": each.status, "lag": each.lag, "behind_since": each.behind_since,
+            "estimated": each.estimated,
             "seconds_behind": round((now - each.behind_since).total_seconds(), 3) if each.behind_since else 0,
             "waiting": len(each.stragglers) - len(each.parked), "parked": len(each.parked),
             "why": why_it_waits(each, workers, now),
@@ -29,7 +30,8 @@ def groups(target: Target, json: AsJson = False) -> None:
         (
             Text(each.name, style="bold"),
             Text(each.status, style="green" if each.status == "active" else "red"),
-            each.lag, ago(each.behind_since, now) if each.lag else "",
+            f"about {each.lag:,}" if each.lag and each.estimated else each.lag,
+            ago(each.behind_since, now) if each.lag else "",
             len(each.stragglers) - len(each.parked) or "",
             Text(f"{len(each.parked):,}", style="red") if each.parked else "",
             Text(str(row["why"]), style="dim"),

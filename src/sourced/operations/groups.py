@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, TypeAlias
 
 import msgspec
@@ -133,25 +133,26 @@ def _called(hook: Callable[[], Any]) -> Work:
 
 
 def group_infos(engine: Engine) -> Op[list[GroupInfo]]:
-    known = {reactor.group for reactor in engine.router}  # one who brings no groups along looks at all there are
+    """Of an app that brings no reactors along: all there are, and whatever they have not settled counts as theirs."""
+    types = {reactor.group: engine.types(reactor) for reactor in engine.router}
     groups = yield from engine.store.groups()
     infos: list[GroupInfo] = []
     for group in groups:
-        if not known or group.name in known:
-            info = yield from _of(engine, group)
+        if not types or group.name in types:
+            info = yield from _of(engine, group, types.get(group.name))
             infos.append(info)
     return infos
 
 
-def _of(engine: Engine, group: Group) -> Op[GroupInfo]:
-    progress = yield from engine.store.progress(group.name)
+def _of(engine: Engine, group: Group, types: Collection[str] | None) -> Op[GroupInfo]:
+    progress = yield from engine.store.progress(group.name, types)
     return GroupInfo(group, tuple(progress), tuple((yield from engine.store.stragglers(group.name))))
 
 
 def _info(engine: Engine, reactor: AnyReactor) -> Op[GroupInfo]:
-    name = engine.router.group(reactor).group
+    found = engine.router.group(reactor)
     groups = yield from engine.store.groups()
-    return (yield from _of(engine, next(group for group in groups if group.name == name)))
+    return (yield from _of(engine, next(each for each in groups if each.name == found.group), engine.types(found)))
 
 
 def _reset_of(engine: Engine, reactor: Reactor, by: str, reason: str) -> Op[GroupReset]:

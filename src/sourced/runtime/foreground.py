@@ -204,12 +204,12 @@ def _waiting_for(engine: Engine, message_id: str) -> Op[Mapping[str, str]]:
             continue
         group = groups[reactor.group]
         behind = next((s for s in (yield from engine.store.stragglers(group.name)) if s.stream == record.stream), None)
-        come = {each.shard: each.checkpoint for each in (yield from engine.store.progress(group.name))}
+        come = (yield from engine.store.places(group.name))[shard].checkpoint
         if behind and behind.from_seq <= record.seq:
             why = "parked" if behind.parked else f"to be tried again at {behind.retry_at}"
             why = f"being handled by {behind.holder}" if behind.holder else why
             waiting[group.name] = f"stream {record.stream!r} is {why} since seq {behind.from_seq}: {behind.error}"
-        elif group.start < record.position and come.get(shard, group.start) < record.position:
+        elif max(group.start, come) < record.position:
             stopped = f"the group was stopped: {group.reason}"
             free = "nobody has come to it yet; is a worker running, or did anybody call drain()?"
             waiting[group.name] = stopped if group.status == "stopped" else free

@@ -115,9 +115,9 @@ def _under_way(engine: Engine, workflows: Collection[Workflow], before: int, lim
 def _not_handled(engine: Engine, workflow: Workflow, before: int, limit: int) -> Op[list[Record]]:
     """First messages that it was not the group's turn to handle yet."""
     store, started, found = engine.store, _types([workflow], None), list[Record]()
-    progress = yield from store.progress(workflow.group)
+    progress = yield from store.progress(workflow.group, started)
     handled = {each.shard: max(each.checkpoint, each.high) for each in progress}
-    floor = min((handled[each.shard] for each in progress if each.pending), default=None)
+    floor = min((handled[each.shard] for each in progress if each.pending or each.estimated), default=None)
     while floor is not None and len(found) < limit:
         records = yield from store.read_all(after=before, limit=limit, types=started, backwards=True)
         found += [each for each in records if each.position > handled.get(shard_of(each.stream, store.shards), 0)]

@@ -106,8 +106,8 @@ class TableStore(Store):
     def groups(self) -> Op[list[Group]]:
         return (yield Statement("groups", lambda tables: list(tables.groups.values())))
 
-    def progress(self, group: str) -> Op[list[Progress]]:
-        return (yield Statement("progress", Tables.progress_of, (group,)))
+    def progress(self, group: str, types: Collection[str] | None = None) -> Op[list[Progress]]:
+        return (yield Statement("progress", Tables.progress_of, (group, types)))
 
     def reinstate(self, group: Group, moves: Sequence[Move]) -> Op[None]:
         yield Statement("reinstate", Tables.reinstate, (group, moves))

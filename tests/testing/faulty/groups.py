@@ -28,9 +28,25 @@ class NowIsTheBeginning(Faulty):
 class EveryShard(Faulty):
     """tells of shards that hold nothing."""
 
-    def progress(self, group):
-        found = {each.shard: each for each in (yield from super().progress(group))}
+    def progress(self, group, types=None):
+        found = {each.shard: each for each in (yield from super().progress(group, types))}
         return [found.get(shard, Progress(shard, 0, 0, 0)) for shard in range(self.shards)]
+
+
+@breaks("progress")
+class NeverTellsOfTheDead(Faulty):
+    """does not say that a round has died."""
+
+    def progress(self, group, types=None):
+        return [replace(each, careful=0) for each in (yield from super().progress(group, types))]
+
+
+@breaks("progress")
+class CountsWhatNobodyWants(Faulty):
+    """counts messages of any type."""
+
+    def progress(self, group, types=None):
+        return super().progress(group)
 
 
 @breaks("stop")
@@ -162,6 +178,14 @@ class ForgetsHolders(Faulty):
         held = [row for row in (yield from self.stragglers(group)) if row.holder]
         yield from super().start(group, now)
         yield from self.straggle([replace(row, holder="") for row in held])
+
+
+@breaks("reinstate")
+class ReinstatesWithoutCare(Faulty):
+    """forgets where a round has died."""
+
+    def reinstate(self, group, moves):
+        return super().reinstate(group, [replace(each, careful=0) for each in moves])
 
 
 @breaks("reinstate")

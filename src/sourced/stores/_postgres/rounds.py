@@ -12,7 +12,8 @@ from sourced.ops import Op, Statement
 from sourced.store import Claim, Equal, Group, Lease, Straggler
 from sourced.stores._postgres.arrays import Bigints, Integers
 from sourced.stores._sql import SqlStore
-from sourced.stores._sql.rounds import WANTED, WINDOW, quoted
+from sourced.stores._sql.rounds import WINDOW
+from sourced.stores._sql.standing import WANTED, quoted
 
 _PENDING = f"""
 select r.shard, r.upto, {{record}} from (

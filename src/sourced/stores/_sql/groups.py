@@ -1,4 +1,4 @@
-"""Groups: how far each has come, which of its streams wait, and stop, start, reset."""
+"""Groups: which of their streams wait, and stop, start, reset."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from sourced.errors import Fenced
 from sourced.ops import Op
-from sourced.store import COUNTED, Group, Move, Progress, Snapshot, Straggler
-from sourced.stores._sql.base import Tables
+from sourced.store import Group, Move, Snapshot, Straggler
 from sourced.stores._sql.dialect import storable
+from sourced.stores._sql.standing import Standing
 
 STRAGGLER = (
     "group_name", "stream", "from_seq", "live_after", "attempts", "retry_at", "parked", "running", "error", "traceback",
@@ -22,13 +22,11 @@ select g.name, g.status, g.start, g.epoch, g.reset_at, g.reason, g.error, g.stop
 from {groups} g
 """
 
-_BEHIND = "m.shard = p.shard and m.position > p.checkpoint"
-
 _group: Any = Group
 _straggler: Any = Straggler
 
 
-class Groups(Tables):
+class Groups(Standing):
     def register(self, group: str, start_from: Literal["beginning", "now"] | datetime) -> Op[Group]:
         found = yield from self._group(group)
         if found is None:
@@ -81,38 +79,6 @@ class Groups(Tables):
         rows = yield self.say("groups", GROUPS + "order by g.name")
         return self._read_groups(rows)
 
-    def progress(self, group: str) -> Op[list[Progress]]:
-        """So many of each shard are counted, and no more: to count a million takes as long as to read them.
-
-        What is counted is written down: a database that puts it in wherever it is mentioned counts four times.
-        """
-        rows = yield self.say(
-            "progress",
-            f"""
-            with p as materialized (
-              select p.*, (select m.position from {{messages}} m where {_BEHIND}
-                order by m.position limit 1 offset :counted) as counted
-              from {{progress}} p
-              where p.group_name = :group and exists (select 1 from {{messages}} m where m.shard = p.shard)
-            )
-            select p.shard, p.checkpoint, p.high,
-              case when p.counted is null then (select count(*) from {{messages}} m where {_BEHIND}) end,
-              (select m.created_at from {{messages}} m where {_BEHIND} order by m.position limit 1),
-              p.owner, p.until, p.counted,
-              case when p.counted > 0 then (select m.position from {{messages}} m where {_BEHIND}
-                order by m.position limit 1) end,
-              case when p.counted > 0 then (select max(m.position) from {{messages}} m where m.shard = p.shard) end
-            from p order by p.shard
-            """,
-            group=group,
-            counted=COUNTED - 1,
-        )
-        time = self.maybe_time
-        return [
-            Progress(shard, checkpoint, high, _pending(pending, *places), time(oldest), owner, time(until))
-            for shard, checkpoint, high, pending, oldest, owner, until, *places in rows
-        ]
-
     def reinstate(self, group: Group, moves: Sequence[Move]) -> Op[None]:
         yield self.say(
             "reinstate",
@@ -134,18 +100,19 @@ class Groups(Tables):
             at=group.stopped_at,
             view=group.view,
         )
-        reached = {each.shard: (each.checkpoint, each.high) for each in moves}
+        reached = {each.shard: (each.checkpoint, each.high, each.careful) for each in moves}
         yield self.say(
             "reinstate its shards",
             """
-            insert into {progress} (group_name, shard, checkpoint, high)
-            select g.name, r.shard, r.reached, r.handled
-            from each(r: shard integer, reached bigint, handled bigint) cross join {groups} g where g.name = :group
+            insert into {progress} (group_name, shard, checkpoint, high, careful)
+            select g.name, r.shard, r.reached, r.handled, r.careful
+            from each(r: shard integer, reached bigint, handled bigint, careful integer)
+            cross join {groups} g where g.name = :group
             on conflict (group_name, shard) do update set checkpoint = excluded.checkpoint, high = excluded.high,
-              owner = '', until = null, token = {progress}.token + 1, open = 0, careful = 0
+              owner = '', until = null, token = {progress}.token + 1, open = 0, careful = excluded.careful
             """,
             group=group.name,
-            r=[(shard, *reached.get(shard, (group.start, 0))) for shard in range(self.shards)],
+            r=[(shard, *reached.get(shard, (group.start, 0, 0))) for shard in range(self.shards)],
         )
 
     def stop(
@@ -372,10 +339,3 @@ def _values(row: Straggler) -> tuple[Any, ...]:
         storable(row.error), storable(row.traceback), storable(row.reason), row.message_id, row.since,
         storable(row.holder),
     )  # fmt: skip
-
-
-def _pending(pending: int | None, counted: int | None, first: int, last: int) -> int:
-    """What was counted, and as many more as there are if what follows lies as close together."""
-    if counted is None:
-        return pending or 0
-    return COUNTED + round(COUNTED * (last - counted) / (counted - first + 1))

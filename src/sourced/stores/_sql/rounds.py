@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-import msgspec
 from msgspec.structs import replace
 
 from sourced.codec import Record
@@ -13,6 +12,7 @@ from sourced.errors import Fenced
 from sourced.ops import Op, Statement
 from sourced.store import SILENT, Claim, Group, Lease, Move, Pending, Straggler, Worker
 from sourced.stores._sql.groups import STRAGGLERS, Groups
+from sourced.stores._sql.standing import WANTED, quoted
 
 WINDOW = 100_000  # so many positions one look goes through at most, wanted or not
 
@@ -24,10 +24,6 @@ group_name = :group and shard in (
   ) order by p.shard {lock})
 """  # in the order in which everybody takes them, so that nobody waits for somebody who waits for him
 _RESET = "it was reset meanwhile"
-WANTED = """
-m.type in :types
-and (m.settled_by = '' or {instr}(m.settled_by, :settled) = 0 or m.position <= :reset_at)
-"""
 
 
 class Rounds(Groups):
@@ -264,8 +260,3 @@ class Rounds(Groups):
                 group=group,
                 r=[(each.stream, each.from_seq, each.attempts, each.running) for each in claim.due],
             )
-
-
-def quoted(group: str) -> str:
-    """A group's name as a `settled_by` column holds it."""
-    return msgspec.json.encode(group).decode()

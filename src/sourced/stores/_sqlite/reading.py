@@ -10,7 +10,8 @@ from sourced.ops import Statement
 from sourced.store import Equal, Straggler
 from sourced.stores._sql import SqlStore
 from sourced.stores._sql.dialect import COLUMNS
-from sourced.stores._sql.rounds import WANTED, WINDOW, quoted
+from sourced.stores._sql.rounds import WINDOW
+from sourced.stores._sql.standing import WANTED, quoted
 
 Raw: TypeAlias = sqlite3.Connection
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, Literal
 
 import msgspec
 
-from sourced.store import Group, Move, Progress, Straggler
+from sourced.codec import Record
+from sourced.store import COUNTED, Group, Move, Progress, Straggler
 from sourced.stores._tables.base import Base, ShardRow
 
 _position = attrgetter("position")
 _changed: Any = msgspec.structs.replace
+
+PART = COUNTED // 2
 
 
 class Groups(Base):
@@ -34,7 +37,9 @@ class Groups(Base):
             self.put(self.progress[group.name], shard, ShardRow(group.start, token=row.token + 1))
         for move in moves:
             token = known[move.shard].token + 1 if move.shard in known else 0
-            self.put(self.progress[group.name], move.shard, ShardRow(move.checkpoint, move.high, token=token))
+            self.put(self.progress[group.name], move.shard, ShardRow(
+                move.checkpoint, move.high, token=token, careful=move.careful
+            ))  # fmt: skip
 
     def _position_of(self, start_from: Literal["beginning", "now"] | datetime) -> int:
         if start_from == "beginning":
@@ -56,17 +61,26 @@ class Groups(Base):
         self.put(self.groups, name, _changed(group, status="active", **nothing))
         return group
 
-    def progress_of(self, name: str) -> list[Progress]:
+    def progress_of(self, name: str, types: Collection[str] | None) -> list[Progress]:
         found: list[Progress] = []
         for shard, log in enumerate(self.shards):
             if log:
                 row = self._shard(name, shard)
                 come = bisect_right(log, row.checkpoint, key=_position)
-                oldest = log[come].created_at if come < len(log) else None
+                left = len(log) - come
+                seen = log[come:] if left <= COUNTED else [*log[come : come + PART], *log[-PART:]]
+                wanted = [record for record in seen if self._wants(name, record, types)]
+                pending = len(wanted) if left <= COUNTED else round(len(wanted) * left / COUNTED)
+                oldest = wanted[0].created_at if wanted else None
                 found.append(Progress(
-                    shard, row.checkpoint, row.high, len(log) - come, oldest, row.owner, row.until
+                    shard, row.checkpoint, row.high, pending, oldest, row.owner, row.until, left > COUNTED,
+                    row.careful,
                 ))  # fmt: skip
         return found
+
+    def _wants(self, name: str, record: Record, types: Collection[str] | None) -> bool:
+        settled = name in record.settled_by and record.position > self.groups[name].reset_at
+        return (types is None or record.type in types) and not settled
 
     def retry_all(self, name: str) -> None:
         for straggler in self.list_stragglers(name):

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from sourced.errors import Fenced
 from sourced.store import COUNTED, Group, Move
-from sourced.testing.conformance.bench import Bench, at, refused
+from sourced.testing.conformance.bench import TYPES, Bench, at, refused
 
 
 class Groups(Bench):
@@ -89,13 +89,27 @@ class Groups(Bench):
         assert only() == (None, "", None)
 
     def test_progress_moves_with_what_is_settled(self) -> None:
-        """What is pending counts whether it is wanted or not."""
+        """Where no types are given, all count."""
         self.register()
         first, second, _ = self.put("s", 2) + self.put("s", 1, type="unwanted")
         for expected, pending in ((first, 2), (second, 1)):
             self.work_off(limit=1)
             (each,) = self.do(self.store.progress("g"))
             assert (each.checkpoint, each.high, each.pending) == (expected.position, expected.position, pending)
+
+    def test_progress_tells_where_a_round_has_died(self) -> None:
+        self.register()
+        self.put("s", 3)
+
+        def careful() -> int:
+            return self.do(self.store.progress("g"))[0].careful
+
+        self.claim("a", now=0, limit=3)
+        assert careful() == 0  # nobody knows yet
+        claim = self.claim("b", now=31)
+        assert careful() == claim.leases[0].careful > 0
+        self.settle(claim, self.pending(claim))
+        assert careful() == 0
 
     def test_progress_starts_where_the_group_does(self) -> None:
         (*_, last) = self.put("s", 3)
@@ -104,15 +118,46 @@ class Groups(Bench):
         (each,) = self.do(self.store.progress("g"))
         assert (each.checkpoint, each.high, each.pending) == (last.position, 0, 1)
 
+    def test_progress_counts_what_a_group_has_yet_to_handle(self) -> None:
+        """Not what it does not want, nor what it had settled, unless a reset wants that again."""
+        self.register()
+
+        def left(*types: str) -> tuple[object, ...]:
+            (each,) = self.do(self.store.progress("g", types))
+            return each.pending, each.oldest, each.estimated
+
+        assert self.do(self.store.progress("g", TYPES)) == []
+        self.put("s", 1, settled_by=("g", "other"), created_at=at(1))
+        self.put("s", 2, type="unwanted", created_at=at(2))
+        assert left(*TYPES) == (0, None, False)
+        self.put("s", 2, settled_by=("gg", "other"), created_at=at(3))
+        assert left(*TYPES) == (2, at(3), False)
+        assert left(*TYPES, "unwanted") == (4, at(2), False)
+        self.do(self.store.reset("g"))
+        assert left(*TYPES) == (3, at(1), False)
+        self.put("s", 1, settled_by=("g",))
+        assert left(*TYPES) == (3, at(1), False)
+
     def test_progress_says_about_how_much_is_pending_when_it_is_very_much(self) -> None:
-        """Messages that lie as close together as the first of them are estimated well, others less so."""
+        """Messages that are like the first and the last of them are estimated well, others less so."""
         self.register()
         self.put("s", COUNTED)
-        (each,) = self.do(self.store.progress("g"))
-        assert each.pending == COUNTED
+        (each,) = self.do(self.store.progress("g", TYPES))
+        assert (each.pending, each.estimated) == (COUNTED, False)
         self.put("s", 500)
-        (each,) = self.do(self.store.progress("g"))
-        assert each.pending == COUNTED + 500
+        (each,) = self.do(self.store.progress("g", TYPES))
+        assert (each.pending, each.estimated) == (COUNTED + 500, True)
+
+    def test_progress_finds_what_comes_after_very_much_that_nobody_wants(self) -> None:
+        self.register()
+        self.put("s", COUNTED, settled_by=("g",))
+        self.put("s", COUNTED, type="unwanted")
+        (each,) = self.do(self.store.progress("g", TYPES))
+        assert (each.pending, each.oldest, each.estimated) == (0, None, True)
+        self.put("s", 1, created_at=at(7))
+        (each,) = self.do(self.store.progress("g", TYPES))
+        assert each.pending > 0
+        assert (each.oldest, each.estimated) == (at(7), True)
 
     # -- reinstate
 
@@ -130,7 +175,10 @@ class Groups(Bench):
             self.shard(a): (first.position, second.position), self.shard(b): (0, 0), self.shard(c): (0, 0)
         }  # fmt: skip
         assert set(self.pending(claim).records) == {second, third, other, early}
+        self.do(self.store.reinstate(group, [Move(self.shard(a), third.position, 0, careful=2)]))
+        assert {each.shard: each.careful for each in self.do(self.store.progress("g"))}[self.shard(a)] == 2
         self.do(self.store.reinstate(group, []))
+        assert not any(each.careful for each in self.do(self.store.progress("g")))
         assert {each.checkpoint for each in self.do(self.store.progress("g"))} == {early.position}
         assert self.register("g", "beginning") == group
 

@@ -19,7 +19,7 @@ from hypothesis.stateful import initialize, invariant
 
 from sourced.ops import Op
 from sourced.testing.conformance.machine.beside import Beside
-from sourced.testing.conformance.machine.drawn import STREAMS, Wish, wishes
+from sourced.testing.conformance.machine.drawn import KINDS, STREAMS, Wish, wishes
 from sourced.testing.conformance.machine.log import Log
 from sourced.testing.conformance.machine.rounds import Rounds
 from sourced.testing.conformance.machine.sides import Side
@@ -48,6 +48,7 @@ def everything(side: Side) -> Op[Any]:
     found["groups"] = sorted((yield from store.groups()), key=lambda each: each.name)
     for group in found["groups"]:
         found[f"progress of {group.name}"] = yield from store.progress(group.name)
+        found[f"left of {group.name}"] = yield from store.progress(group.name, KINDS[:1])
         found[f"places of {group.name}"] = yield from store.places(group.name)
         found[f"snapshots of {group.name}"] = yield from store.snapshots(group.name, STREAMS)
         found[f"views of {group.name}"] = yield from store.page_views(group.name)
