@@ -117,6 +117,22 @@ def test_every_page_of_the_todo_application_can_be_read_by_everybody(todo: str, 
     check("todo", visitor, page, todo_pages(page))
 
 
+# -- on a phone
+
+
+def test_on_a_phone_it_is_seen_where_somebody_is_and_what_they_can_do(dashboard: tuple[str, list[str]], visit: Visit):
+    page = visit(dashboard[0], viewport=PHONE).tab()
+    for room, buttons in (("/parked", ("Retry", "Skip")), ("/scheduled", ("Now", "Cancel")), ("/schemas", ())):
+        page.goto(dashboard[0] + room)
+        for seen in (
+            page.get_by_role("navigation").locator("[aria-current]"),
+            *(page.locator("table").get_by_role("button", name=name).first for name in buttons),
+        ):
+            box = seen.bounding_box()
+            assert box
+            assert (box["x"] >= 0, box["x"] + box["width"] <= PHONE["width"]) == (True, True), (room, box)
+
+
 # -- with a keyboard
 
 

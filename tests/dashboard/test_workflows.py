@@ -64,7 +64,7 @@ def test_a_run_is_cancelled_once_somebody_has_said_so(app: Sourced, caller: Call
     app.drain()
     assert "Cancel" in caller.see(f"/runs/{run.id}")
     asked = caller.send("/act", act="cancel_run", run=run.id)
-    assert "at once False" in text_of(asked.page)
+    assert "It is asked to end, and may take back what it has done." in text_of(asked.page)
     assert (run.status(), app.history(OPERATIONS)) == ("running", [])
     done = caller.send("/act", act="cancel_run", run=run.id, confirmed="1", reason="rain", back=f"/runs/{run.id}")
     assert (done.status, done.headers["location"]) == (303, f"/runs/{run.id}")
@@ -80,7 +80,9 @@ def test_a_run_is_forked_and_the_new_one_is_shown(app: Sourced, agency: Agency, 
     run = app.start(BookHoliday.named("rome"), Trip("Rome"))
     app.drain()
     assert "Fork before it" in caller.see(f"/runs/{run.id}")
-    assert "known 3" in text_of(caller.send("/act", act="fork", run=run.id, step="book_hotel#1").page)
+    assert "knows the first 3 messages of" in text_of(
+        caller.send("/act", act="fork", run=run.id, step="book_hotel#1").page
+    )
     done = caller.send("/act", act="fork", run=run.id, step="book_hotel#1", confirmed="1")
     (told,) = app.history(OPERATIONS)
     assert isinstance(told.payload, WorkflowForked)

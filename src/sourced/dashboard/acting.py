@@ -12,14 +12,26 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from sourced.audit import ParkedRetried, WorkflowForked
+from sourced.dashboard.confirming import prospect
 from sourced.dashboard.desk import Desk
 from sourced.errors import NotKnown, SourcedError
 from sourced.web.guard import form_of, is_htmx
 
 SHOWN = 100  # streams with the same error
 
-Said: TypeAlias = dict[str, str]
 Act: TypeAlias = Callable[..., Awaitable[Any]]
+
+
+class Said(dict[str, str]):
+    """The fields of a form."""
+
+    def __missing__(self, name: str) -> str:
+        raise NotKnown(f"this form does not say which {name} it is about; load the page anew and try again")
+
+    def number(self, name: str) -> int:
+        if not self[name].isdecimal():
+            raise NotKnown(f"expected a whole number as {name}, found {self[name]!r}; load the page anew and try again")
+        return int(self[name])
 
 
 def whoever(request: Request) -> str:
@@ -57,20 +69,23 @@ class Acting:
 
     async def act(self, request: Request) -> Response:
         """First what would be done, to be confirmed; then it is done."""
-        said = await form_of(request)
+        said = Said(await form_of(request))
         name, confirmed, reason = said.pop("act", ""), said.pop("confirmed", ""), said.pop("reason", "").strip()
         back = said.pop("back", "") or urlsplit(request.headers.get("referer", "")).path
         trying = not confirmed or (name == "skip" and not reason)
         try:
             act = self._does(name, said)
             if act is None:
-                raise NotKnown(f"expected an act such as retry, found {name!r}")
+                raise NotKnown(f"expected an act such as retry, found {name!r}; nothing was done")
             told = await act(reason=reason, by=self._who(request), dry_run=trying)
-        except (SourcedError, KeyError, ValueError) as error:
+        except SourcedError as error:
             return self._answer(request, "refused.html", status=422, complaint=self.desk.veil.raised(error))
         if trying:
             missing = bool(confirmed)
-            return self._answer(request, "confirm.html", name=name, said=said, told=told, missing=missing, back=back)
+            would = prospect(name, told, self.desk.veil.error)
+            return self._answer(
+                request, "confirm.html", name=name, said=said, prospect=would, missing=missing, back=back
+            )
         root, forked = request.scope.get("root_path", ""), isinstance(told, WorkflowForked)
         back = f"{root}/runs/{told.fork}" if forked else back
         if is_htmx(request):
@@ -95,7 +110,7 @@ class Acting:
             case "retry":
                 return partial(self._retry, said)
             case "skip":
-                return partial(parked.skip, said["group"], said["stream"], seq=int(said["seq"]))
+                return partial(parked.skip, said["group"], said["stream"], seq=said.number("seq"))
             case "cancel" | "run_now":
                 return partial(getattr(scheduled, name), said["message"])
             case "cancel_run":

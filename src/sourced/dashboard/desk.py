@@ -14,7 +14,6 @@ from starlette.responses import HTMLResponse
 
 from sourced.actor import Actor
 from sourced.app import Sourced
-from sourced.audit import Operation
 from sourced.codec import Record
 from sourced.dashboard.glance import Glance, glanced
 from sourced.dashboard.handled import HandleTimes
@@ -56,7 +55,7 @@ class Desk:
         self.pages = Pages(HERE / "templates", static=[HERE / "static"])
         self.pages.environment.filters |= {
             "kind": kind, "shown": self.shown, "short": self.short, "ago": self.ago, "sparkline": sparkline,
-            "link": quoted, "span": span, "heat": heat, "facts": self.facts, "metadata": veil.metadata, "pace": pace,
+            "link": quoted, "span": span, "heat": heat, "metadata": veil.metadata, "pace": pace,
             "error": veil.error, "said": veil.text, "raised": veil.raised, "trace": veil.trace,
         }  # fmt: skip
 
@@ -107,13 +106,6 @@ class Desk:
         text = msgspec.json.encode(self.veil.payload(message), enc_hook=str).decode()
         return text if len(text) <= width else f"{text[: width - 1]}…"
 
-    def facts(self, told: Operation) -> dict[str, str]:
-        """What an act would do, value by value."""
-        return {
-            key: f"{len(value):,}: {', '.join(map(_brief, value[:10]))}" if isinstance(value, list) else str(value)
-            for key, value in self.veil.operation(told).items()
-        }
-
     def state(self, actor: Actor[Any], state: Any) -> Any:
         return self.veil.state(actor, state)
 
@@ -142,10 +134,6 @@ def pace(rate: float) -> str:
 
 def heat(pending: int) -> str:
     return "hot" if pending >= 1_000 else "warm" if pending else ""
-
-
-def _brief(each: Any) -> str:
-    return " ".join(map(str, each.values())) if isinstance(each, dict) else str(each)
 
 
 _ZERO = datetime(2000, 1, 1, tzinfo=UTC)

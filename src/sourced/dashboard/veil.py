@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from sourced.actor import Actor
-from sourced.audit import Operation, ParkedRetried, ParkedSkipped
+from sourced.audit import ParkedRetried, ParkedSkipped
 from sourced.dashboard.difference import plain
 from sourced.doctor import GroupInfo
 from sourced.envelope import Message
@@ -55,10 +55,6 @@ class Veil:
 
     def state(self, actor: Actor[Any], state: Any) -> Any:
         return plain(state) if self.mask is None else self.mask(actor, plain(state))
-
-    def operation(self, told: Operation) -> dict[str, Any]:
-        shown: dict[str, Any] = self._written(told)
-        return shown
 
     def _written(self, payload: Payload) -> Any:
         """As plain values. What Sourced itself wrote down of exceptions is shown like any other."""

@@ -5,6 +5,12 @@ document.addEventListener("change", ({target}) => {
   if (target.matches?.("[data-travel]")) location.assign(target.dataset.travel + target.value);
 });
 
+// On a phone there are more rooms than fit: the one that somebody is in is among those that are seen.
+document.addEventListener("DOMContentLoaded", () => {
+  const bar = document.querySelector("nav.bar"), here = bar?.querySelector("[aria-current]");
+  if (here && bar.scrollWidth > bar.clientWidth) bar.scrollLeft = here.offsetLeft - (bar.clientWidth - here.offsetWidth) / 2;
+});
+
 document.addEventListener("keydown", (event) => {
   if (event.target !== document.body) return;
   const label = {ArrowLeft: "One message back", ArrowRight: "One message on"}[event.key];
