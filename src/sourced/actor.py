@@ -148,6 +148,7 @@ class Aggregate(Generic[S]):
         if source.stream != fold.stream:
             raise DifferentStream(fold.stream, source.stream)
         check(source.payload)
+        source = source.detached()
         before = copy.deepcopy(fold.state), fold.seq
         try:
             events = fold.follow(source, now or SystemClock().now())

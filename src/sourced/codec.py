@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from difflib import get_close_matches
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 
 from sourced.audit import Operation
 from sourced.envelope import Message
 from sourced.errors import DefinitionError, Invalid, Undecodable, UnknownMessage
-from sourced.messages import BROKEN_TEXT, Payload, Rejected, Spec, Unknown, check, is_family
+from sourced.messages import Payload, Rejected, Spec, Unknown, encode, is_family, refuse
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -42,7 +42,6 @@ class Content(msgspec.Struct, frozen=True, gc=False):
     payload: str
 
 
-_encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
 
@@ -107,16 +106,16 @@ class Codec:
         payload = message.payload
         cls, name, version = type(payload), message.type, message.version
         if cls is Unknown:  # passed on as it came
-            text = _encode(payload.data)
+            text = encode(payload.data)
         else:
             spec = cls.__sourced__
             name, version = spec.name, spec.version  # the message's own may be older: it was brought up to date
             decoder = self._decoders.get(cls) or self._learned(cls)
             try:
-                text = _encode(payload)
+                text = encode(payload)
                 decoder(text)
             except (TypeError, UnicodeEncodeError, msgspec.ValidationError) as error:
-                self._refuse(payload, error)
+                refuse(payload, error)
         metadata = _metadata(message) if message.metadata else "{}"
         return Record(
             message.id, message.stream, message.seq, message.position, name, version, text.decode(),
@@ -146,30 +145,14 @@ class Codec:
         self.learn(cls)
         return self._decoders[cls]
 
-    def _refuse(self, payload: Payload, error: Exception) -> NoReturn:
-        if isinstance(error, msgspec.ValidationError):
-            check(payload, error)
-        if isinstance(error, UnicodeEncodeError):
-            broken = [name for name in payload.__struct_fields__ if not _is_text(getattr(payload, name))]
-            raise Invalid(type(payload).__qualname__, dict.fromkeys(broken, BROKEN_TEXT))
-        raise DefinitionError(f"{type(payload).__qualname__} cannot be stored as JSON: {error}") from error
-
 
 def _metadata(message: Message[Any]) -> str:
     try:
-        return _encode(message.metadata).decode()
+        return encode(message.metadata).decode()
     except (TypeError, UnicodeEncodeError) as error:
         raise Invalid(
             message.type, {"metadata": f"expected what JSON can hold, found {message.metadata}: {error}"}
         ) from error
-
-
-def _is_text(value: Any) -> bool:
-    try:
-        _encode(value)
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _enveloped(record: Record, payload: Any) -> Message[Any]:

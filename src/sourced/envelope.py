@@ -89,7 +89,7 @@ class Message(msgspec.Struct, Generic[T], frozen=True, gc=False):
         return _replace(self, payload=_replace(self.payload, **changes))
 
     def detached(self) -> Message[T]:
-        """This message for one who may change the lists in its payload: the others who hold it see nothing of that."""
+        """This message as it is read from the log, for one who may change the lists in its payload."""
         said: Any = self.payload
         payload = detached(said)
         return self if payload is said else _replace(self, payload=payload)

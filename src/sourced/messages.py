@@ -10,9 +10,22 @@ import copy
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, ClassVar, TypeVar, dataclass_transform
+from enum import Enum
+from types import UnionType
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    NoReturn,
+    TypeVar,
+    Union,
+    dataclass_transform,
+    get_args,
+    get_origin,
+)
 from uuid import UUID
 
 import msgspec
@@ -180,14 +193,65 @@ def check(payload: Payload, error: msgspec.ValidationError | None = None) -> Non
 
 
 def detached(payload: P) -> P:
-    """The payload with lists of its own: whoever keeps or changes one of them does not change what was said."""
-    for value in astuple(payload):
-        if type(value) not in _IMMUTABLE:
-            return copy.deepcopy(payload)
+    """The payload as it is read from the log: each value of the type that its field has, a date that was written as
+    text too, and with lists of its own, so that whoever changes one does not change what was said."""
+    cls: Any = type(payload)
+    if cls is Unknown:
+        return copy.deepcopy(payload)
+    kinds, decode = cls.__dict__.get("__stored__") or _as_stored(cls)
+    for value, plain in zip(astuple(payload), kinds, strict=True):
+        if type(value) not in plain:
+            try:
+                read: P = decode(encode(payload))
+            except (TypeError, UnicodeEncodeError, msgspec.ValidationError) as error:
+                refuse(payload, error)
+            return read
     return payload
 
 
-_IMMUTABLE = frozenset({str, int, float, bool, type(None), bytes, datetime, date, timedelta, Decimal, UUID})
+def refuse(payload: Payload, error: Exception) -> NoReturn:
+    """What could not be read back is not stored: says which fields are wrong."""
+    if isinstance(error, msgspec.ValidationError):
+        check(payload, error)
+    if isinstance(error, UnicodeEncodeError):
+        broken = [name for name in payload.__struct_fields__ if not _is_text(getattr(payload, name))]
+        raise Invalid(type(payload).__qualname__, dict.fromkeys(broken, BROKEN_TEXT))
+    raise DefinitionError(f"{type(payload).__qualname__} cannot be stored as JSON: {error}") from error
+
+
+def _is_text(value: Any) -> bool:
+    try:
+        encode(value)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _as_stored(cls: Any) -> tuple[tuple[frozenset[type], ...], Callable[[bytes], Any]]:
+    """For each field the types of values that are read as they were written; and what reads all of them."""
+    found = tuple(_kinds(each.type) for each in struct_fields(cls)), msgspec.json.Decoder(cls).decode
+    cls.__stored__ = found
+    return found
+
+
+def _kinds(annotation: Any) -> frozenset[type]:
+    annotation = getattr(annotation, "__supertype__", annotation)
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _kinds(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return frozenset[type]().union(*map(_kinds, get_args(annotation)))
+    if annotation is Any:
+        return frozenset({str, int, float, bool, type(None)})
+    if origin is Literal:
+        return frozenset(type(value) for value in get_args(annotation))
+    whole = annotation in _IMMUTABLE or (isinstance(annotation, type) and issubclass(annotation, Enum))
+    return frozenset({annotation}) if whole else frozenset()
+
+
+encode = msgspec.json.Encoder().encode
+
+_IMMUTABLE = frozenset({str, int, float, bool, type(None), bytes, datetime, date, time, timedelta, Decimal, UUID})
 
 
 def _field_errors(cls: type[Payload], data: Mapping[str, Any], *, strict: bool) -> dict[str, str]:

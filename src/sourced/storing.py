@@ -96,11 +96,11 @@ class StoringVerbs(Side):
             if to is None:
                 name = type(dispatch(message).payload).__qualname__  # which refuses what is no message at all
                 raise Invalid(name, {"stream": f"expected to=…, the stream this {name} is for"})
-            return Message.new(message, stream=to, metadata=metadata, now=self._engine.clock.now())
+            return Message.new(message, stream=to, metadata=metadata, now=self._engine.clock.now()).detached()
         if to is not None and address(to) != message.stream:
             raise Invalid(
                 message.type, {"stream": f"expected a message of {address(to)!r}, found one of {message.stream!r}"}
             )
         if not message.stream:
             raise Invalid(message.type, {"stream": "expected a stream's name, found an empty one"})
-        return message.with_metadata(metadata or {})
+        return message.detached().with_metadata(metadata or {})

@@ -58,13 +58,13 @@ def execute(
 
     A state at hand is taken at its word first. Only when that fails is the log asked whether it was out of date.
     """
-    engine.codec.encode(source)  # refuses what could not be stored before anybody decides on it
+    record = engine.codec.encode(source)  # refuses what could not be stored before anybody decides on it
     for tries_left in reversed(range(engine.tries)):
         if not loaded:
             yield from catch_up(engine, fold)
         place, loaded = fold.seq, True
         try:
-            decision, hooks = yield from _decide_and_store(engine, fold, source, pinned)
+            decision, hooks = yield from _decide_and_store(engine, fold, source, record, pinned)
         except (Exception, KeyboardInterrupt, asyncio.CancelledError) as error:
             yield from _back_to(engine, fold, place, pinned)
             outdated = isinstance(error, Exception) and fold.seq != place
@@ -79,7 +79,7 @@ def execute(
 
 
 def _decide_and_store(
-    engine: Engine, fold: Deciding[Any], source: Message[Any], pinned: bool
+    engine: Engine, fold: Deciding[Any], source: Message[Any], record: Record, pinned: bool
 ) -> Program[tuple[Decision, list[AfterCommit]]]:
     actor, place = fold.owner, fold.seq
     fold.seq += 1  # the command's own place
@@ -87,7 +87,7 @@ def _decide_and_store(
     events = fold.follow(command, engine.clock.now())
     batch = Batch(fold.stream, [command], events)
     closing = list(actor.closing_with(fold.state, batch))
-    records = engine.encode([command], settled_by=(actor.group,)) + engine.encode(events)
+    records = (replace(record, seq=command.seq, settled_by=(actor.group,)), *engine.encode(events))
     entry = Entry(fold.stream, records, place, None if pinned else actor.heeds)
     syncs = [action for action in closing if isinstance(action, Sync)]
     if syncs:
