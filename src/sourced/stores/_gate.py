@@ -88,5 +88,5 @@ class Gate:
 
 
 def _task_here() -> asyncio.Task[Any] | None:
-    loop = asyncio._get_running_loop()  # the public one raises where there is none, which takes longer than all the rest
+    loop = asyncio._get_running_loop()  # where there is none, the public one raises: that takes longer than the rest
     return None if loop is None else asyncio.current_task(loop)
