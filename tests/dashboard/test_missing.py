@@ -2,10 +2,11 @@
 
 import pytest
 
-from sourced import Sourced
+from sourced import Actor, Command, Event, Sourced, decide, evolve
 from sourced.dashboard import dashboard
 from sourced.demo.app import todo
 from sourced.demo.web import site
+from sourced.errors import Unavailable
 from sourced.testing.shop import AddItem, Cart
 from tests.dashboard.asking import Caller, text_of
 
@@ -82,6 +83,58 @@ def test_in_a_modal_it_is_a_sentence_and_no_page(app: Sourced):
 
 def test_only_those_who_may_look_are_told_what_is_missing(app: Sourced):
     assert Caller(dashboard(app), client="192.0.2.1").get("/nothing").status == 403
+
+
+# -- pages that cannot be made
+
+
+class Fill(Command, type="mishap.fill"):
+    text: str
+
+
+class Filled(Event, type="mishap.filled"):
+    text: str
+
+
+class Wrong(Actor[list[str]], group="mishap.wrong"):
+    def initial(self, stream: str) -> list[str]:
+        return []
+
+    @decide
+    def fill(self, lines: list[str], command: Fill):
+        yield Filled(command.text)
+
+    @evolve
+    def filled(self, lines: list[str], event: Filled):
+        raise ValueError(f"cannot take {event.text}")
+
+
+def test_a_page_that_cannot_be_made_says_why_and_the_log_where(caplog: pytest.LogCaptureFixture):
+    app = Sourced()
+    app.register(Wrong)
+    app.append("w", Filled("<b>ink</b>"))
+    answer = Caller(dashboard(app)).get("/streams/w")
+    assert answer.status == 500
+    assert "ValueError: cannot take <b>ink</b> (the log of this process tells where)" in text_of(answer.page)
+    assert "<b>ink" not in answer.page
+    assert 'href="/groups"' in answer.page
+    (record,) = (each for each in caplog.records if each.exc_info)
+    assert record.getMessage() == "the dashboard could not make /streams/w"
+    masked = Caller(dashboard(app, mask=lambda thing, plain: "•••")).get("/streams/w")
+    assert (masked.status, "ValueError: (masked)" in masked.page, "ink" in text_of(masked.page)) == (500, True, False)
+
+
+def test_while_the_store_is_away_the_page_says_so(app: Sourced):
+    def mask(thing: object, plain: object) -> object:
+        raise Unavailable("the vault", "it is being moved")
+
+    caller = Caller(dashboard(app, mask=mask))
+    assert caller.see("/groups")
+    answer = caller.get("/messages")
+    assert (answer.status, "the vault: it is being moved; nothing was changed" in answer.page) == (503, True)
+
+
+# -- the TODO application
 
 
 @pytest.mark.parametrize(

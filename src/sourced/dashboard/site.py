@@ -17,6 +17,7 @@ from sourced.dashboard.access import Access, Doorkeeper, loopback
 from sourced.dashboard.acting import Acting, whoever
 from sourced.dashboard.desk import Desk
 from sourced.dashboard.machine import TimeMachine
+from sourced.dashboard.mishaps import Mishaps
 from sourced.dashboard.missing import Missing
 from sourced.dashboard.overview import Overview
 from sourced.dashboard.search import Search
@@ -25,7 +26,7 @@ from sourced.dashboard.topology import Topology
 from sourced.dashboard.veil import Mask, MaskErrors, Veil
 from sourced.dashboard.workflows import Workflows
 from sourced.doctor import TARGET
-from sourced.errors import NotKnown, SourcedError
+from sourced.errors import NotKnown, SourcedError, Unavailable
 from sourced.web.guard import Forged, guards, is_htmx
 from sourced.web.pages import Assets
 
@@ -61,8 +62,10 @@ def dashboard(
         return desk.page(request, "refused.html", status=403, complaint=complaint)
 
     async def failed(request: Request, error: Exception) -> Response:
-        template = "_sorry.html" if is_htmx(request) else "sorry.html"
-        return desk.page(request, template, status=422, complaint=desk.veil.raised(error))
+        complaint, gone = desk.veil.raised(error), isinstance(error, Unavailable)
+        if is_htmx(request):
+            return desk.page(request, "_sorry.html", status=422, complaint=complaint)
+        return desk.page(request, "sorry.html", status=503 if gone else 422, complaint=complaint)
 
     missing = Missing(desk)
 
@@ -74,6 +77,7 @@ def dashboard(
         middleware=[
             Middleware(Doorkeeper, access=access),
             *guards(secret or secrets.token_hex(), cookie="sourced_dashboard"),
+            Middleware(Mishaps, desk=desk),
         ],
         exception_handlers={
             Forged: forged,

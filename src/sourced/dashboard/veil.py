@@ -116,9 +116,11 @@ class Veil:
         )
 
     def scheduled(self, row: Scheduled) -> Scheduled:
-        return replace(row, error=self.text(row.error))
+        return replace(row, error=self.text(row.error)) if row.error else row
 
     def info(self, info: GroupInfo) -> GroupInfo:
+        if self._open:
+            return info  # thousands of streams may wait
         return replace(
             info, group=self._group(info.group), stragglers=tuple(self.straggler(row) for row in info.stragglers)
         )
