@@ -1,10 +1,12 @@
 """What the time machine shows at any point of a stream is what a plain fold of its history gives."""
 
+import asyncio
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import unescape
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import pytest
@@ -13,9 +15,11 @@ from hypothesis import strategies as st
 
 from sourced import Actor, Command, Event, Message, Sourced, decide, evolve, upcast
 from sourced.actor import Aggregate
-from sourced.dashboard import dashboard
+from sourced.dashboard import dashboard, marks
 from sourced.dashboard.difference import plain
+from sourced.dashboard.marks import Marks
 from sourced.store import Entry, Store
+from sourced.testing.clock import START, VirtualClock
 from tests.dashboard.asking import Caller
 
 NAMES = ("tea", "pot", "cup")
@@ -39,6 +43,9 @@ class Dusted(Event, type="shelf.dusted"): ...
 
 
 class Dust(Command, type="shelf.dust"): ...
+
+
+class Look(Command, type="shelf.look"): ...
 
 
 class Cleared(Event, type="shelf.cleared"): ...
@@ -87,7 +94,7 @@ ACTORS: tuple[type[Actor[Any]], ...] = (Shelf, Dated)
 def app(store: Store) -> Sourced:
     app = Sourced(store)
     app.register(Shelf, Dated)
-    for number in range(8):
+    for number in range(6):
         name = NAMES[number % 3]
         app.append("s", [Put(name), PutThere(name, [number]), Dusted(), *([Cleared()] if number % 3 == 2 else [])])
     return app
@@ -113,7 +120,7 @@ def test_it_shows_what_a_plain_fold_gives_wherever_one_jumps(app: Sourced):
     """Back and forth; and what was shown before changes nothing of what is shown next."""
     caller, last = Caller(dashboard(app)), app.load(Shelf, "s").seq
 
-    @settings(max_examples=8, deadline=None, database=None)
+    @settings(max_examples=5, deadline=None, database=None)
     @given(st.lists(st.integers(0, last), min_size=1, max_size=4))
     def jump(seqs: list[int]) -> None:
         for seq in seqs:
@@ -152,3 +159,161 @@ def test_a_stream_that_was_stored_in_an_older_version_is_brought_up_to_date(app:
     stored = msgspec.structs.replace(old, type="shelf.put_there", version=1, payload='{"name": "jar"}')
     app.store.transact(app.store.append([Entry("old", (stored,))]))
     assert shown(Caller(dashboard(app)).see("/streams/old"))["shelves"]["things"] == {"jar": [1, 1]}
+
+
+# -- marks: states on the way, kept for the next look
+
+
+class Timed(VirtualClock):
+    """It is later when it is told so, and not by being looked at."""
+
+    def elapsed(self) -> float:
+        return (self.now() - START).total_seconds()
+
+
+class Counting:
+    """A store that notes how much is read of streams."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.read = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+    def contents(self, stream: str, types: Any, **piece: Any):
+        found = yield from self.store.contents(stream, types, **piece)
+        self.read += len(found)
+        return found
+
+
+class Long(NamedTuple):
+    """A stream that is long by a smaller measure, and somebody who looks at it."""
+
+    app: Sourced
+    clock: Timed
+    store: Counting
+    marks: Marks
+    last: int
+
+    def load(self, seq: int, actor: type[Actor[Any]] = Shelf) -> Any:
+        loaded = asyncio.run(self.marks.load(self.app._engine.router.actor(actor), "s", seq))
+        assert loaded.seq == min(seq, self.last)
+        return loaded.state
+
+    def reads(self, seq: int) -> int:
+        """How much is read to look at a place."""
+        self.store.read = 0
+        self.load(seq)
+        return self.store.read
+
+
+@pytest.fixture
+def long(store: Store, monkeypatch: pytest.MonkeyPatch) -> Long:
+    monkeypatch.setattr(marks, "EVERY", 10)
+    clock, counting = Timed(), Counting(store)
+    app = Sourced(cast(Store, counting), clock=clock)
+    app.register(Shelf, Dated)
+    with app.transaction() as tx:
+        for number in range(90):
+            cleared = [Cleared()] if number % 40 == 39 else []
+            tx.append("s", [Put(NAMES[number % 3]), PutThere(NAMES[number % 3], [number]), *cleared])
+    return Long(app, clock, counting, Marks(app), len(app.history("s")))
+
+
+def test_by_way_of_marks_a_state_is_what_a_plain_fold_gives(long: Long):
+    """Whoever changes what he was given changes nothing of what others are given."""
+    history = long.app.history("s")
+    expected = [
+        {actor: plain(Aggregate(actor(), "s").evolve(*history[:seq])) for actor in ACTORS}
+        for seq in range(long.last + 1)
+    ]
+
+    @settings(max_examples=10, deadline=None, database=None)
+    @given(st.lists(st.tuples(st.integers(0, long.last), st.sampled_from(ACTORS)), min_size=1, max_size=6))
+    def jump(places: list[tuple[int, type[Actor[Any]]]]) -> None:
+        for seq, actor in places:
+            state = long.load(seq, actor)
+            assert plain(state) == expected[seq][actor]
+            if isinstance(state, ShelfState):
+                state.things = {"spoiled": []}
+            else:
+                state.clear()
+
+    jump()
+    assert long.marks.size
+
+
+def test_a_step_reads_little(long: Long):
+    assert long.reads(long.last) == 92  # all that the state is made of
+    for seq in (*range(long.last, 150, -1), *range(20, 50)):
+        assert long.reads(seq) <= 14
+
+
+def test_what_follows_is_read_on(long: Long):
+    long.load(long.last)
+    long.app.append("s", PutThere("jug", [7]))
+    state = asyncio.run(long.marks.load(long.app._engine.router.actor(Shelf), "s", long.last + 1)).state
+    assert plain(state) == folded(long.app, Shelf, long.last + 1)
+
+
+def test_after_a_minute_everything_is_read_anew(long: Long):
+    long.load(long.last)
+    long.clock.advance(60)
+    assert long.reads(long.last) < 20
+    long.clock.advance(1)
+    assert long.reads(long.last) == 92
+
+
+@pytest.mark.parametrize("then", [0, 92])
+def test_a_stream_that_is_gone_or_another_one_is_read_from_its_start(long: Long, new_store: Any, then: int):
+    """Somebody put another database in its place."""
+    long.load(long.last)
+    long.store.store = new_store()
+    other = Sourced(long.store.store)
+    other.register(Shelf)
+    for _ in range(then):
+        other.append("s", PutThere("other", []))
+    loaded = asyncio.run(long.marks.load(long.app._engine.router.actor(Shelf), "s", long.last))
+    assert (plain(loaded.state), loaded.seq) == (folded(other, Shelf, then), then)
+
+
+def test_marks_take_no_more_room_than_they_may(long: Long, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(marks, "MOST", 2_000)
+    for seq in (long.last, 100, 50, long.last):
+        for actor in ACTORS:
+            assert plain(long.load(seq, actor)) == folded(long.app, actor, seq)
+            assert 0 < long.marks.size <= 2_000
+    monkeypatch.setattr(marks, "MOST", 0)
+    long.clock.advance(61)
+    long.load(long.last)
+    assert long.reads(long.last) == 92
+
+
+class Unlike:
+    """It leaves out what it is about when it is put into bytes."""
+
+    def __init__(self, lock: bool) -> None:
+        self.seen = 0
+        self.lock = threading.Lock() if lock else None
+
+    def __getstate__(self) -> Any:
+        return {"lock": self.lock, "seen": 0}
+
+
+@pytest.mark.parametrize("lock", [True, False])
+def test_states_that_do_not_come_back_as_they_were_are_not_kept(long: Long, lock: bool):
+    class Watch(Actor[Unlike], group="watch"):
+        def initial(self, stream: str) -> Unlike:
+            return Unlike(lock)
+
+        @evolve
+        def put_there(self, state: Unlike, event: PutThere):
+            state.seen += 1
+
+        @decide
+        def look(self, state: Unlike, command: Look): ...
+
+    long.app.register(Watch)
+    assert [long.load(long.last, Watch).seen for _ in range(2)] == [90, 90]
+    assert long.marks.size == 0

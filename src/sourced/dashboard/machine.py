@@ -14,6 +14,7 @@ from sourced.actor import Actor
 from sourced.dashboard.desk import Desk, quoted
 from sourced.dashboard.difference import changes
 from sourced.dashboard.fields import fields_of, given_fields, scenario
+from sourced.dashboard.marks import Marks
 from sourced.envelope import Message
 from sourced.errors import Invalid, NotKnown, Rejection
 from sourced.messages import Command, Payload, parse
@@ -37,6 +38,7 @@ class Seen(msgspec.Struct):
 class TimeMachine:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
+        self.marks = Marks(desk.app)
 
     def routes(self) -> list[Route]:
         return [
@@ -95,7 +97,7 @@ class TimeMachine:
 
     async def _try(self, stream: str, at: int, command: Command) -> Mapping[str, Any]:
         actor = self.desk.app._engine.router.decider(type(command))
-        loaded = await self.desk.app.aio.load(type(actor), stream, upto=at)
+        loaded = await self.marks.load(actor, stream, at)
         try:
             events, refusal = list(loaded.decide(command).events), None
         except Exception as error:
@@ -131,7 +133,7 @@ class TimeMachine:
 
     async def _seen(self, actor: Actor[Any], stream: str, at: int, chosen: Message[Any] | None) -> Seen:
         """Its state, and how that differs from the one before."""
-        loaded = await self.desk.app.aio.load(type(actor), stream, upto=max(0, at - 1))
+        loaded = await self.marks.load(actor, stream, max(0, at - 1))
         before = after = self.desk.state(actor, loaded.state)
         if chosen is not None:
             after = self.desk.state(actor, loaded.evolve(chosen))

@@ -30,16 +30,24 @@ def read(engine: Engine, stream: str, after: int = 0, upto: int | None = None) -
 
 def catch_up(engine: Engine, fold: Deciding[Any], upto: int | None = None) -> Program[None]:
     """Folds what was stored since."""
-    if fold.seq == 0 and fold.owner.snapshots:
-        kept = engine.store.snapshots(fold.owner.group, [fold.stream])
-        resume(fold, fold.owner.snapshots, (yield Transact(kept, reading=True)).get(fold.stream), upto)
+    if fold.seq == 0:
+        yield from begin(engine, fold, upto)
+    feed(engine, fold, (yield from news(engine, fold, fold.seq, upto)))
+
+
+def begin(engine: Engine, fold: Deciding[Any], upto: int | None) -> Program[None]:
+    """With a snapshot, if there is one."""
+    if fold.owner.snapshots:
+        op = engine.store.snapshots(fold.owner.group, [fold.stream])
+        resume(fold, fold.owner.snapshots, (yield Transact(op, reading=True)).get(fold.stream), upto)
+
+
+def news(engine: Engine, fold: Deciding[Any], after: int, upto: int | None) -> Program[Sequence[Record | Content]]:
+    """What its stream holds after a seq, as far as the state is made of it."""
     types = fold.owner.heeds
     if types is None:
-        news: Sequence[Record | Content] = yield from read(engine, fold.stream, fold.seq, upto)
-    else:
-        op = engine.store.contents(fold.stream, types, after=fold.seq, upto=upto)
-        news = yield Transact(op, reading=True)
-    feed(engine, fold, news)
+        return (yield from read(engine, fold.stream, after, upto))
+    return (yield Transact(engine.store.contents(fold.stream, types, after=after, upto=upto), reading=True))
 
 
 def feed(engine: Engine, fold: Deciding[Any], records: Sequence[Record | Content]) -> None:
