@@ -55,7 +55,7 @@ def test_groups(app: Sourced, caller: Caller):
     )
     app.groups.stop(name)
     app.append("cart-1", ItemAdded("tea", 1))
-    assert "It goes on where it was. 2 messages wait for it." in asked(caller, act="start", group=name)
+    assert "It goes on where it was. 1 message waits for it." in asked(caller, act="start", group=name)
     assert "It is stopped already; it gets the new reason." in asked(caller, act="stop", group=name)
 
 
