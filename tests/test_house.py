@@ -14,7 +14,7 @@ import sourced
 
 ROOT = Path(__file__).parent.parent
 FLOORS = {
-    "ground": "errors ids clock ops forks",
+    "ground": "errors ids clock ops forks traces",
     "domain": "messages audit envelope codec lines snapshots view fold evolving actions annotations handlers handling "
     "actor projector reactor workflow policy",
     "ports": "store terms notifier telemetry",

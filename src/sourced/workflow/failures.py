@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -11,6 +10,7 @@ import msgspec
 
 from sourced.annotations import named_in
 from sourced.errors import Recalled
+from sourced.traces import trace_of
 from sourced.workflow.events import Trouble
 
 R = TypeVar("R", bound=Recalled)
@@ -23,7 +23,7 @@ def trouble_of(error: BaseException) -> Trouble:
     if isinstance(error, Recalled):
         return error.trouble
     kinds = [f"{each.__module__}.{each.__qualname__}" for each in type(error).__mro__ if _is_exception(each)]
-    trace = "".join(traceback.format_exception(error))
+    trace = trace_of(error)
     return Trouble(type(error).__name__, _storable(str(error)), kinds, _details(error.args), _storable(trace))
 
 

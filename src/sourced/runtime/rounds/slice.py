@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from datetime import datetime
 
 from msgspec.structs import replace
@@ -11,6 +10,7 @@ from sourced.actions import Park, RetryAt, Verdict
 from sourced.reactor import Delivery, Memo
 from sourced.runtime.rounds.effects import Effects
 from sourced.store import Lease, Straggler
+from sourced.traces import trace_of
 
 
 class Slice:
@@ -107,7 +107,7 @@ class Slice:
         return replace(row, from_seq=max(row.from_seq, self.effects.acked + 1), live_after=live_after)
 
     def _failed(self, verdict: Verdict) -> Straggler:
-        trace = _storable("".join(traceback.format_exception(self.error))) if self.error else ""
+        trace = _storable(trace_of(self.error)) if self.error else ""
         row = replace(
             self.as_straggler(self.done), attempts=self.attempts, error=described(self.error), traceback=trace
         )
