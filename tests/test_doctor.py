@@ -5,7 +5,22 @@ from typing import Any
 
 import pytest
 
-from sourced import Actor, Command, Event, Handlers, Park, Projector, Retry, Sourced, Stop, View, decide, evolve, on
+from sourced import (
+    Actor,
+    Command,
+    Event,
+    Handlers,
+    Park,
+    Projector,
+    Retry,
+    Sourced,
+    Stop,
+    View,
+    Workflow,
+    decide,
+    evolve,
+    on,
+)
 from sourced.doctor import ago
 from sourced.ops import Op
 from sourced.store import COUNTED, Store, Worker
@@ -109,6 +124,7 @@ def test_messages_that_somebody_has_in_hand_or_had(app: Sourced, clock: VirtualC
     now = clock.now()
     app.doctor()  # which makes the group known
     app.store.transact(app.store.claim("patient", "here:1:abc/0", now=now, until=now + timedelta(seconds=30), limit=10))
+    app.store.transact(beat(app))
     assert told(app) == [
         ("waiting", "patient", "1 message behind, the oldest for 0 ms; 1 of its shards are in the hands of here:1:abc")
     ]
@@ -215,3 +231,88 @@ def test_that_it_did_not_count_everything_is_said_with_the_number(app: Sourced):
     (found,) = app.doctor()
     assert found.why.startswith("about 1,001 messages behind")
     assert app.groups.get(Patient).estimated
+
+
+def test_a_process_that_is_paused_holds_what_it_has_until_its_leases_run_out(app: Sourced, clock: VirtualClock):
+    app.dispatch(Do("well"), to="p1")
+    app.doctor()
+    for owner in ("here:1:abc", "there:2:def"):
+        now = clock.now()
+        app.store.transact(beat(app))  # of the first one alone
+        claim = app.store.claim("patient", f"{owner}/0", now=now, until=now + timedelta(seconds=30), limit=10)
+        app.store.transact(claim)
+        clock.advance(20)
+        app.append("p2", Do("well"))
+        if owner == "here:1:abc":
+            assert told(app)[0][2].endswith(
+                "in the hands of here:1:abc (not heard of for 20 s; others take over in 10 s if it does not go on)"
+            )
+            clock.advance(11)
+    assert told(app)[0][2].endswith(
+        "in the hands of there:2:def (not heard of any more; others take over in 10 s if it does not go on)"
+    )
+
+
+def test_a_shard_where_a_worker_has_died(app: Sourced, clock: VirtualClock):
+    app.append("p1", [Do("well"), Do("well")])
+    app.doctor()
+    for _ in range(2):
+        now = clock.now()
+        app.store.transact(app.store.claim("patient", "w/0", now=now, until=now + timedelta(seconds=30), limit=10))
+        clock.advance(31)
+    why = "a shard of it is gone through message by message, since a worker died there in the middle of them"
+    assert ("waiting", "patient", why) in told(app)
+
+
+def test_a_machine_whose_clock_is_ahead(app: Sourced, clock: VirtualClock):
+    now = clock.now()
+    app.store.transact(app.store.beat(Worker("there:1:abc", "there", 1, 2, now, now + timedelta(seconds=90))))
+    (found,) = app.doctor()
+    assert (found.weight, found.about) == ("trouble", "worker there:1:abc")
+    assert found.why.startswith("its clock is 1 min 30 s ahead of the one here")
+
+
+def test_what_an_exception_says_is_told_on_one_line(app: Sourced):
+    class Talkative(Handlers, group="talkative"):
+        @on
+        def done(self, event: Done) -> None:
+            raise ValueError("first\n  second" + 1_000 * "!")
+
+    app.register(Talkative)
+    app.append("p1", Done())
+    app.drain()
+    (found,) = app.doctor()
+    assert "ValueError: first second!!!" in found.why
+    assert found.why.endswith("!…")
+    assert len(found.why) < 600
+
+
+def test_a_group_that_no_code_handles_for_is_worth_knowing_and_no_trouble(store: Store):
+    before = Sourced(store)
+    before.register(Patient)
+    assert before.doctor() == []
+    after = Sourced(store)
+    after.register(Healed)
+    (found,) = after.doctor()
+    assert (found.weight, found.about) == ("fine", "patient")
+    assert found.advice == "one that was renamed goes on where it was with group='patient'"
+    assert Sourced(store).doctor() == []  # who knows no code looks at all there is
+
+
+def test_rebuilds_and_runs_that_are_under_way(store: Store):
+    class Stay(Workflow):
+        async def run(self) -> None:
+            await self.wait_for(Done)
+
+    app = Sourced(store)
+    app.register(Healed, Stay)
+    for _ in range(2):
+        app.start(Stay)
+    app.drain()
+    app.store.transact(app.store.build_beside("healed", "healed@beside", "new"))
+    rebuild, runs = app.doctor()
+    assert (rebuild.weight, rebuild.about) == ("waiting", "healed")
+    assert rebuild.advice == "if nobody is at it, this goes on: sourced rebuild module:app healed"
+    assert (runs.weight, runs.about, runs.why) == ("fine", "Stay", "2 runs are under way")
+    assert "sourced workflows list module:app -w" in runs.advice
+    assert [each.name for each in Sourced(store).groups.list() if "@" in each.name] == []

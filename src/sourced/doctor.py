@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
@@ -17,6 +17,8 @@ Weight: TypeAlias = Literal["fine", "waiting", "trouble"]
 TARGET = "module:app"  # what advice calls an app whose name nobody has told
 WORK = f"start a worker: sourced worker {TARGET}"
 PATIENCE = timedelta(seconds=5)  # what is due for longer than this should have been seen to
+SILENCE = timedelta(seconds=15)  # workers say that they are alive every ten, unless leases last longer
+LONGEST = 500  # characters of what an exception says
 
 
 class GroupInfo(msgspec.Struct, frozen=True):
@@ -83,7 +85,12 @@ def findings(
     infos = tuple(groups)
     found = [each for info in infos for each in of_group(info, workers, now)]
     found += of_schedule(scheduled, now)
+    found += of_clocks(workers, now)
     found = found if workers else _once(found, infos, now)
+    return in_order(found)
+
+
+def in_order(found: Iterable[Finding]) -> list[Finding]:
     return sorted(found, key=lambda each: ("trouble", "waiting", "fine").index(each.weight))
 
 
@@ -146,7 +153,7 @@ def why_it_waits(info: GroupInfo, workers: Sequence[Worker], now: datetime) -> s
 def _stopped(group: Group, now: datetime) -> str:
     when = f" {ago(group.stopped_at, now)} ago" if group.stopped_at else ""
     who = f" by {group.stopped_by}" if group.stopped_by else " by its error policy" if group.error else ""
-    because = "; ".join(filter(None, (group.reason, group.error))) or "no reason was given"
+    because = "; ".join(filter(None, (group.reason, _line(group.error)))) or "no reason was given"
     return f"stopped{when}{who} ({because})"
 
 
@@ -155,13 +162,24 @@ def _hands(info: GroupInfo, workers: Sequence[Worker], now: datetime) -> tuple[W
     held = [each for each in info.progress if each.owner and each.until and each.until > now]
     lost = [each for each in info.progress if each.owner and each.until and each.until <= now]
     if held:
-        whose = ", ".join(sorted({each.owner.rpartition("/")[0] or each.owner for each in held}))
+        until = {each.owner.rpartition("/")[0]: each.until for each in held}  # those of one worker hardly differ
+        ours = {each.owner for each in held if "/" not in each.owner}  # who drains is no worker, and tells nobody
+        whose = ", ".join([*sorted(ours), *(_whose(each, until[each], workers, now) for each in sorted(until) if each)])
         return "waiting", f"{len(held)} of its shards are in the hands of {whose}"
     if not workers:
         return "trouble", "no worker is alive"
     if lost:
         return "waiting", "whoever had it in hand is gone, the next worker takes over"
     return "waiting", "a worker will come to it"
+
+
+def _whose(owner: str, until: datetime | None, workers: Sequence[Worker], now: datetime) -> str:
+    """A process that is paused holds what it has in hand until its leases run out."""
+    heard = next((each.beat_at for each in workers if each.id == owner), None)
+    if heard is not None and now - heard < SILENCE:
+        return owner
+    silent = f"not heard of for {ago(heard, now)}" if heard else "not heard of any more"
+    return f"{owner} ({silent}; others take over in {ago(now, until or now)} if it does not go on)"
 
 
 def _careful(info: GroupInfo) -> str:
@@ -172,7 +190,7 @@ def _careful(info: GroupInfo) -> str:
 
 
 def of_straggler(each: Straggler, now: datetime) -> Finding:
-    about, error = f"{each.group}: stream {each.stream!r}", f": {each.error}" if each.error else ""
+    about, error = f"{each.group}: stream {each.stream!r}", f": {_line(each.error)}" if each.error else ""
     times = f"{each.attempts} attempt" + "s" * (each.attempts != 1)
     if each.parked:
         long = f" for {ago(each.since, now)}" if each.since else ""
@@ -191,6 +209,12 @@ def of_straggler(each: Straggler, now: datetime) -> Finding:
     return Finding("waiting", about, f"seq {each.from_seq} is {due}{so_far}")
 
 
+def _line(error: str) -> str:
+    """What an exception says may be a page."""
+    line = " ".join(error.split())
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
+
+
 def _streams(count: int) -> str:
     return f"{count:,} stream{'s are' if count != 1 else ' is'}"
 
@@ -204,11 +228,29 @@ def of_schedule(scheduled: Iterable[Scheduled], now: datetime) -> Iterator[Findi
         about = f"scheduled {each.record.type} for {each.record.stream!r}"
         if each.error:
             yield Finding(
-                "trouble", about, f"it was set aside: {each.error}", f"sourced cancel module:app {each.record.id}"
+                "trouble",
+                about,
+                f"it was set aside: {_line(each.error)}",
+                f"sourced cancel module:app {each.record.id}",
             )
         elif each.at < now - PATIENCE:
             why = f"it has been due for {ago(each.at, now)} and nobody moved it into the log"
             yield Finding("trouble", about, why, WORK)
+
+
+def of_clocks(workers: Iterable[Worker], now: datetime) -> Iterator[Finding]:
+    """Leases and the schedule go by the clock of whoever looks; one that is behind is not told from a silent worker."""
+    for each in workers:
+        if each.beat_at > now + PATIENCE:
+            why = f"its clock is {ago(now, each.beat_at)} ahead of the one here, and leases and schedules go by clocks"
+            yield Finding("trouble", f"worker {each.id}", why, "have one time server set the clocks of all machines")
+
+
+def of_strangers(groups: Iterable[Group], known: Collection[str]) -> Iterator[Finding]:
+    for each in groups:
+        if each.name not in known:
+            why = "nothing in this app handles for it: it is another app's, or its reactor was renamed or taken away"
+            yield Finding("fine", each.name, why, f"one that was renamed goes on where it was with group={each.name!r}")
 
 
 def behind(info: GroupInfo) -> str:

@@ -11,7 +11,8 @@ from sourced.doctor import Finding
 from sourced.envelope import Message, To, address
 from sourced.errors import Invalid
 from sourced.messages import Payload
-from sourced.operations.groups import Status, alive, diagnosed, group_infos
+from sourced.operations.diagnosing import diagnosed
+from sourced.operations.groups import Status, alive, group_infos
 from sourced.ops import Op
 from sourced.runtime import foreground
 from sourced.runtime.programs import Program, Transact
@@ -77,7 +78,7 @@ class ReadingVerbs(Side):
 
     @verb
     def doctor(self) -> Program[list[Finding]]:
-        """Why anything waits, and what to do about it: trouble first. Empty when nothing does."""
+        """Why anything waits, and what to do about it: trouble first; last what is `fine`, and worth knowing."""
         return (yield Transact(diagnosed(self._engine), reading=True))
 
     @verb

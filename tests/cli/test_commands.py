@@ -408,3 +408,64 @@ def test_a_terminal_gets_colours_and_lines_of_its_width_and_a_pipe_neither(shop:
     assert max(map(len, plain)) <= 70
     assert "\033[31m" not in on_a_terminal(70, "parked", "shop:app", NO_COLOR="1")
     assert "\033" not in on_a_terminal(70, "parked", "shop:app", TERM="dumb")
+
+
+def test_what_goes_wrong_is_told_on_a_line_and_as_json_where_that_was_asked_for(
+    shop: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("COLUMNS")
+    for words, code, kind, said in (
+        (["groups", "nosuch:app"], 2, "UsageError", "there is no module 'nosuch', neither here nor installed"),
+        (["groups"], 2, "UsageError", "Missing argument 'target'"),
+        (["skip", "shop:app", "parcels", "o1"], 2, "UsageError", "Missing option"),
+        (["groups", "odd://x"], 1, "DefinitionError", "no store for 'odd://x': expected memory://"),
+        (["workflows", "show", "shop:app", "x-1"], 1, "NotKnown", "x-1"),
+    ):
+        for json_too in ([], ["--json"]):
+            if words[0] == "skip" and json_too:
+                continue
+            sys.modules.pop("shop", None)  # every command is a process of its own
+            result = CliRunner().invoke(program, [*words, *json_too])
+            assert (result.exit_code, result.stdout) == (code, "")
+            (line,) = result.stderr.splitlines()
+            if json_too:
+                told = json.loads(line)
+                assert told["error"] == kind
+                assert said in told["message"]
+            else:
+                assert line.startswith(f"{kind}: ")
+                assert said in line
+
+
+def test_a_group_of_commands_without_one_says_which_there_are(shop: Any):
+    result = CliRunner().invoke(program, ["workflows"])
+    assert result.exit_code == 2
+    assert "signal" in result.output
+
+
+def test_what_is_not_there_ends_with_1_as_json_too(shop: Any):
+    assert told(shop, "show", "shop:app", "nothing", code=1) == {"history": [], "states": {}, "waiting": []}
+    assert told(shop, "trace", "shop:app", "nothing#1", code=1) == []
+
+
+def test_of_very_many_streams_that_are_parked_doctor_tells_some(shop: Any):
+    script = """if True:
+        import shop
+        for n in range(7):
+            shop.app.dispatch(shop.Ship(13), to=f"parcel-{n}")
+        shop.app.drain()"""
+    subprocess.run([sys.executable, "-c", script], check=True, stderr=subprocess.DEVNULL)
+    said = shop("doctor", "shop:app", code=1)
+    assert said.count("no parcel has this number") == 5
+    assert said.endswith("parcels\n  and 2 more like these\n  → sourced parked shop:app --group parcels lists them\n")
+    assert len(told(shop, "doctor", "shop:app", code=1)) == 7
+
+
+def test_doctor_says_what_is_worth_knowing_after_all_is_well(shop: Any):
+    script = """if True:
+        import shop
+        shop.app.doctor()
+        shop.app.store.transact(shop.app.store.register("renamed", "beginning"))"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+    said = shop("doctor", "shop:app")
+    assert said.startswith("All is well: nothing waits.\nrenamed\n  nothing in this app handles for it")

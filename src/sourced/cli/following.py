@@ -112,7 +112,8 @@ def trace(
         story = readable(app, app.store.transact(app.store.trace(id), reading=True))
         waiting = {each.message_id: each for info in app.groups.list() for each in info.stragglers}
     if json:
-        return show_json(plains(story))
+        show_json(plains(story))
+        raise typer.Exit(0 if story else 1)
     if not story:
         show(f"no message {message} is stored")
         raise typer.Exit(1)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from shlex import quote
+
 import typer
+from msgspec.structs import replace
 from rich.text import Text
 
 from sourced.cli.screen import AsJson, show, show_json, show_table, when
 from sourced.cli.targets import Target, looked_at, named, now_of
-from sourced.doctor import ago, why_it_waits
+from sourced.doctor import Finding, ago, why_it_waits
+
+COLOURS = {"trouble": "red", "waiting": "yellow", "fine": "dim"}
+FEW = 5  # streams of a group, or messages on the schedule, that are told one by one
 
 
 def groups(target: Target, json: AsJson = False) -> None:
@@ -62,12 +70,34 @@ def doctor(target: Target, json: AsJson = False) -> None:
         found = [each.naming(named(target)) for each in app.doctor()]
     if json:
         show_json(found)
-    elif not found:
+    elif all(each.weight == "fine" for each in found):
         show(Text("All is well: nothing waits.", style="green"))
-    for each in [] if json else found:
-        show(Text(each.about, style="bold red" if each.weight == "trouble" else "bold yellow"))
+    for each in [] if json else _few_of_each(found, named(target)):
+        show(Text(each.about, style=f"bold {COLOURS[each.weight]}"))
         show(Text(f"  {each.why}"))
         if each.advice:
             show(Text(f"  → {each.advice}", style="dim"))
     if any(each.weight == "trouble" for each in found):
         raise typer.Exit(1)
+
+
+def _few_of_each(found: Sequence[Finding], target: str) -> Iterator[Finding]:
+    """A thousand streams that are parked for the same reason hide everything else."""
+    whose = [_whose(each, target) for each in found]
+    counts, seen = Counter(whose), Counter[tuple[str, str]]()
+    for each, (about, command) in zip(found, whose, strict=True):
+        seen[about, command] += 1
+        number = seen[about, command]
+        if not command or number <= FEW:
+            yield each
+        elif number == counts[about, command]:
+            more = f"and {number - FEW:,} more like these"
+            yield replace(each, about=about, why=more, advice=f"sourced {command} lists them")
+
+
+def _whose(each: Finding, target: str) -> tuple[str, str]:
+    """What a finding is one of many of, and where to see all of them."""
+    group, stream, _ = each.about.partition(": stream ")
+    if stream:
+        return group, f"parked {target} --group {quote(group)}"
+    return ("the schedule", f"scheduled {target}") if each.about.startswith("scheduled ") else ("", "")

@@ -47,7 +47,8 @@ def show_stream(
         waiting = list(_waiting(app, stream))
     history = whole[-limit:] if limit else whole
     if json:
-        return show_json({"history": plains(history), "states": builtins(states), "waiting": waiting})
+        show_json({"history": plains(history), "states": builtins(states), "waiting": waiting})
+        raise typer.Exit(0 if whole else 1)
     if not whole:
         show(f"nothing is stored in {stream!r}" + (f" up to seq {at}" if at is not None else ""))
         raise typer.Exit(1)

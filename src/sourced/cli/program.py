@@ -26,16 +26,35 @@ from sourced.cli.workflows import workflows
 from sourced.cli.working import worker
 from sourced.errors import SourcedError
 
+UsageError: Any = typer.BadParameter.__base__
+
 
 class Commands(TyperGroup):
-    """What Sourced raises on purpose is told in a sentence, without a traceback."""
+    """What Sourced raises on purpose is told in a sentence, without a traceback; so is a command line that is wrong."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta["json"] = "--json" in args
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except SourcedError as error:
-            complain(error)
+            complain(error, json=ctx.meta["json"])
             raise typer.Exit(1) from error
+        except UsageError as error:
+            if type(error).__name__ == "NoArgsIsHelpError":
+                raise
+            complain(error, json=ctx.meta["json"], kind="UsageError", said=_usage(error))
+            raise typer.Exit(2) from error
+
+
+def _usage(error: Any) -> str:
+    """One that a command has found says all there is to say; others are about how commands are written."""
+    if isinstance(error, typer.BadParameter) and not (error.param or error.param_hint):
+        return error.message
+    where = error.ctx.command_path if error.ctx else "sourced"
+    return f"{error.format_message().rstrip('.')}; `{where} --help` tells how it is said"
 
 
 program = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

@@ -32,8 +32,13 @@ def show(line: str | Text) -> None:
     screen().print(line if isinstance(line, Text) else Text(line), soft_wrap=True)
 
 
-def complain(error: Exception) -> None:
-    screen(stderr=True).print(Text(f"{type(error).__name__}: {error}", style="red"), soft_wrap=True)
+def complain(error: Exception, *, json: bool = False, kind: str = "", said: str = "") -> None:
+    """On standard error, so that results are nothing else; on one line as JSON where results are."""
+    kind, said = kind or type(error).__name__, said or str(error)
+    if json:
+        sys.stderr.write(msgspec.json.encode({"error": kind, "message": said}).decode() + "\n")
+    else:
+        screen(stderr=True).print(Text(f"{kind}: {said}", style="red"), soft_wrap=True)
 
 
 def show_json(thing: Any) -> None:

@@ -106,7 +106,7 @@ def start_run(
     elif failure is None and info.ended_at:
         show(_coloured(info).append(f" after {ago(info.started_at, info.ended_at)}  ").append(_matter(info)))
     if failure is not None:
-        complain(failure)
+        complain(failure, json=json)
         raise typer.Exit(1)
 
 

@@ -14,12 +14,13 @@ from sourced.audit import (
     GroupStarted,
     GroupStopped,
 )
-from sourced.doctor import Finding, GroupInfo, findings
+from sourced.doctor import GroupInfo
 from sourced.ops import Call, Op
 from sourced.projector import Projector
 from sourced.reactor import Reactor
 from sourced.runtime.engine import Engine, committed
 from sourced.runtime.programs import Afterwards, Program, Transact, Work
+from sourced.runtime.rebuild import BESIDE
 from sourced.runtime.telling import told
 from sourced.store import Group, Worker
 from sourced.verbs import Side, verb
@@ -138,7 +139,7 @@ def group_infos(engine: Engine) -> Op[list[GroupInfo]]:
     groups = yield from engine.store.groups()
     infos: list[GroupInfo] = []
     for group in groups:
-        if not types or group.name in types:
+        if group.name in types or not (types or group.name.endswith(BESIDE)):
             info = yield from _of(engine, group, types.get(group.name))
             infos.append(info)
     return infos
@@ -161,13 +162,6 @@ def _reset_of(engine: Engine, reactor: Reactor, by: str, reason: str) -> Op[Grou
     return GroupReset(
         by=by, reason=reason, group=info.name, was=info.status, messages=messages, waiting=len(info.stragglers)
     )  # fmt: skip
-
-
-def diagnosed(engine: Engine) -> Op[list[Finding]]:
-    now = engine.clock.now()
-    workers = yield from alive(engine)
-    infos = yield from group_infos(engine)
-    return findings(infos, workers, (yield from engine.store.scheduled()), now)
 
 
 def alive(engine: Engine) -> Op[list[Worker]]:

@@ -56,7 +56,7 @@ class Dialing:
     def _unreachable(self, error: psycopg.OperationalError, *, last: bool) -> None:
         passing = error.sqlstate in (None, "57P03")  # nobody listens, or it is starting up; but no wrong password
         if last or not passing or "authentication" in str(error):
-            raise Unavailable(self.name, str(error).strip().replace("\n", " ")) from error
+            raise Unavailable(self.name, " ".join(str(error).split())) from error
 
     def _welcomed(self, raw: Any) -> Any:
         version = raw.info.server_version // 10_000

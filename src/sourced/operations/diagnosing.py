@@ -1,0 +1,50 @@
+"""What `app.doctor` looks at: groups, workers, the schedule; rebuilds, runs, groups that no code here handles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from shlex import quote
+
+from sourced.doctor import Finding, findings, in_order, of_strangers
+from sourced.operations.groups import alive, group_infos
+from sourced.ops import Op
+from sourced.runtime.engine import Engine
+from sourced.runtime.rebuild import BESIDE
+from sourced.runtime.runs import workflows_in
+from sourced.store import Group
+
+
+def diagnosed(engine: Engine) -> Op[list[Finding]]:
+    now, known = engine.clock.now(), {reactor.group for reactor in engine.router}
+    workers = yield from alive(engine)
+    infos = yield from group_infos(engine)
+    found = findings(infos, workers, (yield from engine.store.scheduled()), now)
+    if known:
+        groups = yield from engine.store.groups()
+        found += _rebuilds(groups)
+        found += yield from _runs(engine)
+        found += of_strangers((each for each in groups if not each.name.endswith(BESIDE)), known)
+    return in_order(found)
+
+
+def _rebuilds(groups: Iterable[Group]) -> Iterable[Finding]:
+    """Between two rounds nobody holds anything, so whether somebody is at it cannot be told."""
+    for each in groups:
+        if each.name.endswith(BESIDE) and each.status == "active":
+            live = each.name.removesuffix(BESIDE)
+            why = "its rows are being built anew, or that was left in the middle; those that are live stay as they are"
+            yield Finding(
+                "waiting", live, why, f"if nobody is at it, this goes on: sourced rebuild module:app {quote(live)}"
+            )
+
+
+def _runs(engine: Engine) -> Op[list[Finding]]:
+    """Runs may wait for days, and be right to; so they are counted, and what each waits for is told elsewhere."""
+    found: list[Finding] = []
+    for workflow in workflows_in(engine):
+        if count := (yield from engine.store.count_views(workflow.group)):
+            why = f"{count:,} run{'s are' if count != 1 else ' is'} under way"
+            name = quote(workflow.definition.where)
+            advice = f"what each waits for: sourced workflows list module:app -w {name} --status running"
+            found.append(Finding("fine", workflow.group, why, advice))
+    return found
