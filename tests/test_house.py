@@ -64,7 +64,8 @@ def fits(module: str, target: str, lazy: bool) -> bool:
 
 
 def test_importing_sourced_needs_nothing_but_msgspec_and_typing_extensions():
-    script = "import sys; before = set(sys.modules); import sourced; print(*(set(sys.modules) - before))"
+    here = f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r})"  # and not what happens to be installed
+    script = f"{here}; before = set(sys.modules); import sourced; print(*(set(sys.modules) - before))"
     printed = subprocess.run([sys.executable, "-I", "-c", script], check=True, stdout=subprocess.PIPE, text=True).stdout
     foreign = {name.partition(".")[0] for name in printed.split()} - sys.stdlib_module_names
     assert not foreign - {"sourced", "msgspec", "typing_extensions"}

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import sysconfig
 from traceback import FrameSummary, TracebackException
 
 _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _AN_EXAMPLE = os.path.join(_OURS, "demo") + os.sep
-_PYTHONS = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib")})
+_PYTHONS = (os.path.dirname(os.__file__) + os.sep,)
 _INSTALLED = ("site-packages", "dist-packages")
 
 
