@@ -1,16 +1,19 @@
 """A value is the same whoever looks at it: in the foreground, in the background, in memory and in the log."""
 
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from math import inf, nan
 from typing import Annotated, Any, Literal, NewType
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
 
-from sourced import Actor, Command, Event, Invalid, Message, Meta, Sourced, decide, evolve
+from sourced import Actor, Command, Event, Invalid, Message, Meta, Sourced, decide, dispatch, evolve, react
 from sourced.errors import DefinitionError
 from sourced.messages import detached
+from sourced.reactor import Delivery, Reactor
 from sourced.store import Store
 
 Price = NewType("Price", Decimal)
@@ -142,3 +145,56 @@ def test_only_what_would_be_read_otherwise_is_read():
 def test_what_json_cannot_hold_is_told_where_it_is_yielded():
     with pytest.raises(DefinitionError, match="Wide cannot be stored as JSON"):
         detached(Wide(1, "a", Price(Decimal(1)), "x", object()))
+
+
+class Open(Command, type="as stored.open"): ...
+
+
+class Opened(Event, type="as stored.opened"): ...
+
+
+class Doors(Actor[None], group="doors"):
+    @decide
+    def open(self, state: None, command: Open) -> Any:
+        yield Opened()
+
+    @react
+    def opened(self, state: None, event: Opened) -> Any:
+        yield AS_TEXT
+        yield dispatch(AS_TEXT, after=60)
+
+
+class Noting(Reactor, group="noting"):
+    handles = (Deliver,)
+
+    def __init__(self) -> None:
+        self.noted: list[list[Any]] = []
+
+    def handle(self, delivery: Delivery) -> None:
+        self.noted.append(values(delivery.message.payload))
+
+
+def test_what_a_reaction_sends_in_a_unit_is_what_it_would_be_from_the_log(store: Store):
+    app, noting = Sourced(store), Noting()
+    app.register(Doors, noting)
+    cascade = app.unit(Doors, noting).execute(Open(), to="d")
+    assert noting.noted == [WANTED]
+    assert [values(each.payload) for each in (cascade.messages[-1], *cascade.scheduled)] == [WANTED, WANTED]
+
+
+class Measured(Event, type="as stored.measured"):
+    at: datetime
+    by: time = time()
+    found: float | None = None
+
+
+def test_a_time_has_no_place_and_a_number_is_a_number_or_nothing():
+    """JSON knows how far ahead a time is, and not where, so that a day later it is another hour there."""
+    there = datetime(2026, 3, 28, 12, tzinfo=ZoneInfo("Europe/Berlin"))
+    read = detached(Measured(there)).at
+    assert read == there
+    assert read + timedelta(days=1) == datetime(2026, 3, 29, 11, tzinfo=UTC) != there + timedelta(days=1)
+    for number in (nan, inf):
+        assert detached(Measured(read, found=number)).found is None
+    for plain in (Measured(read, found=0.5), Measured(datetime(2026, 1, 1, tzinfo=UTC), time(1, tzinfo=UTC))):
+        assert detached(plain) is plain

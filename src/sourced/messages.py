@@ -10,9 +10,10 @@ import copy
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
+from math import isfinite
 from types import UnionType
 from typing import (
     Annotated,
@@ -200,13 +201,21 @@ def detached(payload: P) -> P:
         return copy.deepcopy(payload)
     kinds, decode = cls.__dict__.get("__stored__") or _as_stored(cls)
     for value, plain in zip(astuple(payload), kinds, strict=True):
-        if type(value) not in plain:
+        kind = type(value)
+        if kind not in plain or (kind in _SOME_OF_THEM and not _is_stored_whole(value)):
             try:
                 read: P = decode(encode(payload))
             except (TypeError, UnicodeEncodeError, msgspec.ValidationError) as error:
                 refuse(payload, error)
             return read
     return payload
+
+
+def _is_stored_whole(value: Any) -> bool:
+    """JSON has no infinity, and of a time the hours that it is ahead, not the place that says when these change."""
+    if type(value) is float:
+        return isfinite(value)
+    return value.tzinfo is None or type(value.tzinfo) is timezone
 
 
 def refuse(payload: Payload, error: Exception) -> NoReturn:
@@ -252,6 +261,7 @@ def _kinds(annotation: Any) -> frozenset[type]:
 encode = msgspec.json.Encoder().encode
 
 _IMMUTABLE = frozenset({str, int, float, bool, type(None), bytes, datetime, date, time, timedelta, Decimal, UUID})
+_SOME_OF_THEM = frozenset({float, datetime, time})  # of these, not every value
 
 
 def _field_errors(cls: type[Payload], data: Mapping[str, Any], *, strict: bool) -> dict[str, str]:

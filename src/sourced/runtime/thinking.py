@@ -180,7 +180,7 @@ class Thinking:
         elif isinstance(action, Send):
             self.send(action.messages, source, by)
         elif isinstance(action, Schedule):
-            messages = list(caused(source, action.messages))
+            messages = [each.detached() for each in caused(source, action.messages)]
             self.later += messages
             self.scheduled += [Scheduled(record, action.at) for record in self.engine.encode(messages)]
         elif isinstance(action, Sync):
@@ -192,7 +192,7 @@ class Thinking:
 
     def send(self, messages: Iterable[Message[Any]], source: Message[Any], by: str) -> None:
         for message in caused(source, messages):
-            self.add(message, by)
+            self.add(message.detached(), by)
 
 
 class Answer:
