@@ -12,12 +12,12 @@ from multiprocessing.process import BaseProcess
 from typing import Any, TypeAlias
 
 from benchmarks.ours import Cart, ItemAdded, Order, Reservation
-from sourced import Message, Projector, Reactor, Sourced, View, after_commit, evolve, sync
+from sourced import Event, Message, Projector, Reactor, Sourced, View, after_commit, evolve, sync
 from sourced.store import Store
 from sourced.stores.postgres import PostgresStore
 from sourced.stores.sqlite import SqliteStore
 
-SOON = 0.005  # seconds between looks at what the workers have come to
+SOON = 0.01  # seconds between looks at what the workers have come to
 PATIENCE = 120.0  # seconds: what takes longer has failed
 GRACE = 20.0  # seconds that workers have to end
 
@@ -150,9 +150,9 @@ class Crew:
                 process.kill()
                 process.join()
 
-    def through(self) -> None:
-        """Waits until there is nothing left in any shard that a group has not looked at."""
-        self._until(lambda: not behind(self._app))
+    def through(self, over: Callable[[], bool]) -> None:
+        """Waits until that is so."""
+        self._until(over)
 
     def processor_seconds(self) -> float:
         """What they have used so far, all together."""
@@ -166,16 +166,28 @@ class Crew:
             time.sleep(SOON)
 
 
-def behind(app: Sourced) -> int:
-    """Shards that some group has not come to the end of; 64 looks at an index."""
-    store: Any = app.store
+def caught_up(app: Sourced) -> bool:
+    """Whether no shard holds anything that a group has not looked at; 64 looks at an index."""
     text = """
     select count(*) from {progress} p
     where p.checkpoint < coalesce((select max(m.position) from {messages} m where m.shard = p.shard), 0)
     """
+    return not _number(app, text)
+
+
+def stored(app: Sourced, event: type[Event], count: int, messages: int) -> bool:
+    """Whether there are so many of them, in a log of so many messages; they are counted when it is that long."""
+    if _number(app, "select coalesce(max(m.position), 0) from {messages} m") < messages:
+        return False
+    text = "select count(*) from {messages} m where m.type = :type"
+    return _number(app, text, type=event.__sourced__.name) == count
+
+
+def _number(app: Sourced, text: str, **asked: str) -> int:
+    store: Any = app.store
 
     def op() -> Any:
-        return (yield store.say("shards behind", text))
+        return (yield store.say("look", text, **asked))
 
     ((found,),) = store.transact(op(), reading=True)
     return int(found)

@@ -43,6 +43,7 @@ class Sizes:
 QUICK = Sizes(1, 200, 10, 50, 20, 20, 10, 5, 0, 0)
 
 CHUNK = 1_000  # messages in one append
+FLOW = 4  # messages in one flow
 REST = 0.02  # seconds between messages that come alone
 
 NOTES = """\
@@ -54,7 +55,7 @@ What is measured:
   ProjectionRunner; on SQLite, where its recorder offers no subscription, a loop that asks for what comes next. Theirs
   is given fewer events, as it would take minutes; rates are compared.
 * Flows: a command, its event, a reaction, a command in another stream, its event. Sourced from stored commands, both
-  groups in each process, until nothing is left. eventsourcing: a System on the quickest of its runners.
+  groups in each process, until the last event is stored. eventsourcing: a System on the quickest of its runners.
 * Alone: from before `dispatch` in one process until the handler's result is durable and its @after_commit runs in
   another one; every message finds the worker idle.
 * Idle: a worker's processor time when there is nothing to do."""
@@ -107,7 +108,8 @@ def flows(database: Database, count: int, *, processes: int = 1) -> Trial:
     app = _stopped(store, crew.orders)
     _fill(app, ((f"order-{number}", PlaceOrder("p1", 2)) for number in range(count)))
     workers = Crew(app, crew.again(store), crew.orders, processes)
-    return _by_workers(app, workers, lambda: len(app.read_all(types=[Reserved])), database)
+    done = partial(crew.stored, app, Reserved, count, FLOW * count)
+    return _by_workers(app, workers, lambda: len(app.read_all(types=[Reserved])), database, done)
 
 
 def _stopped(store: Any, work: crew.Work) -> Sourced:
@@ -135,13 +137,16 @@ def _fill(app: Sourced, messages: Iterator[tuple[str, Payload]]) -> None:
     store()
 
 
-def _by_workers(app: Sourced, workers: Crew, done: Callable[[], int], database: Database) -> Trial:
+def _by_workers(
+    app: Sourced, workers: Crew, done: Callable[[], int], database: Database, over: Callable[[], bool] | None = None
+) -> Trial:
+    """Until that is so; by default, until all groups have caught up."""
     workers.__enter__()
 
     def work() -> None:
         for group in app.groups.list():
             app.groups.start(group.name)
-        workers.through()
+        workers.through(over or partial(crew.caught_up, app))
 
     def tidy() -> None:
         workers.__exit__()
