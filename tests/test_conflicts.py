@@ -270,3 +270,57 @@ def test_what_the_actor_does_not_evolve_by_stands_in_nobodys_way(app, notes):
     with pytest.raises(Conflict):
         app.execute(Note("c"), to="n", expected_seq=4)
     assert handle.execute(Note("d")).events[0].seq == 7
+
+
+class Deciding(Names):
+    """Notes who it thought was first."""
+
+    def __init__(self) -> None:
+        self.thought: list[str | None] = []
+
+    @decide
+    def claim(self, owner: Owner, command: Claim):
+        self.thought.append(owner.by)
+        yield from super().claim(owner, command)
+
+
+def test_a_round_trusts_what_is_delivered_and_the_append_heeds_what_came_behind_it(store: Store):
+    """Nothing is read of a stream whose messages go on where the state is; what it has got since is not overlooked."""
+    app, names = Sourced(store), Deciding()
+    app.register(names)
+    app.dispatch(Claim("queued"), to="ada")
+    another_process(app, names).execute(Claim("quick"), to="ada")
+    app.drain()
+    assert names.thought == [None, None, "quick"]
+    assert [m.type for m in app.history("ada")] == ["claim", "claim", "claimed", "sourced.rejected"]
+    app.dispatch(Claim("late"), to="ada")
+    app.drain()
+    assert names.thought == [None, None, "quick", "quick"]
+    assert app.load(Deciding, "ada").state.by == "quick"
+
+
+class Counting(Actor[int]):
+    """Two commands of one stream, and the events of both."""
+
+    def initial(self, stream: str) -> int:
+        return 0
+
+    @decide
+    def claim(self, claims: int, command: Claim):
+        yield Claimed(f"{command.by}, {claims} before")
+
+    @evolve
+    def claimed(self, claims: int, event: Claimed) -> int:
+        return claims + 1
+
+
+def test_commands_that_follow_on_a_state_are_decided_on_it_one_after_the_other(store: Store):
+    app = Sourced(store)
+    app.register(Counting)
+    said = []
+    for round in range(3):  # from nothing, then from what is remembered
+        for by in ("a", "b"):
+            app.dispatch(Claim(f"{by}{round}"), to="ada")
+        app.drain()
+        said = [m.payload.by for m in app.history("ada") if isinstance(m.payload, Claimed)]
+    assert said == ["a0, 0 before", "b0, 1 before", "a1, 2 before", "b1, 3 before", "a2, 4 before", "b2, 5 before"]

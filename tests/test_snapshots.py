@@ -224,7 +224,7 @@ def test_they_may_be_kept_in_a_store_of_another_kind(kind: str, store: Store, tm
     app = again()
     app.dispatch(Add(1, times=3), to="t")
     app.drain()
-    assert counting.read == [("t", 16)]
+    assert counting.read == []  # what was delivered goes on where the snapshot ends
     assert kept(started(store)) == {}
     assert elsewhere.transact(elsewhere.snapshots("Tallies", ["t"]))["t"].seq == 20
     app = again()

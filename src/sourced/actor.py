@@ -55,6 +55,11 @@ class Actor(Evolving, Generic[S]):
             return None
         return frozenset(self.evolvers)
 
+    @functools.cached_property
+    def checked(self) -> bool:
+        """Whether nothing but events comes of a decision: made on an outdated state, it is refused by the append."""
+        return self.heeds is not None and not (self.tables.sync or self.tables.after_commit)
+
     @classmethod
     def decides(cls) -> tuple[type[Payload], ...]:
         return tuple(cls.tables.decide)
@@ -205,16 +210,33 @@ class ActorMemo(Memo):
         self._snapshot: Snapshot | None = None
 
     def wants(self, deliveries: Sequence[Delivery]) -> Iterable[Want]:
-        live = [d.message for d in deliveries if not d.replaying]
-        answers = [m.seq for m in live if type(m.payload) not in self.actor.tables.decide]
-        deciding = len(answers) < len(live) or bool(self.batch.commands)
-        if deciding:
+        decides, deciding = self.actor.tables.decide, bool(self.batch.commands)
+        answers: list[int] = []
+        for each in deliveries:
+            if not each.replaying:
+                if type(each.message.payload) in decides:
+                    deciding = True
+                else:
+                    answers.append(each.message.seq)
+        if deciding and not self._follow(deliveries):
             upto = self.batch.events[0].seq - 1 if self.batch.events else None  # what comes later, others stored since
             yield Want(self.stream, self.head.seq, upto, self._take_head)
         if answers:
             self._reader = self._reading_from(answers[0], deciding)
             if self._reader.seq < answers[-1]:
                 yield Want(self.stream, self._reader.seq, answers[-1], self._reader.hold)
+
+    def _follow(self, deliveries: Sequence[Delivery]) -> bool:
+        """Whether these are all that came since, as far as is known here: then there is nothing to read for them."""
+        heeds, decides, seq = self.actor.heeds or (), self.actor.tables.decide, self.head.seq
+        if not (self.trusting and self.actor.checked) or self.batch.commands:
+            return False
+        for each in deliveries:
+            message, seq = each.message, seq + 1
+            if message.seq != seq or type(message.payload) not in decides or message.type in heeds or each.replaying:
+                return False
+        self.head.seq = seq
+        return True
 
     def _reading_from(self, seq: int, deciding: bool) -> Fold[Any]:
         if not deciding and self.head.seq <= seq:

@@ -35,7 +35,7 @@ class Want:
 class Memo:
     """What a reactor remembers of one stream between messages; it can be dropped at any time and made anew."""
 
-    __slots__ = ("background", "batch", "stream", "tainted")
+    __slots__ = ("background", "batch", "stream", "tainted", "trusting")
 
     keep = False  # worth keeping for the next round
 
@@ -44,6 +44,7 @@ class Memo:
         self.batch = Batch(stream)
         self.background: Any = None  # where work may go on after the round, if anywhere
         self.tainted = False  # the state holds something that will not be stored
+        self.trusting = False  # what follows on the state is taken for all that came since: the append is asked anyway
 
     def wants(self, deliveries: Sequence[Delivery]) -> Iterable[Want]:
         return ()

@@ -234,8 +234,8 @@ class Alone(PostgresStore):
         return None
 
 
-def test_a_round_is_seven_round_trips_however_many_messages_it_handles(database: str):
-    """What is due in the schedule and its commit, claim, pending, histories; fence and append, settle and commit."""
+def test_a_round_is_six_round_trips_however_many_messages_it_handles(database: str):
+    """What is due in the schedule and its commit, claim, pending; fence and append, settle and commit."""
     with line_to(database) as line, contextlib.closing(Alone(line.url)) as store:
         app = Sourced(store)
         app.register(Stock)
@@ -246,7 +246,7 @@ def test_a_round_is_seven_round_trips_however_many_messages_it_handles(database:
                 app.dispatch(command, to=f"stock-{number}")
             before = line.turns
             assert app.drain(limit=1) == len(commands)
-        assert line.turns - before == 7
+        assert line.turns - before == 6
 
 
 def test_a_look_for_work_where_there_is_none_is_one_round_trip(database: str):

@@ -152,7 +152,7 @@ class Building(Round):
         super().close(bundle)
         if not self.site.after_commit:
             for one in bundle.slices:
-                one.effects.after.clear()
+                one.effects.after = ()
 
     def failed(self, one: Slice, error: BaseException) -> None:
         self.site.failed_at = one.deliveries[one.done].message

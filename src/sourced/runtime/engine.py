@@ -103,7 +103,7 @@ class Breadth:
         room = max(1, limit // shards) * shards
         if found >= room * 0.9:
             self._most = max(1, shards // 2)
-        elif self._most is not None and found < room / 2:
+        elif self._most is not None and found < room * 0.75:
             self._most = shards * 2
 
     def reset(self) -> None:

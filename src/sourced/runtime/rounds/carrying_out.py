@@ -41,7 +41,7 @@ def append_and_sync(engine: Engine, many: Sequence[Effects]) -> Op[None]:
         for sync in effects.syncs:
             yield Call(sync.work)
     for effects in many:
-        effects.projected = hooks if effects is many[0] else []
+        effects.projected = hooks if effects is many[0] else ()
 
 
 def is_inline(engine: Engine, record: Record) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +27,7 @@ from sourced.runtime.engine import Engine
 from sourced.store import Entry, Scheduled
 
 VERDICTS = (RetryAt, Park, Stop)
+_AT_HAND = (tuple, list)
 
 
 class Effects:
@@ -38,15 +39,16 @@ class Effects:
     )  # fmt: skip
 
     def __init__(self, memo: Memo) -> None:
+        """Tuples, as most stay empty, and what is put into them is taken back by keeping what they were."""
         self.memo = memo
-        self.entries: list[Entry] = []
-        self.sent: list[Record] = []
-        self.scheduled: list[Scheduled] = []
-        self.unscheduled: list[str] = []
-        self.syncs: list[Sync] = []
-        self.after: list[AfterCommit] = []
+        self.entries: tuple[Entry, ...] = ()
+        self.sent: tuple[Record, ...] = ()
+        self.scheduled: tuple[Scheduled, ...] = ()
+        self.unscheduled: tuple[str, ...] = ()
+        self.syncs: tuple[Sync, ...] = ()
+        self.after: tuple[AfterCommit, ...] = ()
         self.inline = False  # some of it is projected as it is stored
-        self.projected: list[AfterCommit] = []  # what follows from that
+        self.projected: Sequence[AfterCommit] = ()  # what follows from that
         self.acked = self.acked_at = 0  # the seq and the position everything is done through
 
     @property
@@ -56,7 +58,7 @@ class Effects:
 
     def add(self, actions: Iterable[Action], source: Message[Any], engine: Engine) -> Verdict | None:
         """Takes the actions of one message; a verdict among them means that the message was not handled after all."""
-        if isinstance(actions, list | tuple) and len(actions) == 1 and not isinstance(actions[0], VERDICTS):
+        if isinstance(actions, _AT_HAND) and len(actions) == 1 and not isinstance(actions[0], VERDICTS):
             self._add(actions[0], source, engine)  # which is added, or fails before anything is
         elif verdict := self._add_all(actions, source, engine):
             return verdict
@@ -78,13 +80,12 @@ class Effects:
         return None
 
     def _mark(self) -> tuple[Any, ...]:
-        lengths = len(self.sent), len(self.scheduled), len(self.unscheduled), len(self.syncs), len(self.after)
-        return lengths, self.entries[:], self.acked, self.acked_at
+        filled = self.entries, self.sent, self.scheduled, self.unscheduled, self.syncs, self.after
+        return *filled, self.acked, self.acked_at
 
     def _back_to(self, mark: tuple[Any, ...]) -> None:
-        (sent, scheduled, unscheduled, syncs, after), self.entries, self.acked, self.acked_at = mark
-        del self.sent[sent:], self.scheduled[scheduled:], self.unscheduled[unscheduled:]
-        del self.syncs[syncs:], self.after[after:]
+        self.entries, self.sent, self.scheduled, self.unscheduled, self.syncs, self.after, *acked = mark
+        self.acked, self.acked_at = acked
 
     def _add(self, action: Action, source: Message[Any], engine: Engine) -> None:
         if isinstance(action, Append):
@@ -94,13 +95,14 @@ class Effects:
         elif isinstance(action, Send):
             self.sent += engine.encode(caused(source, action.messages))
         elif isinstance(action, Schedule):
-            self.scheduled += [Scheduled(r, action.at) for r in engine.encode(caused(source, action.messages))]
+            records = engine.encode(caused(source, action.messages))
+            self.scheduled += tuple([Scheduled(record, action.at) for record in records])
         elif isinstance(action, Unschedule):
             self.unscheduled += action.ids
         elif isinstance(action, Sync):
-            self.syncs.append(action)
+            self.syncs += (action,)
         elif isinstance(action, AfterCommit):
-            self.after.append(action)
+            self.after += (action,)
         elif isinstance(action, Ack):
             if action.message.stream != source.stream:
                 raise TypeError(f"Ack: expected a message of {source.stream!r}, found one of {action.message.stream!r}")
@@ -124,9 +126,10 @@ class Effects:
         """Appends that follow each other become one."""
         last = self.entries[-1] if self.entries else None
         if last and last.stream == entry.stream and follows(entry, last):
-            self.entries[-1] = Entry(last.stream, last.records + entry.records, last.expected_seq, last.heeds)
+            joined = Entry(last.stream, last.records + entry.records, last.expected_seq, last.heeds)
+            self.entries = (*self.entries[:-1], joined)
         else:
-            self.entries.append(entry)
+            self.entries += (entry,)
 
 
 def follows(entry: Entry, last: Entry) -> bool:

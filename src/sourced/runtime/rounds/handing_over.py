@@ -17,6 +17,8 @@ from sourced.runtime.rounds.in_hand import InHand
 from sourced.runtime.rounds.slice import Slice, described
 from sourced.store import Range
 
+_AT_HAND = (tuple, list)  # is not awaited, and need not be asked
+
 
 class HandingOver(InHand):
     """A failure ends its own slice, and no other."""
@@ -86,7 +88,7 @@ class HandingOver(InHand):
     def hand_over(self, one: Slice, delivery: Delivery) -> seams.Handing:
         """One message to the reactor, and what it asks for to the slice; a verdict: it was not handled after all."""
         actions: Any = self.reactor.handle(delivery)
-        if type(actions) is not tuple and inspect.isawaitable(actions):
+        if type(actions) not in _AT_HAND and inspect.isawaitable(actions):
             self.waits = True
             answer = yield actions
             actions = actions.then(answer) if type(actions) is Later else answer

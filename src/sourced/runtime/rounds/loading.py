@@ -105,7 +105,7 @@ class Loading(InHand):
 
     def slice(self, leases: dict[int, Lease], stream: str, limit: int, straggler: Straggler | None = None) -> Slice:
         memo = self.engine.memos.take(self.reactor, stream)
-        memo.background = self.background
+        memo.background, memo.trusting = self.background, straggler is None
         if self.rows:
             self.rows.lend(memo)
         return Slice(self.reactor.group, leases[self.shard(stream)], memo, self.now, limit, straggler)

@@ -130,9 +130,10 @@ class Round(Loading, HandingOver, Settling):
         if self.rows:
             actions, bundle.kept = self.rows.close(bundle.rows, self.now)
         else:
-            actions = list(self.reactor.closing(one.memo))
-            bundle.kept = [*one.memo.beside()]
-        one.effects.add(actions, one.deliveries[0].message, self.engine)
+            actions = self.reactor.closing(one.memo)
+            bundle.kept = one.memo.beside()
+        if actions:
+            one.effects.add(actions, one.deliveries[0].message, self.engine)
         if self.rows:
             for each in bundle.slices:
                 each.effects.put_off(self.now)

@@ -32,7 +32,7 @@ class Bundle:
 
     slices: list[Slice]
     rows: list[AnyRow] = field(default_factory=list)
-    kept: list[ViewRow] = field(default_factory=list)  # what is to be written beside the log
+    kept: Sequence[ViewRow] = ()  # what is to be written beside the log
 
     @property
     def done(self) -> int:
