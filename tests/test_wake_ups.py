@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from psycopg import sql
 
 from sourced import Sourced
 from sourced.notifiers.relayed import BREATH
+from sourced.stores._sqlite.relay import SqliteRelay
 from sourced.stores.sqlite import SqliteStore
 from sourced.testing.shop import AddItem, Cart, Reserve, Stock
 from tests.facts import PATIENCE, eventually
@@ -148,18 +148,31 @@ def told(relay: Any, overheard: Callable[[], list[str]]) -> bool:
     return bool(overheard())
 
 
-def test_commits_are_heard_of_where_files_keep_whole_seconds_only(tmp_path: Path):
-    """On SQLite, who looks at the time of a file: many commits may share one."""
+@pytest.mark.parametrize("log", ["watched", "never written to", "not there"])
+def test_commits_are_heard_of_whether_the_kernel_tells_of_them_or_not(
+    log: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """On SQLite: a file system may keep to itself what somebody has written elsewhere; that is found out."""
+    monkeypatch.setattr("sourced.stores._sqlite.relay.WAKEFUL", 0)
     with contextlib.closing(SqliteStore(tmp_path / "shop.db")) as store, Sourced(store) as app:
         app.register(Cart)
-        deaf = threading.Event()
+        path = store.path if log == "watched" else tmp_path / "elsewhere.db"
+        if log == "never written to":
+            Path(f"{path}-wal").touch()
+        relay, deaf = SqliteRelay(store, path, lambda: store._opened(PATIENCE)), threading.Event()
         with contextlib.closing(store._opened(PATIENCE)) as raw, ThreadPoolExecutor(1) as looking:
-            commits = store.relay()._commits(raw, deaf)
+            commits = relay._commits(raw, deaf)
             next(commits)
+
+            def one_more() -> bool:
+                heard = looking.submit(next, commits)
+                app.dispatch(AddItem("tea"), to="c1")
+                return heard.result(PATIENCE) is None
+
             try:
-                for number in range(4):
-                    app.dispatch(AddItem("tea"), to=f"c{number}")
-                    os.utime(f"{store.path}-wal", (1_000_000_000, 1_000_000_000))
-                    looking.submit(next, commits).result(PATIENCE)
+                assert all(one_more() for _ in range(4))
+                if log == "never written to":
+                    eventually(lambda: one_more() and not relay._watches[0].tells)
             finally:
                 deaf.set()
+                relay.rouse()

@@ -98,7 +98,7 @@ class Effects:
             records = engine.encode(caused(source, action.messages))
             self.scheduled += tuple([Scheduled(record, action.at) for record in records])
         elif isinstance(action, Unschedule):
-            self.unscheduled += action.ids
+            self.unscheduled = (*self.unscheduled, *action.ids)
         elif isinstance(action, Sync):
             self.syncs += (action,)
         elif isinstance(action, AfterCommit):
@@ -113,8 +113,8 @@ class Effects:
     def put_off(self, now: datetime) -> None:
         """What is sent goes by the schedule, due at once: who holds rows does not project into others."""
         if self.inline:
-            self.scheduled[:0] = (Scheduled(record, now) for record in self.sent)
-            self.sent, self.inline = [], False
+            self.scheduled = (*(Scheduled(record, now) for record in self.sent), *self.scheduled)
+            self.sent, self.inline = (), False
 
     def records(self) -> Iterator[Record]:
         """What is stored in the log because of it."""

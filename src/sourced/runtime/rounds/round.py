@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from sourced.actions import AfterCommit
+from sourced.actions import Action, AfterCommit
 from sourced.errors import Behind, Deadlocked, Fenced
 from sourced.ids import new_id
 from sourced.ops import Op
@@ -127,6 +127,7 @@ class Round(Loading, HandingOver, Settling):
     def close(self, bundle: Bundle) -> None:
         """What is asked for by the batch as a whole goes with the first of its slices."""
         one = bundle.slices[0]
+        actions: Iterable[Action]
         if self.rows:
             actions, bundle.kept = self.rows.close(bundle.rows, self.now)
         else:

@@ -1,11 +1,9 @@
-"""Wake-ups and notes between processes that have one file open: whoever listens looks whether anybody has committed."""
+"""Wake-ups and notes between processes that have one file open: whoever listens hears that somebody has committed."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,16 +11,19 @@ from pathlib import Path
 from sourced.notifier import Hearing, Types
 from sourced.ops import Op
 from sourced.stores._sql.base import Tables
+from sourced.stores._sqlite.watch import LOOK, Looking, watching
 
-LOOK = 0.02  # seconds between looks for what other processes have committed
-SECOND = 1_000_000_000  # nanoseconds
+SOON = (0.001, 0.002, 0.004, 0.008)  # seconds between looks for a commit of which some has been written
+REST = 0.008  # seconds between commits, at least: those that come closer together are heard of as one
+SELDOM = 0.25  # seconds between looks where nobody has written for a while, and whoever does is told of
+WAKEFUL = 5  # waits, before that
 KEPT = 10_000  # notes that are not yet forgotten
 
 _STORED_SINCE = "select max(m.position), m.type from {messages} m where m.position > ? group by m.type"
 
 
 class SqliteRelay:
-    """Who has committed has written to the log beside the file; a look at its time costs next to nothing."""
+    """Who commits writes to the log beside the file: that is heard of, and then the database is asked."""
 
     silent = True
 
@@ -30,15 +31,16 @@ class SqliteRelay:
         self._tables = tables
         self._log = f"{path}-wal"
         self._connect = connect
-        self._bell = threading.Lock()  # half the price of an event that is waited for again and again
-        self._bell.acquire()
+        self._watches: list[Looking] = []
+        self._guard = threading.Lock()
 
     def tell(self, types: Types = None) -> None:
         """They look by themselves."""
 
     def rouse(self) -> None:
-        with contextlib.suppress(RuntimeError):  # it rings already
-            self._bell.release()
+        with self._guard:
+            for watch in self._watches:
+                watch.ring()
 
     def say(self, channel: str, text: str) -> Op[None]:
         """Notes are kept until some thousand more have come: whoever hears looks far more often."""
@@ -71,28 +73,37 @@ class SqliteRelay:
     def _commits(self, raw: sqlite3.Connection, deaf: threading.Event) -> Iterator[None]:
         """At once, and whenever somebody else has committed.
 
-        The time of a file is coarse and two commits may share it, so after a change the database is asked once more.
+        What is written to the log can be seen shortly afterwards; when a disk is waited for, some time afterwards.
         """
-        known, written, changed = 0, 0, True
-        while True:
-            before, written = written, self._written()
-            before_changed, changed = changed, written != before
-            if changed or before_changed or not written:
+        known, quiet, told, soon = 0, 0, False, iter(SOON)
+        raw.execute("pragma data_version").fetchall()  # from here on there is a log beside the file
+        with self._watching() as watch:
+            while True:
                 ((version,),) = raw.execute("pragma data_version")
                 if version != known:
-                    known = version
+                    if quiet > WAKEFUL and not told:
+                        watch.tells = False  # not of everybody, on this file system
+                    known, quiet, soon = version, 0, iter(())
                     yield
-            self._bell.acquire(timeout=LOOK)
-            if deaf.is_set():
-                return
+                    watch.rest(REST)
+                elif pause := next(soon, 0):
+                    watch.rest(pause)
+                else:
+                    quiet += 1
+                    told = watch.wait(LOOK if quiet <= WAKEFUL else SELDOM)
+                    if told:
+                        quiet, soon = 0, iter(SOON)
+                if deaf.is_set():
+                    return
 
-    def _written(self) -> int:
-        """When somebody last wrote to the log that SQLite keeps beside its file; 0 where that cannot be told.
-
-        Some file systems keep whole seconds: many looks, and many commits, share one of them.
-        """
+    @contextlib.contextmanager
+    def _watching(self) -> Iterator[Looking]:
+        watch = watching(self._log)
+        with self._guard:
+            self._watches.append(watch)
         try:
-            written = 0 if sys.platform == "win32" else os.stat(self._log).st_mtime_ns
-        except OSError:
-            return 0
-        return written if written % SECOND else 0
+            yield watch
+        finally:
+            with self._guard:
+                self._watches.remove(watch)
+            watch.close()
