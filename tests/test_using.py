@@ -5,7 +5,7 @@ import contextlib
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import django.conf
@@ -137,9 +137,14 @@ def a_sqlite3_connection_of_dicts(app: Sourced, path: str) -> Iterator[Place]:
 
 @contextlib.contextmanager
 def a_sqlite3_connection_with_a_transaction_begun(app: Sourced, path: str) -> Iterator[Place]:
+    def begun_anew(end: Callable[[], object]) -> None:
+        end()
+        raw.execute("begin")
+
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as raw:
         raw.execute("begin")
-        yield the_driver(raw, app)
+        place = the_driver(raw, app)
+        yield replace(place, commit=lambda: begun_anew(raw.commit), rollback=lambda: begun_anew(raw.rollback))
 
 
 @contextlib.contextmanager
@@ -516,6 +521,36 @@ def test_a_transaction_of_psycopgs_own_is_joined(postgres: str):
             app.using(connection).execute(Add(3), to="a")
             raise ZeroDivisionError
         assert app.load(Sum, "a").state == 2
+
+
+def test_a_sqlite3_connection_that_commits_every_statement_is_refused(sqlite: str):
+    """A transaction begun for one verb would stay open, and everybody else's writing would wait."""
+    ways: list[dict[str, Any]] = [{"isolation_level": None}]
+    if sys.version_info >= (3, 12):
+        ways.append({"autocommit": True})
+    for way in ways:
+        with app_on(sqlite) as app, contextlib.closing(sqlite3.connect(sqlite, **way)) as connection:
+            with pytest.raises(DefinitionError, match="commits every statement by itself; execute 'begin immediate'"):
+                app.using(connection).append("a", Added(1))
+            with pytest.raises(DefinitionError, match="commits every statement"):
+                asyncio.run(app.aio.using(connection).append("a", Added(1)))
+            connection.execute("begin immediate")
+            app.using(connection).append("a", Added(1))
+            connection.execute("rollback")
+            app.append("b", Added(2))
+            assert app.using(connection).history("a") == [], "reading begins nothing"
+
+
+def test_a_transaction_that_has_failed_takes_nothing_more(on_postgres: Place):
+    client = on_postgres.app.using(on_postgres.connection)
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        on_postgres.connection.execute("select 1 / 0")
+    with pytest.raises(Unavailable, match="has failed; roll it back"):
+        client.append("a", Added(1))
+    on_postgres.rollback()
+    client.append("a", Added(1))
+    on_postgres.commit()
+    assert on_postgres.app.load(Sum, "a").state == 1
 
 
 def test_on_postgres_an_append_holds_its_shard_until_the_commit(on_postgres: Place, postgres: str):

@@ -188,6 +188,8 @@ class PostgresStore(Appends, Rounds):
             raise DefinitionError(
                 f"using(connection): expected a connection to {self._name}, found one to {raw.info.dbname!r}"
             )
+        if raw.info.transaction_status == TransactionStatus.INERROR:
+            raise Unavailable(self._name, "a statement of the transaction that it was to join has failed; roll it back")
         if raw.autocommit and raw.info.transaction_status == TransactionStatus.IDLE:
             raise DefinitionError(
                 "using(connection): it commits every statement by itself; open `with connection.transaction():` first, "

@@ -207,6 +207,7 @@ class SqliteStore(Appends, Reads):
         self._gate.refuse_holder()
         raw = self._theirs(connection, driver_connection(connection))
         if not reading:
+            _refuse_autocommit(raw)
             with contextlib.nullcontext() if raw.in_transaction else self._gate:
                 for pause in self._locked(raw):
                     threading.Event().wait(pause)
@@ -216,6 +217,7 @@ class SqliteStore(Appends, Reads):
         self._gate.refuse_holder()
         raw = self._theirs(connection, await driver_connection_async(connection))
         if not reading:
+            _refuse_autocommit(raw)
             async with contextlib.nullcontext() if raw.in_transaction else self._gate:
                 for pause in self._locked(raw):
                     await asyncio.sleep(pause)
@@ -349,3 +351,13 @@ def _statements(script: str) -> Iterator[str]:
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
+
+
+def _refuse_autocommit(raw: Raw) -> None:
+    """A transaction that we begin there is one that nobody would think of committing."""
+    own = getattr(raw, "autocommit", -1)  # since Python 3.12; -1: as `isolation_level` says
+    if not raw.in_transaction and (own is True or (own == -1 and raw.isolation_level is None)):
+        raise DefinitionError(
+            "using(connection): it commits every statement by itself; execute 'begin immediate' first, "
+            "or connect without autocommit"
+        )
