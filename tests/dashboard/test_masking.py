@@ -274,6 +274,15 @@ def test_the_app_may_decide_itself_what_is_shown_of_what_exceptions_say(app: Sou
     assert "no word" in alone.see("/parked")
 
 
+def test_nobody_finds_by_metadata_what_they_may_not_see(app: Sourced):
+    """Or whoever guesses is told that they are right."""
+    link = "/messages?metadata=card%3D{}&type=masked.paid"
+    caller = Caller(dashboard(app, mask=masked))
+    assert "Nothing that was looked through fits" in caller.see(link.format(SECRET))
+    assert caller.see(link.format("%E2%80%A2" * 3)).count("<tr id=") == 3
+    assert Caller(dashboard(app)).see(link.format(SECRET)).count("<tr id=") == 3
+
+
 def test_without_a_mask_it_is_there_to_be_seen(app: Sourced, monkeypatch: pytest.MonkeyPatch):
     """Which is what makes the other tests worth something."""
     caller = Caller(dashboard(app))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -33,6 +33,7 @@ class Wanted(msgspec.Struct, frozen=True):
     until: datetime | None = None
     metadata: tuple[str, str] | None = None
     before: int | None = None  # the page begins below this position, in one stream below this seq
+    shown: Callable[[Record], Mapping[str, Any]] | None = None  # of metadata, where not all may be seen
 
     @property
     def filters(self) -> dict[str, str]:
@@ -53,7 +54,7 @@ class Wanted(msgspec.Struct, frozen=True):
         if self.metadata is None:
             return True
         key, value = self.metadata
-        metadata = msgspec.json.decode(record.metadata)
+        metadata = self.shown(record) if self.shown else msgspec.json.decode(record.metadata)
         return key in metadata and str(metadata[key]) == value
 
 
@@ -98,7 +99,14 @@ class Search:
 
     async def _page(self, wanted: Wanted) -> tuple[list[Message[Any]], int | None]:
         """The newest that fit, and below which place to go on looking; never more than one scan's worth of work."""
+        if self.desk.veil.mask and wanted.metadata:  # nobody finds by it what they may not see
+            wanted = msgspec.structs.replace(wanted, shown=self._shown)
         return await self.desk.read_messages(looked_up(self.desk.app.store, wanted))
+
+    def _shown(self, record: Record) -> Mapping[str, Any]:
+        (message,) = self.desk.app._engine.codec.decode_all([record])
+        metadata: Mapping[str, Any] = self.desk.veil.metadata(message)
+        return metadata
 
     async def streams(self, request: Request) -> Response:
         """Those that changed last, or that are called like this."""
