@@ -10,7 +10,7 @@ import pytest
 from sourced.errors import Unavailable
 from sourced.store import Entry, Outcome
 from sourced.stores import _committer
-from sourced.stores._committer import AsyncCommitter, Committer
+from sourced.stores._committer import AsyncCommitter, Committer, _Caller, _rouse
 from tests.facts import PATIENCE, eventually
 from tests.stores.meanwhile import thread
 
@@ -158,6 +158,32 @@ def test_who_is_interrupted_while_he_waits_hands_his_turn_on(desk: Desk):
         caller.rouse()
         assert isinstance(second.exception(PATIENCE), KeyboardInterrupt)
     assert desk.visits == [["a"], ["c"]]
+
+
+@pytest.mark.parametrize("when", ["before the answer", "after it"])
+def test_who_is_interrupted_rouses_those_whom_he_was_to_rouse(when: str):
+    """Of those who are answered together each rouses two others; Ctrl-C in one of them leaves nobody asleep."""
+    first, *others = callers = [_Caller(entry(stream)) for stream in "abcdef"]
+    if when == "before the answer":
+        first.leave()
+        _rouse(callers)
+    else:
+        _rouse(callers)
+        assert not any(each.roused for each in others)
+        first.leave()
+    assert [each.roused for each in callers] == [True, True, True, False, False, False]
+    for each in others[:2]:
+        each.wait()
+    assert all(each.roused for each in callers)
+
+
+def test_all_who_share_a_commit_are_answered(desk: Desk):
+    committer = Committer(desk)
+    with thread() as start:
+        first = start(committer.commit, entry("a"))
+        others = coming(start, committer, desk, "bcdefgh")
+        desk.lets(2)
+        assert [each.result(PATIENCE) for each in (first, *others)] == [[()]] * 8
 
 
 def test_tasks_share_commits_too():

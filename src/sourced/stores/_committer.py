@@ -30,15 +30,33 @@ class _Caller:
         self._asleep = threading.Lock()  # an event, at a fraction of the price
         self._asleep.acquire()
         self.roused = False
+        self.others: Sequence[_Caller] = ()  # whom he is to rouse when he has been roused
+        self._gone = False
 
     def wait(self) -> None:
         """Until there is an answer, or it is his turn to carry out the next commit."""
         self._asleep.acquire()
+        self._rouse_others()
 
     def rouse(self) -> None:
         if not self.roused:
             self.roused = True
-            self._asleep.release()
+            try:
+                self._asleep.release()
+            except RuntimeError:
+                """By two at the same moment."""
+            if self._gone:
+                self._rouse_others()
+
+    def leave(self) -> None:
+        """He was interrupted and waits no longer; those he is to rouse are roused all the same."""
+        self._gone = True
+        if self.roused:
+            self._rouse_others()
+
+    def _rouse_others(self) -> None:
+        for each in self.others:
+            each.rouse()
 
     def answer(self) -> list[Outcome]:
         if self.error is not None:
@@ -87,7 +105,9 @@ class Committer:
             waits = caller in self._waiting
             if waits:
                 self._waiting.remove(caller)
-        if waits and caller.roused:
+        if not waits:
+            caller.leave()
+        elif caller.roused:
             self._pass_on()
 
     def _commit_for_others(self) -> None:
@@ -109,8 +129,7 @@ class Committer:
                 self._pass_on()
                 raise
             finally:
-                for each in callers:
-                    each.rouse()
+                _rouse(callers)
             if monotonic() > until:
                 return self._pass_on()
 
@@ -120,6 +139,15 @@ class Committer:
             self._busy = bool(self._waiting)
             if self._waiting:
                 self._waiting[0].rouse()
+
+
+def _rouse(callers: Sequence[_Caller]) -> None:
+    """Two by each of those who were roused before: all at once they would wake only to wait for one another."""
+    asleep = [each for each in callers if not each.roused]
+    for number, each in enumerate(asleep):
+        each.others = asleep[2 * number + 1 : 2 * number + 3]
+    for each in asleep[:1]:
+        each.rouse()
 
 
 def _distribute(callers: Sequence[_Caller], flush: Flush) -> None:
