@@ -19,6 +19,7 @@ from sourced.stores.postgres import PostgresStore
 from sourced.stores.sqlite import SqliteStore
 from sourced.testing.conformance.bench import entry, kept
 from sourced.testing.postgres import TempPostgres
+from tests.facts import eventually
 from tests.stores.lines import line_to
 from tests.stores.meanwhile import terminate
 
@@ -76,7 +77,16 @@ def guarded(postgres_binaries: Path):
             connection.execute("select pg_reload_conf()")
         with opened(url_of(server, "clerk")) as store:
             store.migrate()
+        eventually(lambda: is_refused(server))  # as soon as the server has read its rules
         yield server
+
+
+def is_refused(server: TempPostgres) -> bool:
+    try:
+        psycopg.connect(url_of(server, "clerk", "wrong")).close()
+    except psycopg.OperationalError:
+        return True
+    return False
 
 
 def url_of(server: TempPostgres, user: str, password: str = "right") -> str:
