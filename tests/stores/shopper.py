@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 from sourced import Sourced
+from sourced.app import store_at
 from sourced.errors import Conflict
 from sourced.testing.shop import AddItem, Cart, Stock
+from tests.facts import PATIENCE
 
 CARTS = ("cart-1", "cart-2", "cart-3")
 
@@ -19,7 +21,7 @@ def shopper(url: str, name: str, count: int) -> "subprocess.Popen[str]":
 
 
 def shop(url: str, name: str, count: int) -> None:
-    with Sourced(url) as app:
+    with Sourced(store_at(url, timeout=PATIENCE)) as app:
         app.register(Cart, Stock)
         for n in range(count):
             sys.stdout.write(f"{ordered(app, AddItem(name), CARTS[n % len(CARTS)])}\n")

@@ -37,14 +37,14 @@ def sqlite(path: Path) -> Iterator[SqliteStore]:
 def test_processes_that_read_and_then_write_one_file_get_every_order_through(path: Path):
     """Not one of them is told that the database is locked, and the sums are exact."""
     shoppers = [shopper(f"sqlite:///{path}", name, 400) for name in ("pen", "ink")]
-    with contextlib.closing(SqliteStore(path)) as store:
+    with contextlib.closing(SqliteStore(path, timeout=PATIENCE)) as store:
         app = Sourced(store)
         app.register(Cart, Stock)
         for n in range(200):
             ordered(app, AddItem("nib"), CARTS[n % 3])
             app.drain(limit=5)
         for each in shoppers:
-            told, errors = each.communicate(timeout=60)
+            told, errors = each.communicate(timeout=PATIENCE)
             assert (each.returncode, errors) == (0, "")
             assert len(told.split()) == 400
         app.drain()
@@ -60,7 +60,7 @@ def test_files_that_several_processes_open_for_the_first_time_are_made_once(tmp_
         path = tmp_path / f"{turn}.db"
         shoppers = [shopper(f"sqlite:///{path}", "pen", 1) for _ in range(4)]
         for each in shoppers:
-            _, errors = each.communicate(timeout=60)
+            _, errors = each.communicate(timeout=PATIENCE)
             assert (each.returncode, errors) == (0, "")
 
 

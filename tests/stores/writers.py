@@ -8,11 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
 from sourced import Conflict, Sourced
+from sourced.app import store_at
+from tests.facts import PATIENCE
 from tests.logbook import Noted
 
 
 def write(url: str, name: str, threads: int, turns: int) -> None:
-    with Sourced(url) as app, ThreadPoolExecutor(threads) as pool:
+    with Sourced(store_at(url, timeout=PATIENCE)) as app, ThreadPoolExecutor(threads) as pool:
         app.read_all(limit=1)
         together = Barrier(threads)
         say("ready")
