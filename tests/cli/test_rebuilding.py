@@ -42,14 +42,19 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COLUMNS", "200")
     subprocess.run([sys.executable, "-c", FILL], check=True)
 
+    def end() -> None:
+        """Every command is a process of its own."""
+        if module := sys.modules.pop("shop", None):
+            module.app.close()
+
     def sourced(*words: object, code: int = 0, given: str = "") -> str:
-        sys.modules.pop("shop", None)
+        end()
         result = CliRunner().invoke(program, [*map(str, words)], input=given, catch_exceptions=False)
         assert result.exit_code == code, result.output
         return result.output
 
     yield sourced
-    sys.modules.pop("shop", None)
+    end()
 
 
 def total() -> int:

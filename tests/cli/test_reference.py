@@ -83,7 +83,7 @@ def busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(tmp_path)
     script = """if True:
         import shop, trips
-        from datetime import UTC, datetime
+        from datetime import UTC, datetime, timedelta
         from sourced.store import Worker
         for n in (1, 13):
             shop.app.dispatch(shop.Order(n), to="o1")
@@ -91,7 +91,7 @@ def busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         shop.app.dispatch(shop.Order(2), to="o1", after=3600)
         shop.app.dispatch(shop.Order(3), to="o1")
         now = datetime.now(UTC)
-        shop.app.store.transact(shop.app.store.beat(Worker("here:1:a", "here", 1, 2, now, now)))
+        shop.app.store.transact(shop.app.store.beat(Worker("here:1:a", "here", 1, 2, now, now + timedelta(days=1))))
         run = trips.app.start(trips.Book, "Rome").id
         trips.app.drain()
         print(run)"""

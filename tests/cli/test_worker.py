@@ -46,6 +46,8 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sourced]:
     monkeypatch.delitem(sys.modules, "works", raising=False)
     with made("sqlite:///works.db", "plain", lease=1.0) as app:
         yield app
+    if imported := sys.modules.pop("works", None):  # by a command that was refused
+        imported.app.close()
 
 
 @pytest.fixture

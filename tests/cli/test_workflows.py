@@ -47,18 +47,24 @@ def trips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COLUMNS", "200")
 
     def sourced(*words: object, code: int = 0) -> str:
-        sys.modules.pop("trips", None)
+        forgotten()
         result = CliRunner().invoke(program, ["workflows", *map(str, words)], catch_exceptions=False)
         assert result.exit_code == code, result.output
         return " ".join(result.output.split())
 
     yield sourced
-    sys.modules.pop("trips", None)
+    forgotten()
+
+
+def forgotten() -> None:
+    """Every command is a process of its own."""
+    if module := sys.modules.pop("trips", None):
+        module.app.close()
 
 
 def begun(*places: str) -> list[str]:
     """Runs that have got as far as they get."""
-    sys.modules.pop("trips", None)
+    forgotten()
     sys.path.insert(0, ".")
     try:
         import trips  # type: ignore[import-not-found]  # it is written by the fixture
