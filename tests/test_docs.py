@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import sourced.testing
-from sourced import errors
+from sourced import Sourced, errors
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -194,6 +194,9 @@ def run_page(text: str, name: str = "page.md") -> None:
                 raise Untrue(f"{name}: {lie}") from lie.__cause__
     finally:
         del sys.modules[module.__name__]
+        for each in vars(module).values():
+            if isinstance(each, Sourced):
+                each.close()  # a page is a program that goes on until its process ends
 
 
 def snippets(text: str) -> Iterator[Snippet]:

@@ -12,7 +12,7 @@ def test_a_visit_tells_what_people_see():
         capture_output=True,
         text=True,
         check=True,
-        timeout=PATIENCE,
+        timeout=3 * PATIENCE,
     )
     lines = told.stdout.splitlines()
     assert "how that came about: todos.toggle_item → todos.item_done" in lines

@@ -416,7 +416,7 @@ def test_what_people_do_calls_every_group_whatever_it_handles(make: Make, monkey
     async def main() -> None:
         async with at_work(app) as (each, _):
             (shift,) = await until(lambda: [*each._shifts.values()])
-            await until(lambda: not shift.attendance._wanted)
+            await until(lambda: each._look_at and not shift.attendance._wanted)  # the first look is over
             wanted = []
             for types in ({"test.ignored"}, {"sourced.rejected"}, {"test.ignored", "sourced.group_started"}):
                 each.call(types)
