@@ -245,6 +245,25 @@ def test_a_round_that_takes_back_what_comes_due_at_this_moment(postgres: Postgre
     assert counted() == 0
 
 
+@pytest.mark.parametrize("what", ["retry", "skip"])
+def test_somebody_who_lets_a_stream_go_on_and_somebody_who_resets_its_group(
+    postgres: PostgresStore, counted: Callable[[], int], what: str
+):
+    """Places in the log come before streams that wait."""
+    with closing(PostgresStore(postgres.url)) as another:
+        paced = Paced(another, "hold parked streams")
+        one, other = an_app(paced, Early, errors=Park()), an_app(postgres, Early, errors=Park())
+        other.append("c1", Added("tea", 0))
+        other.drain()
+        letting_go = {
+            "retry": lambda: one.parked.retry(Early, "c1"),
+            "skip": lambda: one.parked.skip(Early, "c1", reason="it is free"),
+        }
+        meanwhile(paced, letting_go[what], lambda: other.groups.reset(Early))
+    assert other.parked.list() == []
+    assert counted() == 0
+
+
 # -- what the database took back
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import TypeAlias
 
 from sourced.audit import (
+    OPERATIONS,
     ParkedRetried,
     ParkedSkipped,
     ParkedStream,
@@ -49,6 +50,7 @@ class ParkedVerbs(Side):
         def op() -> Op[ParkedRetried]:
             rows = yield from _parked(engine, reactor, stream, error, type)
             if not dry_run:
+                yield from engine.store.reserve([OPERATIONS])  # places in the log come before streams that wait
                 rows = yield from engine.store.unpark(rows)
             if not rows and reactor is not None and isinstance(stream, str) and error is None and type is None:
                 raise _not_parked(engine, reactor, stream)
@@ -78,6 +80,7 @@ class ParkedVerbs(Side):
             if rows and seq not in (None, rows[0].from_seq):
                 raise Conflict(stream, expected=seq or 0, actual=rows[0].from_seq)
             if not dry_run:
+                yield from engine.store.reserve([OPERATIONS])
                 rows = yield from engine.store.unpark(rows, skip=True)
             if not rows:
                 raise _not_parked(engine, reactor, stream)
