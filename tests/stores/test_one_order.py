@@ -1,6 +1,7 @@
 """PostgreSQL: whoever takes places, groups and rows takes them in one order; and what the database took back is done
 again, at nobody's expense."""
 
+import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -362,6 +363,23 @@ def test_what_is_taken_back_again_and_again_is_somebodys_fault(postgres: Postgre
     app.drain()
     (parked,) = app.groups.get(Unlucky).stragglers
     assert (parked.stream, parked.parked, "Deadlocked" in parked.error) == ("c1", True, True)
+
+
+class Emptied(Unlucky, group="emptied"):
+    def on_reset(self, tx: Any) -> None:
+        self.saved += 1
+        if self.saved == 1:
+            tx.execute("do $$ begin raise exception 'once' using errcode = '40P01'; end $$")
+
+
+def test_what_an_operator_asked_for_is_done_again_as_well(postgres: PostgresStore):
+    projector = Emptied()
+    app = an_app(postgres, projector)
+    app.groups.reset(projector, "again")
+    assert projector.saved == 2
+    assert app.groups.get(projector).group.epoch == 1
+    asyncio.run(app.aio.groups.reset(projector, "and again"))
+    assert app.groups.get(projector).group.epoch == 2
 
 
 def test_in_a_transaction_of_the_callers_it_is_his_to_do_again(postgres: PostgresStore):

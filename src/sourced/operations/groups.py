@@ -70,7 +70,7 @@ class GroupVerbs(Side):
                 yield from engine.store.append([told(engine, stopped)])
             return stopped
 
-        stopped: GroupStopped = yield Transact(op())
+        stopped: GroupStopped = yield Transact(op(), anew=op)
         if stopped.was == "active":
             yield Afterwards([*committed(engine, ()), _called(lambda: found.on_stop(reason))])
         return stopped
@@ -95,7 +95,7 @@ class GroupVerbs(Side):
                 yield from engine.store.append([told(engine, started)])
             return started
 
-        started: GroupStarted = yield Transact(op())
+        started: GroupStarted = yield Transact(op(), anew=op)
         yield Afterwards(committed(engine, ()))
         if started.was == "stopped":
             yield Afterwards([_called(found.on_start)])
@@ -121,7 +121,7 @@ class GroupVerbs(Side):
             yield from engine.store.append([told(engine, reset)])
             return reset
 
-        reset: GroupReset = yield Transact(op())
+        reset: GroupReset = yield Transact(op(), anew=op)
         engine.memos.forget(found)
         yield Afterwards(committed(engine, ()))
         return reset

@@ -59,7 +59,7 @@ class ParkedVerbs(Side):
                 yield from engine.store.append([told(engine, retried)])
             return retried
 
-        retried: ParkedRetried = yield Transact(op(), reading=dry_run)
+        retried: ParkedRetried = yield Transact(op(), reading=dry_run, anew=op)
         if not dry_run:
             yield Afterwards(committed(engine, ()))
         return retried
@@ -93,7 +93,7 @@ class ParkedVerbs(Side):
                 yield from engine.store.append([told(engine, skipped)])
             return skipped
 
-        skipped: ParkedSkipped = yield Transact(op(), reading=dry_run)
+        skipped: ParkedSkipped = yield Transact(op(), reading=dry_run, anew=op)
         if not dry_run:
             yield Afterwards(committed(engine, ()))
         return skipped

@@ -49,7 +49,7 @@ class ScheduledVerbs(Side):
                 yield from engine.store.append([told(engine, cancelled)])
             return cancelled
 
-        cancelled: ScheduleCancelled = yield Transact(op(), reading=dry_run)
+        cancelled: ScheduleCancelled = yield Transact(op(), reading=dry_run, anew=op)
         if cancelled.messages and not dry_run:
             yield Afterwards(committed(engine, ()))
         return cancelled
@@ -69,7 +69,7 @@ class ScheduledVerbs(Side):
                 yield from engine.store.append([*each_alone(records), told(engine, hastened)])
             return hastened
 
-        hastened: ScheduleHastened = yield Transact(op(), reading=dry_run)
+        hastened: ScheduleHastened = yield Transact(op(), reading=dry_run, anew=op)
         if hastened.messages and not dry_run:
             seams.promoted(engine, len(hastened.messages))
             yield Afterwards(committed(engine, ()))

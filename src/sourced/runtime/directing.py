@@ -78,7 +78,7 @@ def cancelled(
             yield from engine.store.append([told(engine, event)])
         return event
 
-    event: WorkflowCancelled = yield Transact(op(), reading=dry_run)
+    event: WorkflowCancelled = yield Transact(op(), reading=dry_run, anew=op)
     if not dry_run:
         yield Afterwards(committed(engine, ()))
     return event
@@ -122,6 +122,6 @@ def forked(
         assert isinstance(stored, tuple)
         yield from engine.store.save_views(workflow.group, [under_way.begun(new, stored[0].position, now)])
 
-    yield Transact(op())
+    yield Transact(op(), anew=op)
     yield Afterwards(committed(engine, ()))
     return event

@@ -14,6 +14,7 @@ from time import monotonic
 from typing import TypeVar
 
 from sourced.audit import Operation
+from sourced.errors import Deadlocked
 from sourced.ids import new_id
 from sourced.notifier import Listener, Types
 from sourced.ops import Op
@@ -166,6 +167,9 @@ class Worker:
         """One error of the store never ends it: it is tried again at the next tick."""
         try:
             await seams.faltering(self.engine, "", work())
+        except Deadlocked as error:
+            log.info("housekeeping was taken back, and is done again: %s", error)
+            await self._pause(TICK)
         except ConnectionError as error:
             if self._in_touch:  # said once, however long it lasts
                 log.warning("the store cannot be reached, and is tried again and again: %s", error)
