@@ -102,6 +102,19 @@ def test_conflicts_are_not_endless(store: Store):
     assert len(put(app, "s")) == 5  # the quick ones: so often it was tried
 
 
+def test_who_is_overtaken_again_and_again_is_tried_later_as_after_any_failure(store: Store):
+    """That others were faster is not held against it: what fails after that has failed once, and not five times."""
+    app, _ = interrupted(6, errors=Retry(times=2, after=1), store=store)
+    app.dispatch(Put("late"), to="s")
+    for behind in (5, 6, 7):
+        app.drain()
+        assert len(put(app, "s")) == behind
+        assert app.parked.list() == []
+        app._engine.clock.advance(10)  # type: ignore[attr-defined]
+    assert put(app, "s")[-1] == ("late", 6)
+    assert app.groups.get("shelf").stragglers == ()
+
+
 def test_an_append_at_a_place_that_never_comes_is_parked(store: Store):
     """The handler of a low-level reactor that names a place by mistake does not keep a worker busy for ever."""
 

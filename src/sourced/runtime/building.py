@@ -154,9 +154,9 @@ class Building(Round):
             for one in bundle.slices:
                 one.effects.after = ()
 
-    def failed(self, one: Slice, error: BaseException) -> None:
+    def failed(self, one: Slice, error: BaseException, *, overtaken: int = 0) -> None:
         self.site.failed_at = one.deliveries[one.done].message
-        super().failed(one, error)
+        super().failed(one, error, overtaken=overtaken)
 
     def unsettled(self, bundle: Bundle, error: Exception) -> None:
         one = bundle.slices[0]

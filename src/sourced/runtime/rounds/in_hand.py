@@ -70,14 +70,17 @@ class InHand:
         one.undo()
         self.failed(one, error)
 
-    def failed(self, one: Slice, error: BaseException) -> None:
-        """The message at hand could not be handled: what happens to its stream is for the error policy to say."""
+    def failed(self, one: Slice, error: BaseException, *, overtaken: int = 0) -> None:
+        """The message at hand could not be handled: what happens to its stream is for the error policy to say.
+
+        That it was overtaken before, so many times, was nobody's failure.
+        """
         one.error = error
         if self.raise_errors:
             one.verdict = Park()
             return
         message = one.deliveries[one.done].message
-        failure = Failure(self.reactor.group, message, error, one.attempts, self.now)
+        failure = Failure(self.reactor.group, message, error, one.attempts - overtaken, self.now)
         one.verdict = judge(self.reactor.errors or self.engine.errors, failure)
         level = logging.WARNING if isinstance(one.verdict, RetryAt) else logging.ERROR
         log.log(

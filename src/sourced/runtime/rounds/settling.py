@@ -120,7 +120,8 @@ class Settling(InHand):
         """
         for one in bundle.slices:
             tried = one.straggler.attempts if one.straggler else 1
-            if isinstance(error, Conflict) and tried < self.engine.tries:
+            overtaken = self.engine.tries - 1 if isinstance(error, Conflict) else 0
+            if tried <= overtaken:
                 one.deferred = replace(one.as_straggler(), attempts=tried)
             elif self.raise_errors or isinstance(error, NeedsAwait):
                 raise error
@@ -128,7 +129,7 @@ class Settling(InHand):
                 one.deferred = replace(one.as_straggler(), error=described(error))
             else:
                 one.undo()
-                self.failed(one, error)
+                self.failed(one, error, overtaken=overtaken)
 
     def put_behind(self, behind: Behind, bundles: list[Bundle]) -> None:
         """What cannot be stored before a projector has caught up waits for a while, and nobody is to blame."""
