@@ -72,12 +72,12 @@ class Worker:
 
     def stop(self) -> None:
         """No more rounds; those in hand settle what they have done."""
-        log.info("stopping, with %d rounds in hand", sum(len(shift.rounds) for shift in self._shifts.values()))
         self._stopping.set()
         for pause in self._pauses:
             _end(pause)
         for shift in self._shifts.values():
             shift.stop()
+        log.info("stopping, with %d rounds in hand", sum(len(shift.rounds) for shift in self._shifts.values()))
 
     def call(self, types: Types = None) -> None:
         """There may be something to do, for whoever handles these.
