@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sourced import Batch, Message, Projector, Sourced, evolve, sync
+from sourced import Batch, Message, Projector, Retry, Sourced, evolve, sync
 from sourced.store import Store, shard_of
 from sourced.stores.memory import MemoryStore
 from sourced.stores.postgres import PostgresStore
@@ -75,6 +75,29 @@ def test_a_round_that_was_overtaken_takes_up_what_the_other_has_written(kind: An
     assert totals(app, kind) == {"tea": 1111, "mug": 4}
     assert app.status().groups[0].lag == 0
     assert app.parked.list() == []
+
+
+class Halting(PerProduct, group="shared"):
+    """Cannot write a row, the first time."""
+
+    halts = 1
+
+    @sync
+    def save(self, row: Tally, batch: Batch, tx: Any) -> None:
+        self.halts -= 1
+        if self.halts >= 0:
+            raise RuntimeError("not now")
+
+
+def test_a_row_that_could_not_be_made_at_first_is_made_later(store: Store):
+    """The place that was kept for it meanwhile is no row."""
+    app = listing(Halting(), store=store, errors=Retry(times=1, after=1))
+    app.append("c1", Added("tea"))
+    app.drain()
+    assert (totals(app, Halting), len(app.groups.get(Halting).stragglers)) == ({}, 1)
+    app._engine.clock.advance(1)  # type: ignore[attr-defined]
+    app.drain()
+    assert (totals(app, Halting), app.groups.get(Halting).stragglers) == ({"tea": 1}, ())
 
 
 def test_its_reactions_are_those_to_what_was_stored(store: Store):

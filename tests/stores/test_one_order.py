@@ -216,6 +216,17 @@ def test_one_who_learns_of_a_new_row_and_one_who_knows_it(postgres: PostgresStor
     assert counted() == 0
 
 
+def test_one_who_makes_a_row_while_somebody_writes_to_another_one_of_his(postgres: PostgresStore):
+    """He looks again, and what he finds at the place that he keeps for the new one is nothing."""
+    with closing(PostgresStore(postgres.url)) as another:
+        paced = Paced(another, "views")
+        slow, quick = an_app(paced, inline=(Late,)), an_app(postgres, inline=(Late,))
+        quick.append("c0", Added("tea"))
+        both = [Added("tea"), Added("pot")]
+        meanwhile(paced, lambda: slow.append("c1", both), lambda: quick.append("c2", Added("tea")))
+    assert counts(quick, Late) == {"tea": 3, "pot": 1}
+
+
 class Calling(Reactor, group="calling"):
     """Stores something, and takes back what it had put on the schedule."""
 

@@ -93,7 +93,8 @@ class Rows:
             stored = kept.get(row.key)
             try:
                 if self.shape is not None:
-                    row.begin_with(self.shape.read(row.key, stored.body or NOTHING) if stored else None)
+                    body = stored.body if stored else None  # of a place that was only held there is nothing to read
+                    row.begin_with(None if body in (None, NOTHING) else self.shape.read(row.key, body))
                 elif self.projector._loads:
                     row.begin_with((yield Call(partial(self.projector.load, row.key))))
                 else:
