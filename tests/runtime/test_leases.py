@@ -4,15 +4,16 @@ from typing import Any
 
 import pytest
 
-from sourced import Delivery, Sourced, Sync
+from sourced import Delivery, Retry, Sourced, Sync
 from sourced.actions import Actions
 from sourced.ops import run
+from sourced.runtime.programs import perform, transacting
 from sourced.runtime.rounds.round import Round
 from sourced.store import Store
 from sourced.testing import Crash, VirtualClock, steal_leases
 from tests.rows import put, table
 from tests.runtime.killers import LEASE, killed_by
-from tests.runtime.listener import Listener, Noted, listening, streams
+from tests.runtime.listener import Listener, Noted, echo, listening, refuse, streams
 
 
 def test_a_stolen_lease_is_fenced_and_changes_nothing(store: Store):
@@ -111,6 +112,27 @@ def test_an_owner_that_comes_back_after_its_lease_expired_is_not_disturbed_if_no
     app.append("s", [Noted("1"), Noted("2")])
     assert app.drain() == 2
     assert len(listener.places) == 2
+
+
+def test_a_round_that_is_told_to_stop_before_it_begins_gives_back_what_it_claimed(store: Store):
+    """J170. It takes no message, holds none, and counts no attempt."""
+    app, listener = listening(refuse, store=store, errors=Retry(times=5, after=1))
+    app.append("s", [Noted("1")])
+    app.drain()
+    (waiting_for_itself,) = app.groups.get(listener).stragglers
+    app._engine.clock.advance(LEASE)  # type: ignore[attr-defined]
+    app.append("t", [Noted("2")])
+    listener.answer = echo
+    listener.forget()
+    one = Round(app._engine, listener, "told")
+    one.hurry()
+    assert perform(one.program(), transacting(app.store)) == 0
+    assert listener.texts == []
+    group = app.groups.get(listener)
+    assert group.stragglers[0].attempts == waiting_for_itself.attempts
+    assert [each for each in group.progress if each.owner] == []
+    app.drain()
+    assert sorted(listener.texts) == ["1", "2"]
 
 
 def test_a_round_abandoned_between_handling_and_settling_changes_nothing(store: Store):

@@ -47,6 +47,9 @@ class Round(Loading, HandingOver, Settling):
         try:
             careful = any(lease.careful for lease in claim.leases)  # only then is anything written before it is handled
             slices: list[Slice] = yield Transact(self.load(claim), reading=not careful)
+            if self.hurried:  # before it could begin
+                yield Transact(self.give_back(claim))
+                return 0
             bundles = yield from self.handle(slices)
             yield from self.settle(claim, slices, bundles)
             if not self.waits:
