@@ -31,19 +31,13 @@ from sourced.reading import Filters, ReadingVerbs, at_least_one
 from sourced.runtime.directing import started
 from sourced.runtime.engine import Engine
 from sourced.runtime.introduction import introduced, nothing, prepared
-from sourced.runtime.programs import (
+from sourced.runtime.programs import Program, Transact, Work, drive, drive_all, perform, perform_async
+from sourced.runtime.transacting import (
     Borrowed,
-    Program,
-    Transact,
-    Work,
     borrowing,
     borrowing_async,
-    drive,
-    drive_all,
     joining,
     joining_async,
-    perform,
-    perform_async,
     transacting,
     transacting_async,
 )

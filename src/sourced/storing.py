@@ -12,7 +12,8 @@ from sourced.errors import Invalid, Rejection
 from sourced.messages import Command, Payload
 from sourced.runtime import foreground
 from sourced.runtime.directing import signalled
-from sourced.runtime.programs import Borrowed, Program
+from sourced.runtime.programs import Program
+from sourced.runtime.transacting import Borrowed
 from sourced.verbs import Side, verb
 from sourced.workflows import RunOrId
 

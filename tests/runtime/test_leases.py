@@ -7,8 +7,9 @@ import pytest
 from sourced import Delivery, Retry, Sourced, Sync
 from sourced.actions import Actions
 from sourced.ops import run
-from sourced.runtime.programs import perform, transacting
+from sourced.runtime.programs import perform
 from sourced.runtime.rounds.round import Round
+from sourced.runtime.transacting import transacting
 from sourced.store import Store
 from sourced.testing import Crash, VirtualClock, steal_leases
 from tests.rows import put, table

@@ -6,8 +6,9 @@ import pytest
 
 from sourced import Delivery, Message, Park, Retry, Send, Sourced, Sync
 from sourced.actions import Actions
-from sourced.runtime.programs import perform, transacting
+from sourced.runtime.programs import perform
 from sourced.runtime.rounds.round import Round
+from sourced.runtime.transacting import transacting
 from sourced.store import Store
 from sourced.testing import VirtualClock
 from tests.runtime.counter import Counter, counts

@@ -5,8 +5,9 @@ from typing import Any
 
 from sourced import Commands, Park, Sourced, dispatch, react, sync
 from sourced.actions import Batch
-from sourced.runtime.programs import perform, transacting
+from sourced.runtime.programs import perform
 from sourced.runtime.rounds.round import Round
+from sourced.runtime.transacting import transacting
 from sourced.store import Store
 from sourced.testing import VirtualClock
 from sourced.testing.shop import AddItem, Cart, ItemAdded, Reserve, Reserved, Stock, StockState

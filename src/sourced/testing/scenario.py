@@ -15,8 +15,9 @@ from sourced.messages import Payload
 from sourced.ops import run
 from sourced.projector import Projector
 from sourced.reactor import Reactor
-from sourced.runtime.programs import perform, transacting
+from sourced.runtime.programs import perform
 from sourced.runtime.rounds.round import Round
+from sourced.runtime.transacting import transacting
 from sourced.store import Entry, Scheduled
 from sourced.testing.clock import VirtualClock
 from sourced.testing.saying import Said, enveloped

@@ -18,17 +18,9 @@ from sourced.reactor import Reactor
 from sourced.runtime import seams
 from sourced.runtime.background import Background
 from sourced.runtime.engine import Engine
-from sourced.runtime.programs import (
-    Commit,
-    Invoke,
-    Leaving,
-    Transact,
-    perform,
-    perform_async,
-    transacting,
-    transacting_async,
-)
+from sourced.runtime.programs import Commit, Invoke, Leaving, Transact, perform, perform_async
 from sourced.runtime.rounds.round import Round
+from sourced.runtime.transacting import transacting, transacting_async
 from sourced.runtime.workers.attendance import Attendance
 from sourced.runtime.workers.hands import Hands, Threads
 from sourced.runtime.workers.latecomers import Latecomer
