@@ -34,7 +34,7 @@ def text(answer: Any) -> str:
 
 def test_a_customer_goes_shopping(browser: TestClient):
     """Items are there at once; a worker checks out, and its reactions pack a parcel."""
-    (new,) = re.findall(r'href="(/carts/cart-[^"]+)"', browser.get("/").text)
+    (new,) = re.findall(r'href="(/carts/cart-[^"]+)">A new cart<', browser.get("/").text)
     browser.post(f"{new}/items", data={"product": "tea", "price": "450", "quantity": "2"})
     seen = text(browser.post(f"{new}/items", data={"product": "<mug>", "price": "1200"}))
     assert "2 of tea €4.50 1 of <mug> €12.00 Total €21.00" in seen
