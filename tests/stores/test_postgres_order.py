@@ -2,19 +2,22 @@
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 
 import psycopg
 import pytest
 
 from sourced import Sourced
+from sourced.codec import Record
 from sourced.errors import Deadlocked
 from sourced.ops import Op, savepoint
-from sourced.store import Entry, Move, Outcome, Straggler
+from sourced.store import Entry, Move, Outcome, Range, Straggler
 from sourced.stores.postgres import PostgresStore
-from sourced.testing.conformance.bench import TYPES, at, entry, kept, record
+from sourced.testing.conformance.bench import TYPES, at, entry, kept, record, scheduled
 from sourced.testing.shop import AddItem, Cart, Stock
 from tests.facts import PATIENCE, eventually
+from tests.runtime.listener import streams
 from tests.stores.meanwhile import OpenTransaction, thread, waiting_for_locks
 
 SAME = ("s-0", "s-34")  # two streams of one shard
@@ -225,3 +228,24 @@ def test_a_stricter_isolation_that_a_database_is_set_to_makes_no_difference(post
         first.commit()
         seqs = sorted(kept(outcome)[0].seq for each in (second, third) for outcome in each.result(PATIENCE))
     assert seqs == [2, 3]
+
+
+def test_what_comes_after_messages_that_another_promoter_has_in_hand_waits_for_these(postgres: PostgresStore):
+    """I150, I152. In their stream, however they share what is due; other streams wait for nobody."""
+    s, t, u = streams(3)
+    due = [scheduled(stream, 1) for stream in (s, s, t, s, t, u)]
+    postgres.transact(postgres.schedule(due))
+    first, second = OpenTransaction(postgres), OpenTransaction(postgres)
+    (one, two, three, four, five, six) = (each.record.id for each in due)
+    assert ids(first.do(postgres.promote(at(1), 2))) == [one, two]
+    assert ids(second.do(postgres.promote(at(1), 1))) == [three]
+    assert ids(second.do(postgres.promote(at(1), 3))) == [five, six]
+    assert ids(second.do(postgres.promote(at(1), 3))) == []
+    second.commit()
+    first.commit()
+    assert ids(postgres.transact(postgres.promote(at(1)))) == [four]
+    assert ids(postgres.transact(postgres.histories([Range(s)]))[0]) == [one, two, four]
+
+
+def ids(records: Sequence[Record]) -> list[str]:
+    return [each.id for each in records]

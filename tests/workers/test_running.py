@@ -443,6 +443,8 @@ def test_shards_are_shared_out_between_the_workers_that_live(make: Make, monkeyp
             for each in (first, second):  # at the next sign of life
                 await each._tell_that_i_live()
             assert (first._share, second._share) == (16, 16)
+            before = {one for each in (first, second) for one in each._shifts["listener"].rounds}
+            await until(lambda: all(before.isdisjoint(each._shifts["listener"].rounds) for each in (first, second)))
             with app.transaction() as tx:  # a round that met the first few would take these and no others
                 for stream in shards:
                     tx.append(stream, Noted())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -39,8 +39,12 @@ class Schedule(Tables):
         )
 
     def promote(self, now: datetime, limit: int = 100) -> Op[list[Record]]:
-        """Rows that another promoter has in hand are left to it."""
-        while due := self.read_scheduled((yield self._due_now(now, limit))):
+        """Rows that another promoter has in hand are left to it, and what comes after them in their streams."""
+        behind_others: set[str] = set()
+        while due := self.read_scheduled((yield self._due_now(now, limit, behind_others))):
+            if self.dialect.words["skip_locked"] and (held := (yield from self._behind_others(due))):
+                due = [each for each in due if each.record.id not in held]
+                behind_others.update(held.values())
             entries: list[Entry] = []
             for each in due:
                 try:
@@ -53,14 +57,31 @@ class Schedule(Tables):
                 return records
         return []
 
-    def _due_now(self, now: datetime, limit: int) -> Any:
-        return self.say(
-            "due",
-            SCHEDULED
-            + "where s.due_at <= :now and s.error = '' order by s.due_at, s.ordinal limit :limit {skip_locked}",
-            now=now,
-            limit=limit,
-        )
+    def _due_now(self, now: datetime, limit: int, behind_others: Collection[str]) -> Any:
+        text = """
+        where s.due_at <= :now and s.error = '' and not (s.stream in :behind_others)
+        order by s.due_at, s.ordinal limit :limit {skip_locked}
+        """
+        return self.say("due", SCHEDULED + text, now=now, limit=limit, behind_others=sorted(behind_others))
+
+    def _behind_others(self, due: Sequence[Scheduled]) -> Op[dict[str, str]]:
+        """Those before which there is one of their stream that somebody else is about to store, and their streams.
+
+        Whatever is still in line, up to the last of these, and is none of them, is in somebody else's hand.
+        """
+        text = """
+        select s.stream, s.id from {scheduled} s where s.error = '' and s.due_at <= :at
+          and (s.due_at, s.ordinal) <= (select l.due_at, l.ordinal from {scheduled} l where l.id = :last)
+        order by s.due_at, s.ordinal
+        """
+        rows = yield self.say("in line", text, at=due[-1].at, last=due[-1].record.id)
+        mine, theirs, held = {each.record.id for each in due}, set[str](), dict[str, str]()
+        for stream, message_id in rows:
+            if message_id not in mine:
+                theirs.add(stream)
+            elif stream in theirs:
+                held[message_id] = stream
+        return held
 
     def _set_aside(self, scheduled: Scheduled, error: str) -> Any:
         text = "update {scheduled} set error = :error where id = :id"
