@@ -81,7 +81,7 @@ class SqliteRelay:
             while True:
                 ((version,),) = raw.execute("pragma data_version")
                 if version != known:
-                    if quiet > WAKEFUL and not told:
+                    if quiet > WAKEFUL and not told and not watch.wait(0):
                         watch.tells = False  # not of everybody, on this file system
                     known, quiet, soon = version, 0, iter(())
                     yield
