@@ -16,39 +16,49 @@ PART = COUNTED // 2
 _UNSETTLED = "(m.settled_by = '' or {instr}(m.settled_by, :settled) = 0 or m.position <= :reset_at)"
 WANTED = f"m.type in :types and {_UNSETTLED}"
 
-_PLACE = """
-(select m.position from {messages} m where (m.shard, m.position) > (p.shard, p.checkpoint) and m.shard <= p.shard
- order by m.shard, m.position limit 1)
-"""  # in the order of one index: a planner would rather go by the position alone, through what is in other shards
-_FROM_BEHIND = _PLACE.replace("m.shard, m.position limit", "m.shard desc, m.position desc limit")
-_SHARD = "from {messages} m where m.shard = p.shard"
-_FIRST = f"{_SHARD} and m.position > p.checkpoint and m.position <= coalesce(p.head, p.last)"
-_LAST = f"{_SHARD} and m.position > p.head and m.position >= p.foot and m.position <= p.last"
+
+def _in_order(what: str, after: str, count: str, *, backwards: bool = False) -> str:
+    """So many of a shard's messages, in the order of the one index that has them so.
+
+    Whatever a planner knows or believes of the log, and while it is filled it knows nothing: it would also go by the
+    position alone, through what is in all other shards, or by their types. So there is a limit, and a shard and a
+    position are compared as one.
+    """
+    order = "m.shard desc, m.position desc" if backwards else "m.shard, m.position"
+    return f"""
+    (select {what} from {{messages}} m
+     where (m.shard, m.position) > (p.shard, {after}) and m.shard <= p.shard order by {order} limit {count})
+    """
 
 
-def _nth(place: str) -> str:
-    return place.replace("limit 1", "limit 1 offset :before")
+_ROW = "m.type, m.settled_by, m.position, m.created_at"
+_FIRST = _in_order("m.position", "p.checkpoint", "1")
+_HEAD = _in_order("m.position", "p.checkpoint", "1 offset :before")
+_FOOT = _in_order("m.position", "p.checkpoint", "1 offset :before", backwards=True)
+_LAST = _in_order("m.position", "p.checkpoint", "1", backwards=True)
+_FRONT = _in_order(_ROW, "p.checkpoint", ":part") + "m"
+_REAR = _in_order(_ROW, "case when p.foot > p.head then p.foot - 1 else p.head end", ":part") + "m"
+_BETWEEN = "(m.shard, m.position) > (p.shard, p.head) and (m.shard, m.position) < (p.shard, p.foot)"
 
 
 def _progress(wanted: str) -> str:
-    """So many of each shard are looked at, and no more: to count a million takes as long as to read them.
+    """The first and the last of each shard are looked at: to count a million takes as long as to read them.
 
-    Where they are is written down: a database that puts it in wherever it is mentioned looks for it each time. And what
-    is asked of them has no order, lest they be looked for in it.
+    Where they are is written down: a database that puts it in wherever it is mentioned looks for it each time.
     """
     wanted = wanted.replace(":reset_at", "p.reset_at")
+    oldest = f"where {wanted} order by m.position limit 1"
     return f"""
     with p as materialized (
-      select p.shard, p.checkpoint, p.high, p.owner, p.until, p.careful, g.reset_at, {_PLACE} as first,
-        {_nth(_PLACE)} as head, {_nth(_FROM_BEHIND)} as foot, {_FROM_BEHIND} as last
+      select p.shard, p.checkpoint, p.high, p.owner, p.until, p.careful, g.reset_at,
+        {_FIRST} as first, {_HEAD} as head, {_FOOT} as foot, {_LAST} as last
       from {{progress}} p join {{groups}} g on g.name = p.group_name
-      where p.group_name = :group and exists (select 1 {_SHARD})
+      where p.group_name = :group and {_in_order("1", "0", "1")} is not null
     )
     select p.shard, p.checkpoint, p.high,
-      (select count(*) {_FIRST} and {wanted}) + (select count(*) {_LAST} and {wanted}),
-      (select o.created_at from {{messages}} o where o.position = coalesce(
-        (select min(m.position + 0) {_FIRST} and {wanted}), (select min(m.position + 0) {_LAST} and {wanted}))),
-      p.owner, p.until, p.careful, exists (select 1 {_SHARD} and m.position > p.head and m.position < p.foot),
+      (select count(*) from {_FRONT} where {wanted}) + (select count(*) from {_REAR} where {wanted}),
+      coalesce((select m.created_at from {_FRONT} {oldest}), (select m.created_at from {_REAR} {oldest})),
+      p.owner, p.until, p.careful, exists (select 1 from {{messages}} m where {_BETWEEN}),
       p.first, p.head, p.foot, p.last
     from p order by p.shard
     """
@@ -59,7 +69,7 @@ _OF_TYPES, _OF_ANY = _progress(WANTED), _progress(_UNSETTLED)
 
 class Standing(Tables):
     def progress(self, group: str, types: Collection[str] | None = None) -> Op[list[Progress]]:
-        asked: dict[str, Any] = {"group": group, "settled": quoted(group), "before": PART - 1}
+        asked: dict[str, Any] = {"group": group, "settled": quoted(group), "part": PART, "before": PART - 1}
         if types is None:
             rows = yield self.say("progress", _OF_ANY, **asked)
         else:
