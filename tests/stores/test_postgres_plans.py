@@ -28,6 +28,15 @@ def test_what_a_group_is_behind_is_counted_once(postgres: PostgresStore):
             assert 4 * COUNTED <= looked <= 4 * 6 * COUNTED  # of 40 * COUNTED
 
 
+def test_a_group_that_is_behind_by_nothing_takes_next_to_nothing(postgres: PostgresStore):
+    """However long the log is: where nothing is left to look at, nothing is looked at."""
+    postgres.transact(postgres.append([Entry(name, tuple(records(name, 5_000))) for name in "sabc"]))
+    postgres.transact(postgres.register("g", "now"))
+    for analyzed in (False, True):
+        for types in (None, ["counted"]):
+            assert read(postgres, postgres.progress("g", types), analyzed=analyzed) <= 100
+
+
 def test_what_a_failed_stream_has_left_is_found_by_its_stream(postgres: PostgresStore):
     """Also while the log is being filled and there are no statistics of it: other indexes looked better then."""
     postgres.transact(postgres.register("g", "beginning"))

@@ -38,7 +38,7 @@ _FOOT = _in_order("m.position", "p.checkpoint", "1 offset :before", backwards=Tr
 _LAST = _in_order("m.position", "p.checkpoint", "1", backwards=True)
 _FRONT = _in_order(_ROW, "p.checkpoint", ":part") + "m"
 _REAR = _in_order(_ROW, "case when p.foot > p.head then p.foot - 1 else p.head end", ":part") + "m"
-_BETWEEN = "(m.shard, m.position) > (p.shard, p.head) and (m.shard, m.position) < (p.shard, p.foot)"
+_NEXT = _in_order("m.position", "p.head", "1")
 
 
 def _progress(wanted: str) -> str:
@@ -58,7 +58,7 @@ def _progress(wanted: str) -> str:
     select p.shard, p.checkpoint, p.high,
       (select count(*) from {_FRONT} where {wanted}) + (select count(*) from {_REAR} where {wanted}),
       coalesce((select m.created_at from {_FRONT} {oldest}), (select m.created_at from {_REAR} {oldest})),
-      p.owner, p.until, p.careful, exists (select 1 from {{messages}} m where {_BETWEEN}),
+      p.owner, p.until, p.careful, {_NEXT} < p.foot,
       p.first, p.head, p.foot, p.last
     from p order by p.shard
     """
