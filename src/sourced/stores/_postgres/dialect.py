@@ -17,6 +17,9 @@ class PostgresDialect:
     words: Mapping[str, str] = {
         "greatest": "greatest", "instr": "strpos", "lock": "for update", "share": "for share",
         "skip_locked": "for update skip locked",
+        # Compared as one, they leave it no other index; it would go by positions alone, through all other shards, or by
+        # types, most of all while a log is being filled and there are no statistics of it.
+        "beyond": "(m.shard, m.position) > (p.shard, %s) and m.shard <= p.shard",
     }  # fmt: skip
 
     def query(self, text: str, lists: Collection[str], rows: Rows) -> Query:

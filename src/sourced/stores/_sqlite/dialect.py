@@ -16,7 +16,10 @@ _json = msgspec.json.Encoder().encode
 class SqliteDialect:
     """Lists and rows are handed over as JSON, times as text that sorts."""
 
-    words: Mapping[str, str] = {"greatest": "max", "instr": "instr", "lock": "", "share": "", "skip_locked": ""}
+    words: Mapping[str, str] = {
+        "beyond": "m.shard = p.shard and m.position > %s", "greatest": "max", "instr": "instr", "lock": "", "share": "",
+        "skip_locked": "",
+    }  # fmt: skip
 
     def query(self, text: str, lists: Collection[str], rows: Rows) -> Query:
         def table(name: str) -> str:
