@@ -18,12 +18,8 @@ from sourced.stores._committer import AsyncCommitter, Committer
 from sourced.stores._pool import AsyncPool, Pool
 from sourced.stores._postgres.append import Appends
 from sourced.stores._postgres.arrays import teach
-from sourced.stores._postgres.connections import (
-    AsyncBorrowedConnection,
-    AsyncPostgresConnection,
-    BorrowedConnection,
-    PostgresConnection,
-)
+from sourced.stores._postgres.borrowed import AsyncBorrowedConnection, BorrowedConnection
+from sourced.stores._postgres.connections import AsyncPostgresConnection, PostgresConnection
 from sourced.stores._postgres.dialect import PostgresDialect
 from sourced.stores._postgres.dialing import Dialing, finished
 from sourced.stores._postgres.inside import Inside

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from psycopg.rows import tuple_row
 
-from sourced.errors import ConnectionLost, Deadlocked, Fenced, SchemaMismatch, SourcedError, Unavailable
 from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, Statement, finish, finish_async
+from sourced.stores._postgres.errors import TAKEN_BACK, behind, connection_lost, ended_by_others, taken_back, translated
 from sourced.stores._postgres.line import FORGOTTEN, Line, Saying
 from sourced.stores._sql.dialect import Query
 
@@ -19,7 +18,7 @@ _ROLLBACK = Saying("rollback", passing=True)
 _NOTHING = Saying("", passing=True)
 
 
-class _Marks:
+class Marks:
     """Savepoints, and how statements are worded."""
 
     def __init__(self, raw: Any, name: str) -> None:
@@ -54,10 +53,10 @@ class _Marks:
         """That the database ended the transaction, whoever's statement it was that noticed, and whatever wraps it."""
         if self.lost:
             return connection_lost(error, self._name)
-        return next((taken_back(each, self._name) for each in _behind(error) if each.sqlstate in TAKEN_BACK), None)
+        return next((taken_back(each, self._name) for each in behind(error) if each.sqlstate in TAKEN_BACK), None)
 
 
-class _Owned(_Marks):
+class _Owned(Marks):
     """A connection of our own.
 
     The transaction begins with the first statement. One that nobody waits for an answer to is held back and goes out
@@ -258,108 +257,3 @@ class AsyncPostgresConnection(_Owned):
     async def roll_back(self) -> None:
         if not self.lost and self.begun:
             await self.raw.rollback()
-
-
-class BorrowedConnection(_Marks):
-    """A connection of the caller's, in his transaction: through psycopg's cursors, and nothing of ours stays on it."""
-
-    @property
-    def tx(self) -> Any:
-        return self.raw
-
-    def execute(self, statement: Statement) -> Any:
-        rows: list[Any] = []
-        try:
-            for each in self._worded(statement):
-                cursor = _cursor(self.raw, row_factory=tuple_row)
-                cursor.execute(each.text.encode(), each.values or None, binary=bool(each.values))
-                rows = cursor.fetchall() if cursor.rownumber is not None else []
-        except psycopg.Error as error:
-            raise translated(error, self._name, lost=self.lost) from error
-        return rows
-
-    def call(self, work: Callable[[Any], Any]) -> Any:
-        try:
-            return finish(work(self.raw))
-        except Exception as error:
-            if ended := self._ended(error):
-                raise ended from error
-            raise
-
-
-class AsyncBorrowedConnection(_Marks):
-    """The same for callers that await."""
-
-    @property
-    def tx(self) -> Any:
-        return self.raw
-
-    async def execute(self, statement: Statement) -> Any:
-        rows: list[Any] = []
-        try:
-            for each in self._worded(statement):
-                cursor = _async_cursor(self.raw, row_factory=tuple_row)
-                await cursor.execute(each.text.encode(), each.values or None, binary=bool(each.values))
-                rows = await cursor.fetchall() if cursor.rownumber is not None else []
-        except psycopg.Error as error:
-            raise translated(error, self._name, lost=self.lost) from error
-        return rows
-
-    async def call(self, work: Callable[[Any], Any]) -> Any:
-        try:
-            return await finish_async(work(self.raw))
-        except Exception as error:
-            if ended := self._ended(error):
-                raise ended from error
-            raise
-
-
-# These, and not what the owner of a connection has his cursors made of.
-_cursor: Any = psycopg.RawCursor
-_async_cursor: Any = psycopg.AsyncRawCursor
-
-
-def ended_by_others(name: str) -> SourcedError:
-    return Unavailable(name, "the transaction was ended by code that it was handed to", unsure=True)
-
-
-def translated(error: psycopg.Error, name: str, *, lost: bool, unsure: bool = False) -> Exception:
-    """What psycopg says, as one of our own errors where somebody has to see to something."""
-    said = str(error).strip().partition("\n")[0]
-    if error.sqlstate == FENCED:
-        return Fenced(error.diag.message_detail or "", error.diag.message_primary or "")
-    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedFunction):
-        return SchemaMismatch(name, expected="the tables of Sourced", found=said, hint="run app.migrate() first")
-    if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
-        return Unavailable(name, f"it may only be read here ({said}); connect to the primary")
-    if isinstance(error, psycopg.errors.InsufficientPrivilege):
-        return Unavailable(name, said)
-    if error.sqlstate in TAKEN_BACK:
-        return taken_back(error, name)
-    return connection_lost(error, name, unsure=unsure) if lost else error
-
-
-def connection_lost(error: Exception, name: str, *, unsure: bool = False) -> ConnectionLost:
-    said = str(error).strip().partition("\n")[0]
-    return ConnectionLost(name, f"the connection was lost ({said})", unsure=unsure)
-
-
-def taken_back(error: psycopg.Error, name: str) -> Exception:
-    return Deadlocked(name, TAKEN_BACK[error.sqlstate or ""])
-
-
-def _behind(error: BaseException | None) -> Iterator[psycopg.Error]:
-    """What the driver said, behind what others have made of it."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if isinstance(error, psycopg.Error):
-            yield error
-        error = error.__cause__ or error.__context__
-
-
-FENCED = "SRC01"  # raised by the `fence` function
-TAKEN_BACK = {
-    "40P01": "two transactions waited for each other",
-    "40001": "another transaction changed first what this one had read",
-}

@@ -18,6 +18,7 @@ from sourced.testing.conformance.crashes import Crashes
 from sourced.testing.conformance.groups import Groups
 from sourced.testing.conformance.holding import Holding
 from sourced.testing.conformance.reading import Reading
+from sourced.testing.conformance.resets import Resets
 from sourced.testing.conformance.rounds import Rounds
 from sourced.testing.conformance.schedule import Schedule
 from sourced.testing.conformance.settling import Settling
@@ -30,8 +31,8 @@ __all__ = ["AsyncStoreConformance", "StoreConformance"]
 
 
 class StoreConformance(
-    Crashes, Appending, Reading, Groups, Claims, Settling, Rounds, Stragglers, Schedule, Snapshots, Concurrency,
-    Carrying, Views, Beside, Holding, Workers,
+    Crashes, Appending, Reading, Groups, Resets, Claims, Settling, Rounds, Stragglers, Schedule, Snapshots,
+    Concurrency, Carrying, Views, Beside, Holding, Workers,
 ):  # fmt: skip
     """Every case, through `transaction`."""
 
