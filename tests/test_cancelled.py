@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from sourced import Sourced
-from sourced.ops import Statement
-from sourced.store import Store
+from sourced.ops import Op, Statement
+from sourced.store import Claim, Store
 from sourced.stores.postgres import PostgresStore
 from sourced.testing import CrashingStore, VirtualClock
 from sourced.testing.shop import AddItem, Cart, Stock
@@ -24,14 +24,30 @@ class CancellingStore(CrashingStore):
     """Where the nth statement is asked for, the task is cancelled: at whatever it awaits next."""
 
     cancelled = False
+    task: asyncio.Task[None]
 
     def reached(self, statement: Statement) -> None:
         self.left -= 1
         if self.left == 0:
-            self.cancelled = True
-            task = asyncio.current_task()
-            assert task
-            task.cancel()
+            self.cancelled = self.task.cancel()
+
+
+class FarAway(CrashingStore):
+    """A store whose answer to a claim is on its way until it is let through."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store, at=0)
+        self.claimed, self.answer = asyncio.Event(), asyncio.Event()
+
+    def reached(self, statement: Statement) -> None:
+        """It never crashes."""
+
+    async def transact_async(self, op: Op[Any], *, reading: bool = False) -> Any:
+        found = await Store.transact_async(self, op, reading=reading)
+        if isinstance(found, Claim) and found.leases:
+            self.claimed.set()
+            await self.answer.wait()
+        return found
 
 
 async def executing(app: Sourced) -> None:
@@ -91,14 +107,11 @@ async def _everywhere(store: Store, verb: Callable[[Sourced], Awaitable[None]]) 
             await plain.aio.dispatch(AddItem("tea"), to=f"d{at}")
             before = await facts(plain)
         cancelling = CancellingStore(store, at)
-        task = asyncio.create_task(_awaited(verb(an_app(cancelling, clock))))
+        cancelling.task = asyncio.create_task(_awaited(verb(an_app(cancelling, clock))))
         with contextlib.suppress(asyncio.CancelledError):
-            await task
+            await cancelling.task
         after = await facts(plain)
         if verb is draining:
-            clock.advance(
-                60
-            )  # whoever was cancelled while he claimed them may hold shards for as long as a lease lasts
             await plain.aio.drain()
             assert [group.lag for group in (await plain.aio.status()).groups] == [0, 0, 0], f"cancelled at {at}"
             assert set((await facts(plain)).values()) == {places + 1}, "every order once, and all that follows from it"
@@ -111,6 +124,30 @@ async def _everywhere(store: Store, verb: Callable[[Sourced], Awaitable[None]]) 
         places += 1
     assert places
     assert whole or verb is draining
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_drain_that_is_cancelled_while_it_claims_gives_back_what_it_got(new_store: Maker, times: int):
+    """Whoever comes next does not wait for a lease to end, however often the first one was cancelled."""
+
+    async def main(store: Store) -> None:
+        clock, away = VirtualClock(), FarAway(store)
+        plain = an_app(store, clock)
+        await plain.aio.dispatch(AddItem("tea"), to="c1")
+        draining = asyncio.create_task(_awaited(an_app(away, clock).aio.drain()))
+        await away.claimed.wait()
+        for _ in range(times):
+            draining.cancel()
+            await asyncio.sleep(0)
+        away.answer.set()
+        with pytest.raises(asyncio.CancelledError):
+            await draining
+        await plain.aio.drain()
+        assert set((await facts(plain)).values()) == {1}
+        assert [group.lag for group in (await plain.aio.status()).groups] == [0, 0, 0]
+
+    with contextlib.closing(new_store()) as store:
+        asyncio.run(main(store))
 
 
 DECIDED = {"shop.add_item": 1, "shop.item_added": 1}

@@ -34,6 +34,7 @@ class Transact(NamedTuple):
     op: Op[Any]
     reading: bool = False
     anew: Callable[[], Op[Any]] | None = None  # makes it once more, when the database took it back for another's sake
+    taking: bool = False  # who is cancelled meanwhile learns what he got before he hears of it, and can give it back
 
 
 class Commit(NamedTuple):
@@ -56,6 +57,14 @@ class Relieved(BaseException):
 
 Leaving: TypeAlias = Callable[[Sequence[Work]], Any]
 """Drives works, but for some time only; its answer, awaited or not, is those not through and what each waits for."""
+
+
+class Taken(BaseException):
+    """For a task that was cancelled in the middle of a step which came to its end all the same."""
+
+    def __init__(self, result: Any, cancelled: asyncio.CancelledError) -> None:
+        super().__init__(cancelled)
+        self.result, self.cancelled = result, cancelled
 
 
 class Invoke(NamedTuple):
@@ -204,6 +213,12 @@ async def perform_async(
                     assert isinstance(step, InTurn), step
                     async with contextlib.nullcontext() if later is not None else step.turn.awaiting():
                         result = await perform_async(step.program, transact, later, drive)
+            except Taken as taken:
+                try:
+                    program.send(taken.result)
+                except StopIteration:
+                    raise taken.cancelled from None
+                step = program.throw(taken.cancelled)
             except BaseException as error:
                 step = program.throw(error)
             else:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from time import monotonic
 from typing import Any, NamedTuple
 
 from sourced.errors import Deadlocked
 from sourced.ops import AsyncConnection, Connection, Op, run, run_async, savepoint
-from sourced.runtime.programs import Commit, Transact, Transacting, TransactingAsync
+from sourced.runtime.programs import Commit, Taken, Transact, Transacting, TransactingAsync
 from sourced.store import Store
 
 TRIES = 5  # of what the database takes back
+GRACE = 5.0  # seconds that a cancelled task waits for what it is about to take
 
 
 class Borrowed(NamedTuple):
@@ -44,8 +49,9 @@ def transacting_async(store: Store) -> TransactingAsync:
             return await store.commit_async(step.entries)
         op, tries_left = step.op, TRIES
         while True:
+            work = store.transact_async(op, reading=step.reading)
             try:
-                return await store.transact_async(op, reading=step.reading)
+                return await (_taking(work) if step.taking else work)
             except Deadlocked:
                 tries_left -= 1
                 if step.anew is None or not tries_left:
@@ -53,6 +59,23 @@ def transacting_async(store: Store) -> TransactingAsync:
                 op = step.anew()
 
     return transact
+
+
+async def _taking(work: Coroutine[Any, Any, Any]) -> Any:
+    """To its end, also for a task that is cancelled, and were it again and again."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError as error:
+        cancelled, until = error, monotonic() + GRACE
+    while not task.done() and monotonic() < until:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait({task}, timeout=GRACE)
+    if not task.done():
+        task.cancel()
+    elif not task.cancelled() and task.exception() is None:
+        raise Taken(task.result(), cancelled)
+    raise cancelled
 
 
 def joining(store: Store, connection: Connection) -> Transacting:

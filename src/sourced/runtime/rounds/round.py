@@ -39,7 +39,7 @@ class Round(Loading, HandingOver, Settling):
 
     def program(self) -> Program[int | None]:
         """How many messages were dealt with; None when there is nothing to do for this group now."""
-        claim: Claim = yield Transact(self.claim())
+        claim: Claim = yield Transact(self.claim(), anew=self.claim, taking=True)
         if not claim.leases:
             self.breadth.reset()
             return None
@@ -48,7 +48,7 @@ class Round(Loading, HandingOver, Settling):
             careful = any(lease.careful for lease in claim.leases)  # only then is anything written before it is handled
             slices: list[Slice] = yield Transact(self.load(claim), reading=not careful)
             if self.hurried:  # before it could begin
-                yield Transact(self.give_back(claim))
+                yield self.giving_back(claim)
                 return 0
             bundles = yield from self.handle(slices)
             yield from self.settle(claim, slices, bundles)
@@ -56,18 +56,18 @@ class Round(Loading, HandingOver, Settling):
                 self.breadth.learn(len(claim.leases), sum(len(one.deliveries) for one in slices), self.limit)
         except Outdated as outdated:
             log.info("%s: %s", self.reactor.group, outdated)
-            yield Transact(self.give_back(claim))
+            yield self.giving_back(claim)
             return 0  # others were faster again and again
         except Fenced as fenced:
             log.info("%s", fenced)
             seams.lease_lost(self.engine, fenced, self.owner)
             self.call_off()
-            yield Transact(self.give_back(claim))
+            yield self.giving_back(claim)
             return 0  # nothing was changed; whoever holds the lease now goes on
         except (Exception, KeyboardInterrupt, asyncio.CancelledError):
             if not self.stored:  # after that there is nothing to give back, and who was left behind goes on
                 self.call_off()
-                yield Transact(self.give_back(claim))
+                yield self.giving_back(claim)
             raise
         return sum(one.done + (one.verdict is not None) for one in slices if not one.held)
 
@@ -88,6 +88,9 @@ class Round(Loading, HandingOver, Settling):
         theirs = tuple(s for s in claim.due if s not in mine)
         yield from self.store.release(replace(claim, leases=others, due=theirs))
         return replace(claim, leases=(careful,), due=mine)
+
+    def giving_back(self, claim: Claim) -> Transact:
+        return Transact(self.give_back(claim), anew=lambda: self.give_back(claim), taking=True)
 
     def give_back(self, claim: Claim) -> Op[None]:
         """Nobody failed, so no attempt counts."""
