@@ -142,6 +142,42 @@ def test_what_somebody_is_typing_is_left_alone_by_what_others_do(todo: str, visi
     expect(page.get_by_label("What is to be done")).to_be_focused()
 
 
+def test_what_somebody_opened_to_read_it_stays_open(todo: str, visit: Visit):
+    page = log_in(visitor := visit(todo), "Joe")
+    create_list(page)
+    expect(page.get_by_role("link", name="list_named")).to_be_visible()
+    page.locator("#history details").last.locator("summary").click()
+    add(visitor.tab(page.url.removeprefix(todo)), "Bread")
+    expect_items(page, "Bread")
+    expect(page.locator("#history details[open]")).to_have_count(1)
+    expect(page.locator("#history pre").last).to_be_visible()
+
+
+def test_whoever_is_not_heard_is_told_so(todo: str, visit: Visit):
+    """The server away for a moment, a session that is over: no button does nothing in silence."""
+    page = log_in(visitor := visit(todo), "Joe")
+    create_list(page)
+    visitor.expected += ["ERR_FAILED", "htmx:sendError", "htmx:afterRequest", "401"]
+    trouble = page.locator("#trouble")
+    page.route("**/commands", lambda route: route.abort())
+    field = page.get_by_label("What is to be done")
+    field.fill("Milk")
+    with answered(page):
+        field.press("Enter")
+    expect(trouble).to_contain_text("The server cannot be reached.")
+    page.unroute("**/commands")
+    add(page, "Milk")
+    expect_items(page, "Milk")
+    expect(trouble).to_be_hidden()
+    page.context.clear_cookies()
+    field.fill("Bread")
+    with answered(page):
+        field.press("Enter")
+    expect(trouble).to_contain_text("You are not logged in any more.")
+    trouble.get_by_role("link", name="Load the page anew").click()
+    expect(page.get_by_label("User name")).to_be_visible()
+
+
 def test_texts_and_names_are_changed_where_they_stand(todo: str, visit: Visit):
     """TD5."""
     page = log_in(visit(todo), "Joe")
@@ -187,6 +223,7 @@ def test_a_list_is_looked_at_as_it_was(todo: str, visit: Visit):
     expect(page.locator("html[data-live]")).to_be_visible()
     page.get_by_role("slider", name="Version").fill("1")
     page.wait_for_url("**/at/1")
+    expect(page.locator("#history .here")).to_be_in_viewport()
     expect(page.get_by_role("link", name="One version back")).to_have_attribute("aria-disabled", "true")
     page.get_by_role("link", name="Back to the list").click()
     expect_items(page, "Milk", "Bread", "Tea", "Jam")
@@ -388,7 +425,8 @@ def test_whoever_has_not_logged_in_sees_and_changes_nothing(todo: str):
     """TD24."""
     for path in ("/lists/l1", "/lists/l1/at/1", "/updates", "/lists/l1/updates", "/messages/m1/story"):
         assert asked(todo, path) == (303, "/"), path
-        assert asked(todo, path, headers={"hx-request": "true"})[0] == 401, path
+        for part in ({"hx-request": "true"}, {"accept": "text/event-stream"}):  # a browser asks for no page there
+            assert asked(todo, path, headers=part)[0] == 401, path
     assert asked(todo, "/commands", {"type": "todos.create_list", "stream": "l1", "name": "Home"}) == (303, "/")
 
 

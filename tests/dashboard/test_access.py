@@ -12,6 +12,7 @@ from sourced import Actor, Sourced
 from sourced.dashboard import dashboard
 from sourced.dashboard.access import Right
 from sourced.testing.shop import AddItem, Cart
+from tests.dashboard.asking import Caller
 
 ROOMS = (
     "/", "/groups", "/messages", "/streams", "/streams/c1", "/parked", "/scheduled", "/workers", "/schemas",
@@ -96,6 +97,15 @@ def test_a_form_without_our_token_changes_nothing(shop: Sourced):
     kind = {"content-type": "application/x-www-form-urlencoded"}
     assert asked(dashboard(shop), "/act", method="POST", body=body, headers=kind)[0] == 403
     assert shop.groups.get(Cart).status == "active"
+
+
+def test_the_token_of_a_live_update_counts_when_that_of_the_page_is_of_a_session_that_is_over(shop: Sourced):
+    caller = Caller(dashboard(shop))
+    caller.see("/groups")
+    over, htmx = {"x-form-token": "from before the server was started anew"}, {"hx-request": "true"}
+    assert "Stop shop.carts" in caller.send("/act", {**over, **htmx}, act="stop", group="shop.carts").page
+    forged = caller.send("/act", {**over, **htmx}, act="stop", group="shop.carts", _token="")
+    assert (forged.status, forged.headers["content-type"]) == (403, "text/plain; charset=utf-8")
 
 
 def test_what_people_wrote_is_never_taken_for_html(shop: Sourced):

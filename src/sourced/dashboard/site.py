@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount
 
 from sourced.app import Sourced
@@ -58,7 +58,10 @@ def dashboard(
     )  # fmt: skip
 
     async def forged(request: Request, _: Exception) -> Response:
-        complaint = "This form is too old, or it was not ours. Load the page anew and try again."
+        complaint = "This form is too old, or it was not ours."
+        if is_htmx(request):
+            return PlainTextResponse(complaint, 403)
+        complaint = f"{complaint} Load the page anew and try again."
         return desk.page(request, "refused.html", status=403, complaint=complaint)
 
     async def failed(request: Request, error: Exception) -> Response:

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 
 from sourced import CommandContext, Invalid, Message, Sourced
@@ -30,6 +30,8 @@ from sourced.web.pages import Assets, Pages
 from sourced.web.story import tree
 
 HERE = Path(__file__).parent
+LOGGED_OUT = PlainTextResponse("You are not logged in any more.", 401)
+FORGED = "This form is too old, or it was not ours."
 ROWS = 30  # of a history on a page; the slider leads to all the others
 
 pages = Pages(HERE / "templates", static=[HERE / "static"])
@@ -156,7 +158,7 @@ class Site:
         roots = tree(await self.app.aio.trace(chosen))
         if not roots:
             raise NotKnown(f"There is no message {chosen}")
-        name = "_story.html" if is_htmx(request) else "story.html"
+        name = "_modal.html" if is_htmx(request) else "story.html"
         return pages.page(request, name, roots=roots, chosen=chosen)
 
     # -- the one way to change anything
@@ -199,10 +201,15 @@ class LoggedIn:
             scope["user"] = scope["session"].get("username", "")
         if scope["type"] == "http" and not _open(scope) and not scope["user"]:
             request = Request(scope)
-            answer = Response("log in first", 401) if is_htmx(request) else see(request, "/")
+            answer = LOGGED_OUT if _is_part(request) else see(request, "/")
             await answer(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+
+def _is_part(request: Request) -> bool:
+    """Of a page that is there already: a form of it, or its live updates."""
+    return is_htmx(request) or request.headers.get("accept") == "text/event-stream"
 
 
 def _open(scope: Any) -> bool:
@@ -215,8 +222,16 @@ def see(request: Request, path: str) -> Response:
 
 
 async def forged(request: Request, _: Exception) -> Response:
-    complaints = ["This form is too old, or it was not ours. Load the page anew and try again."]
-    return pages.page(request, "sorry.html", status=403, title="Not accepted", complaints=complaints, back="/")
+    if is_htmx(request):
+        return PlainTextResponse(FORGED, 403)
+    return pages.page(
+        request,
+        "sorry.html",
+        status=403,
+        title="Not accepted",
+        complaints=[f"{FORGED} Load the page anew and try again."],
+        back="/",
+    )
 
 
 async def nowhere(request: Request, error: Exception) -> Response:

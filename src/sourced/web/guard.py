@@ -64,10 +64,10 @@ async def form_of(request: Request) -> dict[str, str]:
     """The fields of a form that one of our own pages sent; raises `Forged` for any other."""
     form = await request.form()
     fields = {name: value for name, value in form.items() if isinstance(value, str)}
-    given = request.headers.get("x-form-token") or fields.pop("_token", "")
+    # The form's own comes first: it came with the last live update, when the page's may be of a session that is over.
+    given = fields.pop("_token", "") or request.headers.get("x-form-token", "")
     if not hmac.compare_digest(given.encode(), request.session.get("token", "").encode()):
         raise Forged
-    fields.pop("_token", None)
     return fields
 
 

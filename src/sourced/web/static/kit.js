@@ -1,8 +1,10 @@
 // What pages need beyond htmx: fields that keep what is being typed, a modal, times as people read them.
 "use strict";
 
-Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, field) =>
-  !(name === "value" && field === document.activeElement && field.value !== field.defaultValue);
+// What comes from the server leaves alone what somebody is typing, and what they opened to read it.
+Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, element) =>
+  !(name === "value" && element === document.activeElement && element.value !== element.defaultValue) &&
+  !(name === "open" && element.matches("details"));
 
 const sent = new WeakMap();
 
@@ -58,8 +60,30 @@ const tell = (root) => {
 };
 document.addEventListener("DOMContentLoaded", () => tell(document));
 
+// Whoever travels through a history sees where in it they are.
+document.addEventListener("DOMContentLoaded", () => {
+  const here = document.querySelector(".history [aria-current]"), list = here?.closest(".history");
+  if (list) list.scrollTop = here.offsetTop - list.offsetTop - (list.clientHeight - here.offsetHeight) / 2;
+});
+
+// Nobody is left with a button that does nothing: what was not answered, or not accepted, is said.
+const trouble = (said) => {
+  const [modal, place] = ["modal", "trouble"].map((id) => document.getElementById(id));
+  (modal.open ? modal : document.body).append(place);  // what is beneath a modal is neither seen nor heard
+  place.textContent = said && `${said} `;
+  if (said) place.append(Object.assign(document.createElement("a"), {href: "", textContent: "Load the page anew"}));
+};
+document.addEventListener("htmx:beforeRequest", () => trouble(""));
+document.addEventListener("htmx:sendError", () => trouble("The server cannot be reached. Try again in a moment."));
+document.addEventListener("htmx:responseError", ({detail: {xhr}}) => trouble(
+  xhr.getResponseHeader("content-type")?.startsWith("text/plain") ? xhr.responseText : `The server could not do that (${xhr.status}).`));
+
 // Whether the page is live is shown, and pages can style it.
-const live = (is) => document.documentElement.toggleAttribute("data-live", is);
+const live = (is) => {
+  document.documentElement.toggleAttribute("data-live", is);
+  const sign = document.getElementById("live");
+  if (sign) sign.textContent = is ? "live" : "not live";
+};
 document.addEventListener("htmx:sseOpen", () => live(true));
 document.addEventListener("htmx:sseError", () => live(false));
 document.addEventListener("htmx:sseClose", () => live(false));
