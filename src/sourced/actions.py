@@ -8,14 +8,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 from sourced.codec import Record
-from sourced.envelope import Message
-from sourced.errors import Invalid
-
-
-def check_zone(subject: str, at: object) -> None:
-    """Refuses a time without a zone: once stored it could be compared with nothing, and all that is due would wait."""
-    if not (isinstance(at, datetime) and at.tzinfo):
-        raise Invalid(subject, {"at": f"expected a datetime with a zone, found {at!r}"})
+from sourced.envelope import Message, zoned
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +40,7 @@ class Schedule:
     at: datetime
 
     def __post_init__(self) -> None:
-        check_zone("Schedule", self.at)
+        zoned("Schedule", self.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +78,7 @@ class RetryAt:
     at: datetime
 
     def __post_init__(self) -> None:
-        check_zone("RetryAt", self.at)
+        zoned("RetryAt", self.at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ class Message(msgspec.Struct, Generic[T], frozen=True, gc=False):
         spec, own = _spec(payload), id or new_id()
         return Message(
             own, address(stream), 0, 0, spec.name, spec.version, payload,
-            _facts(metadata), own, own, _zoned(spec.name, now or _clock.now()),
+            _facts(metadata), own, own, zoned(spec.name, now or _clock.now()),
         )  # fmt: skip
 
     def follow(self, payload: Q, *, stream: To | None = None, seq: int = 0, now: datetime | None = None) -> Message[Q]:
@@ -105,7 +105,7 @@ class Message(msgspec.Struct, Generic[T], frozen=True, gc=False):
         return _replace(self, stream=address(stream))
 
     def at(self, time: datetime) -> Message[T]:
-        if _zoned(self.type, time) < self.created_at:
+        if zoned(self.type, time) < self.created_at:
             raise PastDate(self.type, self.created_at, time)
         return _replace(self, created_at=time)
 
@@ -147,7 +147,7 @@ def dispatch(
     if at is not None and after is not None:
         raise Invalid("dispatch", {"after": "expected either `at` or `after`, found both"})
     if at is not None:
-        _zoned("dispatch", at)
+        zoned("dispatch", at)
     return Outgoing(payload, to, at, None if after is None else as_delta(after), _facts(metadata))
 
 
@@ -179,7 +179,8 @@ def is_text(text: str) -> bool:
     return True
 
 
-def _zoned(subject: str, at: Any) -> datetime:
+def zoned(subject: str, at: Any) -> datetime:
+    """Refuses a time without a zone: once stored it could be compared with nothing, and all that is due would wait."""
     if not (isinstance(at, datetime) and at.tzinfo):
         raise Invalid(subject, {"at": f"expected a datetime with a zone, found {at!r}"})
     return at

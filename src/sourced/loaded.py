@@ -26,9 +26,8 @@ class LoadedVerbs(Aggregate[S]):
     def __init__(self, client: Any, actor: Actor[S], stream: str, *, pinned: bool = False) -> None:
         super().__init__(actor, stream)
         self._client = client
-        self._pinned = (
-            pinned  # loaded as of an earlier seq: it stays there, and deciding conflicts with what came since
-        )
+        # Loaded as of an earlier seq it stays there, and deciding conflicts with what came since.
+        self._pinned = pinned
         self._logged: int | None = None  # the seq in the log, once decisions were only thought through on top of it
 
     def decide(self, command: Command | Message[Command], *, now: datetime | None = None) -> Decision:

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, TypedDict
 
-from sourced.actions import check_zone
 from sourced.doctor import Finding
-from sourced.envelope import Message, To, address
+from sourced.envelope import Message, To, address, zoned
 from sourced.errors import Invalid
 from sourced.messages import Payload
 from sourced.operations.diagnosing import diagnosed
@@ -47,7 +46,7 @@ class ReadingVerbs(Side):
         names = None if types is None else {name for cls in types for name in cls.__sourced__.names}
         for time in (since, until):
             if time is not None:
-                check_zone("read_all", time)
+                zoned("read_all", time)
         op = self._engine.store.read_all(
             after=_position(after), limit=_not_negative(limit), types=names, since=since, until=until,
             backwards=backwards,

@@ -79,9 +79,8 @@ class Names(msgspec.Struct, frozen=True):
 
 # -- groups --------------------------------------------------------------------------------------------------------
 
-COUNTED = (
-    1_000  # messages of a shard that are looked at to say how much is pending; of more than that it is an estimate
-)
+# Messages of a shard that are looked at to say how much is pending; of more than that it is an estimate.
+COUNTED = 1_000
 
 Status: TypeAlias = Literal["active", "stopped"]
 

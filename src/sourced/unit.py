@@ -12,26 +12,26 @@ from sourced.reactor import Reactor
 from sourced.runtime import cascade
 from sourced.runtime.cascade import Cascade
 from sourced.runtime.programs import Program
-from sourced.verbs import Awaiting, Blocking, verb
+from sourced.verbs import Awaiting, Blocking, Part, verb
 from sourced.workflow.workflow import Workflow
 
 
-class UnitVerbs:
+class UnitVerbs(Part):
     """Some of an app's reactors; it keeps nothing between uses."""
 
     def __init__(self, client: Any, reactors: Sequence[str | type[Reactor] | Reactor], most: int, keep: bool) -> None:
+        super().__init__(client)
         if not reactors:
             raise DefinitionError("unit: expected the reactors that answer each other, one by one, found none")
         for reactor in reactors:
-            if isinstance(found := client._engine.router.group(reactor), Workflow):
+            if isinstance(found := self._engine.router.group(reactor), Workflow):
                 raise DefinitionError(
                     f"unit: {found.group} is a workflow, and what its steps do is not taken back with a transaction; "
                     f"leave it out, and the workers go on with its runs"
                 )
         if most < 1:
             raise DefinitionError(f"unit(most=…): expected 1 or more, found {most}")
-        self._client = client
-        self._reactors = tuple(client._engine.router.group(reactor) for reactor in reactors)
+        self._reactors = tuple(self._engine.router.group(reactor) for reactor in reactors)
         self._most = most
         self._keep = keep
 
@@ -48,13 +48,10 @@ class UnitVerbs:
         source = self._client._message(message, to, metadata)
         return (
             yield from cascade.execute(
-                self._client._engine, source, self._reactors,
+                self._engine, source, self._reactors,
                 most=self._most, keep_commands=self._keep, expected_seq=expected_seq,
             )
         )  # fmt: skip
-
-    def _perform(self, program: Any) -> Any:
-        return self._client._perform(program)
 
     def __repr__(self) -> str:
         return f"<unit of {', '.join(reactor.group for reactor in self._reactors)}>"

@@ -34,6 +34,17 @@ class Awaiting:
         raise NotImplementedError
 
 
+class Part(Side):
+    """A part of what a client offers: the client carries its programs out, in whatever transaction it is in."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._engine = client._engine
+
+    def _perform(self, program: Any) -> Any:
+        return self._client._perform(program)
+
+
 class verb(Generic[P, T]):  # noqa: N801  (it is used as a decorator)
     """A method written as a program: a plain method on a `Blocking` owner, a coroutine method on an `Awaiting` one."""
 

@@ -7,12 +7,12 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from sourced.audit import GroupRebuilt, GroupRestored
 from sourced.errors import DefinitionError, InTransaction, Invalid
 from sourced.projector import Projector
-from sourced.runtime.engine import Engine, committed
+from sourced.runtime.engine import committed
 from sourced.runtime.programs import Afterwards, Program, Transact
 from sourced.runtime.rebuild import Rebuild, Watching, beside_of, rebuilding, restoring
 from sourced.store import Equal, ViewRow
-from sourced.verbs import Awaiting, Blocking, Side, verb
-from sourced.view import NOTHING, Shape, View
+from sourced.verbs import Awaiting, Blocking, Part, Side, verb
+from sourced.view import NOTHING, View
 
 V = TypeVar("V", bound=View)
 
@@ -75,11 +75,19 @@ class RowVerbs(Side):
         return found
 
 
-class ViewVerbs(Side, Generic[V]):
+class ViewVerbs(Part, Generic[V]):
     """Rows to be read; what you change in one of them stays with you."""
 
-    _group: str
-    _shape: Shape[V]
+    def __init__(self, client: Any, projector: type[Projector[V]] | str) -> None:
+        super().__init__(client)
+        found = self._engine.router.group(projector)
+        shape = found._shape if isinstance(found, Projector) else None
+        if shape is None:
+            raise DefinitionError(
+                f"views({type(found).__qualname__}): expected a projector of a View, whose rows are kept here; "
+                f"this one's state is {getattr(found, 'made_of', None)!r}"
+            )
+        self._group, self._shape = found.group, shape
 
     @verb
     def get(self, key: str) -> Program[V | None]:
@@ -109,21 +117,6 @@ class ViewVerbs(Side, Generic[V]):
         op = self._engine.store.page_views(self._group, after=after, limit=limit, equal=equal)
         rows: list[ViewRow] = yield Transact(op, reading=True)
         return {row.key: self._shape.read(row.key, row.body or NOTHING) for row in rows}
-
-    def __init__(self, client: Any, projector: type[Projector[V]] | str) -> None:
-        self._client = client
-        self._engine: Engine = client._engine
-        found = self._engine.router.group(projector)
-        shape = found._shape if isinstance(found, Projector) else None
-        if shape is None:
-            raise DefinitionError(
-                f"views({type(found).__qualname__}): expected a projector of a View, whose rows are kept here; "
-                f"this one's state is {getattr(found, 'made_of', None)!r}"
-            )
-        self._group, self._shape = found.group, shape
-
-    def _perform(self, program: Any) -> Any:
-        return self._client._perform(program)
 
 
 class Views(ViewVerbs[V], Blocking):

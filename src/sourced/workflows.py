@@ -15,7 +15,7 @@ from sourced.runtime.directing import cancelled, forked, registered, signalled
 from sourced.runtime.engine import Engine
 from sourced.runtime.programs import Await, Program, Transact
 from sourced.runtime.runs import info_of, page, workflow_of, workflows_in
-from sourced.verbs import Awaiting, Blocking, Side, verb
+from sourced.verbs import Awaiting, Blocking, Part, Side, verb
 from sourced.workflow import events as e
 from sourced.workflow.definition import Definition
 from sourced.workflow.failures import again
@@ -27,12 +27,11 @@ R = TypeVar("R")
 STATUSES: tuple[Status, ...] = get_args(Status)
 
 
-class RunVerbs(Side, Generic[R]):
+class RunVerbs(Part, Generic[R]):
     """One run of a workflow, wherever it is carried out."""
 
     def __init__(self, client: Any, id: str, definition: Definition) -> None:
-        self._engine: Engine = client._engine
-        self._client = client
+        super().__init__(client)
         self._definition = definition
         self.id = id
 
@@ -82,9 +81,6 @@ class RunVerbs(Side, Generic[R]):
         With `at_once` it is over here and now, and its code is not asked. One that was over already stays as it was.
         """
         return (yield from cancelled(self._engine, self.id, reason, by, at_once, dry_run))
-
-    def _perform(self, program: Any) -> Any:
-        return self._client._perform(program)
 
     def __repr__(self) -> str:
         return f"<run {self.id!r} of {self._definition.where}>"
@@ -145,22 +141,13 @@ class WorkflowVerbs(Side):
         return (yield from forked(self._engine, address(run), step, reason, by, dry_run))
 
 
-class _Namespace(Side):
-    def __init__(self, client: Any) -> None:
-        self._engine = client._engine
-        self._client = client
-
-    def _perform(self, program: Any) -> Any:
-        return self._client._perform(program)
-
-
-class BlockingWorkflows(_Namespace, WorkflowVerbs, Blocking):
+class BlockingWorkflows(Part, WorkflowVerbs, Blocking):
     def run(self, id: str) -> Run[Any]:
         """A run by its id."""
         return Run(self._client, id, workflow_of(self._engine, id).definition)
 
 
-class AsyncWorkflows(_Namespace, WorkflowVerbs, Awaiting):
+class AsyncWorkflows(Part, WorkflowVerbs, Awaiting):
     def run(self, id: str) -> AsyncRun[Any]:
         """A run by its id."""
         return AsyncRun(self._client, id, workflow_of(self._engine, id).definition)

@@ -8,12 +8,7 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
-from sourced.audit import (
-    OPERATIONS,
-    GroupReset,
-    GroupStarted,
-    GroupStopped,
-)
+from sourced.audit import OPERATIONS, GroupReset, GroupStarted, GroupStopped
 from sourced.doctor import GroupInfo
 from sourced.ops import Call, Op
 from sourced.projector import Projector

@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TypeAlias
 
-from sourced.audit import (
-    OPERATIONS,
-    ParkedRetried,
-    ParkedSkipped,
-    ParkedStream,
-)
+from sourced.audit import OPERATIONS, ParkedRetried, ParkedSkipped, ParkedStream
 from sourced.errors import Conflict, NotKnown
 from sourced.messages import Payload
 from sourced.operations.groups import AnyReactor

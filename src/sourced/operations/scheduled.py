@@ -9,11 +9,7 @@ from typing import Any
 
 import msgspec
 
-from sourced.audit import (
-    DueMessage,
-    ScheduleCancelled,
-    ScheduleHastened,
-)
+from sourced.audit import DueMessage, ScheduleCancelled, ScheduleHastened
 from sourced.codec import Record
 from sourced.envelope import Message
 from sourced.errors import Undecodable

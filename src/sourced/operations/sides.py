@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from sourced.operations.groups import GroupVerbs
 from sourced.operations.parked import ParkedVerbs
 from sourced.operations.scheduled import ScheduledVerbs
-from sourced.verbs import Awaiting, Blocking, Side
+from sourced.verbs import Awaiting, Blocking, Part
 
 
-class _Namespace(Side):
-    def __init__(self, client: Any) -> None:
-        self._engine = client._engine
-        self._client = client
-
-    def _perform(self, program: Any) -> Any:
-        return self._client._perform(program)
+class BlockingGroups(Part, GroupVerbs, Blocking): ...
 
 
-class BlockingGroups(_Namespace, GroupVerbs, Blocking): ...
+class BlockingParked(Part, ParkedVerbs, Blocking): ...
 
 
-class BlockingParked(_Namespace, ParkedVerbs, Blocking): ...
+class BlockingScheduled(Part, ScheduledVerbs, Blocking): ...
 
 
-class BlockingScheduled(_Namespace, ScheduledVerbs, Blocking): ...
+class AsyncGroups(Part, GroupVerbs, Awaiting): ...
 
 
-class AsyncGroups(_Namespace, GroupVerbs, Awaiting): ...
+class AsyncParked(Part, ParkedVerbs, Awaiting): ...
 
 
-class AsyncParked(_Namespace, ParkedVerbs, Awaiting): ...
-
-
-class AsyncScheduled(_Namespace, ScheduledVerbs, Awaiting): ...
+class AsyncScheduled(Part, ScheduledVerbs, Awaiting): ...

@@ -7,6 +7,7 @@ with it. It never handles a message that the live one has not handled, so no rea
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -295,5 +296,5 @@ def _live_after(history: Sequence[Record], waiting: Straggler | None, come: Plac
 
 def _calling(watching: Watching, told: Rebuilding) -> Work:
     result: Any = watching(told)
-    if hasattr(result, "__await__"):
+    if inspect.isawaitable(result):
         yield result

@@ -40,58 +40,46 @@ class Router:
                 )
             return
         reactor = _made(thing) if isinstance(thing, type) else thing
-        if known is not None:
+        self._refuse_taken(reactor)
+        _refuse_unfit(reactor)
+        start = _pinned(reactor)
+        self._codec.learn(*reactor.messages())
+        self.starts[reactor.group] = start
+        self._reactors[reactor.group] = reactor
+        if isinstance(reactor, Actor):
+            self._deciders |= dict.fromkeys(reactor.decides(), reactor)
+        if inline and isinstance(reactor, Projector):
+            self._project_inline(reactor)
+
+    def _refuse_taken(self, reactor: Reactor) -> None:
+        """A group is one reactor's, and a command one actor's."""
+        if known := self._reactors.get(reactor.group):
             raise DefinitionError(
                 f"two reactors share the group {reactor.group!r}: {_where(known)} and {_where(reactor)}; "
                 f"give one of them a name of its own with group=…"
             )
-        decided: Iterable[type[Payload]] = reactor.decides() if isinstance(reactor, Actor) else ()
-        for command in decided:
+        for command in reactor.decides() if isinstance(reactor, Actor) else ():
             if command in self._deciders:
                 raise DefinitionError(
                     f"{command.__qualname__} is decided by {_where(self._deciders[command])} and by {_where(reactor)}; "
                     f"a command has one actor"
                 )
-        if not reactor.handles:
-            raise DefinitionError(f"{_where(reactor)} handles no messages; give it methods or `handles`")
-        if type(reactor).handle is Reactor.handle and not reactor.in_batches:
-            raise DefinitionError(f"{_where(reactor)}: expected a method handle(self, delivery)")
-        if isinstance(reactor, Evolving) and (late := next(reactor.tables.left_out(), None)):
-            raise DefinitionError(
-                f"{_where(reactor)} evolves by all messages of a family, but {late.__qualname__} was made after it; "
-                f"import it before"
-            )
-        family = next((message for message in reactor.handles if is_family(message)), None)
-        if family is not None:
-            raise DefinitionError(
-                f"{_where(reactor)} handles the family {family.__qualname__}; name each message of it"
-            )
-        if reactor.errors is not None:
-            check_policy(f"{_where(reactor)}.errors", reactor.errors)
-        if isinstance(reactor, Actor):
-            _ = reactor.snapshots  # refuses a policy that cannot be carried out
-        start = _pinned(reactor)
-        self._codec.learn(*reactor.messages())
-        self.starts[reactor.group] = start
-        self._reactors[reactor.group] = reactor
-        if inline and isinstance(reactor, Projector):
-            self.inline[reactor.group] = reactor
-            for name in types_of(reactor):
-                self._inline_by_type[name] = [*self._inline_by_type.get(name, ()), reactor]
-        for command in decided:
-            assert isinstance(reactor, Actor)
-            self._deciders[command] = reactor
+
+    def _project_inline(self, projector: Projector[Any]) -> None:
+        self.inline[projector.group] = projector
+        for name in types_of(projector):
+            self._inline_by_type[name] = [*self._inline_by_type.get(name, ()), projector]
 
     def __iter__(self) -> Iterator[Reactor]:
         return iter(tuple(self._reactors.values()))
 
-    def inline_for(self, records: Iterable[Record], *, by: str = "") -> dict[Projector[Any], list[Record]]:
+    def inline_for(self, records: Iterable[Record]) -> dict[Projector[Any], list[Record]]:
         """Who projects any of these with their append, and which; what he has settled already he does not."""
         wanted: dict[Projector[Any], list[Record]] = {}
         if self.inline:
             for record in records:
                 for projector in self._inline_by_type.get(record.type, ()):
-                    if projector.group != by and projector.group not in record.settled_by:
+                    if projector.group not in record.settled_by:
                         wanted.setdefault(projector, []).append(record)
         return wanted
 
@@ -130,6 +118,26 @@ class Router:
 def types_of(reactor: Reactor) -> frozenset[str]:
     """The names that what it handles is stored under."""
     return frozenset(name for message in reactor.handles for name in message.__sourced__.names)
+
+
+def _refuse_unfit(reactor: Reactor) -> None:
+    """What could not be handed messages, or not those it is meant for."""
+    if not reactor.handles:
+        raise DefinitionError(f"{_where(reactor)} handles no messages; give it methods or `handles`")
+    if type(reactor).handle is Reactor.handle and not reactor.in_batches:
+        raise DefinitionError(f"{_where(reactor)}: expected a method handle(self, delivery)")
+    if isinstance(reactor, Evolving) and (late := next(reactor.tables.left_out(), None)):
+        raise DefinitionError(
+            f"{_where(reactor)} evolves by all messages of a family, but {late.__qualname__} was made after it; "
+            f"import it before"
+        )
+    family = next((message for message in reactor.handles if is_family(message)), None)
+    if family is not None:
+        raise DefinitionError(f"{_where(reactor)} handles the family {family.__qualname__}; name each message of it")
+    if reactor.errors is not None:
+        check_policy(f"{_where(reactor)}.errors", reactor.errors)
+    if isinstance(reactor, Actor):
+        _ = reactor.snapshots  # refuses a policy that cannot be carried out
 
 
 def _made(cls: type[Reactor]) -> Reactor:

@@ -6,8 +6,6 @@ from typing import Any
 
 from sourced.errors import DefinitionError, NeedsAwait
 
-EXPECTED = "one of psycopg, sqlite3, SQLAlchemy or Django"
-
 
 def driver_connection(connection: object) -> Any:
     """The driver's connection behind it, with the wrapper's transaction begun, so that its commit is the commit."""

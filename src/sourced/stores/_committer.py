@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -41,10 +42,8 @@ class _Caller:
     def rouse(self) -> None:
         if not self.roused:
             self.roused = True
-            try:
+            with contextlib.suppress(RuntimeError):  # by two at the same moment
                 self._asleep.release()
-            except RuntimeError:
-                """By two at the same moment."""
             if self._gone:
                 self._rouse_others()
 
