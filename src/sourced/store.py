@@ -74,7 +74,7 @@ class Store(Protocol):
         return None
 
     def migrate(self) -> list[str]:
-        """Brings the tables up to date where that is not done by opening the store; the names of the steps made."""
+        """Brings the tables up to date, if opening the store has not; the names of the steps that were made."""
         return []
 
     async def migrate_async(self) -> list[str]:

@@ -333,8 +333,10 @@ def test_a_message_nobody_can_read_is_shown_as_it_is(shop: Any):
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        ("sqlite:///typo.db", "there is no typo.db"),
-        ("file:///nowhere/at/all", "there is no /nowhere/at/all"),
+        ("sqlite:///typo.db", "there is no typo.db; to begin a new store there: sourced migrate sqlite:///typo.db"),
+        ("file:///nowhere/at/all", "there is no /nowhere/at/all; to begin a new store there: sourced migrate file:"),
+        ("sqlite:///.", "expected a file, and . is none"),
+        (f"file://{__file__}", f"expected a folder, and {__file__} is none"),
         ("memory://", "name the app: module:app"),
         ("shop", "expected module:app, such as shop:app, found 'shop'"),
         ("shop:", "expected module:app"),
@@ -346,6 +348,47 @@ def test_a_message_nobody_can_read_is_shown_as_it_is(shop: Any):
 def test_a_slip_of_the_pen_is_told_and_makes_nothing(shop: Any, target: str, said: str):
     assert said in " ".join(shop("groups", target, code=2).replace("│", " ").split())
     assert not Path("typo.db").exists()
+
+
+def theirs(journal: str) -> None:
+    with contextlib.closing(sqlite3.connect("theirs.db")) as raw, raw:
+        raw.execute(f"pragma journal_mode = {journal}")
+        raw.execute("create table theirs (id)")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (
+            partial(theirs, "wal"),
+            "expected tables of version 1, found none; if this is the right file, `sourced migrate`",
+        ),
+        (partial(theirs, "delete"), "expected tables of version 1, found none"),
+        (lambda: Path("theirs.db").touch(), "expected tables of version 1, found none"),
+        (lambda: Path("theirs.db").write_text("a letter to my aunt\n" * 99), "file is not a database"),
+    ],
+    ids=["another program's", "in another mode", "empty", "no database"],
+)
+@pytest.mark.parametrize("command", ["doctor", "streams", "ui", "export"])
+def test_who_looks_at_somebody_elses_file_leaves_it_alone(shop: Any, make: Any, said: str, command: str):
+    make()
+    there, before = sorted(os.listdir()), Path("theirs.db").read_bytes()
+    assert said in shop(command, "sqlite:///theirs.db", *(["out"] if command == "export" else []), code=1)
+    assert (sorted(os.listdir()), Path("theirs.db").read_bytes()) == (there, before)
+
+
+def test_who_looks_at_somebody_elses_folder_leaves_it_alone(shop: Any):
+    there = sorted(os.listdir())
+    assert "expected the folder of a file store, found no state.jsonl" in shop("doctor", f"file://{Path.cwd()}", code=1)
+    assert sorted(os.listdir()) == there
+
+
+@pytest.mark.parametrize(("scheme", "made"), [("sqlite", "made log_groups_schedule"), ("file", "made folder")])
+def test_a_new_store_is_begun_by_who_says_so(shop: Any, scheme: str, made: str):
+    url = "sqlite:///new" if scheme == "sqlite" else f"file://{Path.cwd()}/new"
+    assert made in shop("migrate", url)
+    assert "nothing to do" in shop("migrate", url)
+    assert shop("streams", url) == "no stream holds anything yet\n"
 
 
 def test_a_store_alone_can_be_looked_at_and_not_acted_on(shop: Any):

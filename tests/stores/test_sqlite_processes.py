@@ -141,7 +141,13 @@ def test_who_has_waited_for_too_long_is_told_for_whom(path: Path):
             with pytest.raises(Unavailable, match=r"another process has kept it locked for 0\.05 s"):
                 attempt()
         with pytest.raises(Unavailable, match="another process has kept it locked"):
-            SqliteStore(path, timeout=0.05)
+            SqliteStore(path, timeout=0.05, prefix="other_")
+
+
+def test_who_opens_a_file_that_has_its_tables_waits_for_nobody(path: Path):
+    SqliteStore(path).close()
+    with locked(path), contextlib.closing(SqliteStore(path, timeout=0.0)) as store:
+        assert store.transact(store.groups(), reading=True) == []
 
 
 def test_who_is_cancelled_while_he_waits_leaves_no_transaction_open(sqlite: SqliteStore):

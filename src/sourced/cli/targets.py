@@ -38,14 +38,19 @@ def looked_at(target: str) -> Sourced:
 
 
 def opened(url: str) -> Store:
-    """The store that a URL names, if there is one: a slip of the pen must not make a new one."""
+    """The store that a URL names, if there is one: who looks makes none, and leaves what is somebody else's alone."""
     scheme, _, rest = url.partition("://")
     if scheme == "memory":
         raise typer.BadParameter(f"{url}: nobody else sees what a process keeps in memory; name the app: module:app")
     path = {"sqlite": Path(rest.removeprefix("/")), "file": Path(url2pathname(rest))}.get(scheme)
-    if path is not None and not path.exists():
-        raise typer.BadParameter(f"{url}: there is no {path}")
-    return store_at(url)
+    if path is None:
+        return store_at(url)
+    if not path.exists():
+        raise typer.BadParameter(f"{url}: there is no {path}; to begin a new store there: sourced migrate {url}")
+    wanted, found = ("a folder", path.is_dir()) if scheme == "file" else ("a file", path.is_file())
+    if not found:
+        raise typer.BadParameter(f"{url}: expected {wanted}, and {path} is none")
+    return store_at(url, create=False)
 
 
 def app_at(target: str) -> Sourced:

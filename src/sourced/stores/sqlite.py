@@ -7,7 +7,7 @@ import contextlib
 import random
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -19,12 +19,13 @@ from sourced.store import SHARDS, Capabilities, Entry, Outcome
 from sourced.stores._borrowed import driver_connection, driver_connection_async, refused
 from sourced.stores._committer import AsyncCommitter, Committer
 from sourced.stores._gate import Gate
-from sourced.stores._sql.migrations import Made, Migration, migrations, refuse_others
+from sourced.stores._sql.migrations import Migration, migrations, refuse_others
 from sourced.stores._sqlite.append import Appends, stored_at
 from sourced.stores._sqlite.connections import AsyncSqliteConnection, SqliteConnection
 from sourced.stores._sqlite.dialect import SqliteDialect
 from sourced.stores._sqlite.reading import Reads
 from sourced.stores._sqlite.relay import SqliteRelay
+from sourced.stores._sqlite.tables import make, refuse_without_tables, steps_made
 
 Raw: TypeAlias = sqlite3.Connection
 T = TypeVar("T")
@@ -34,7 +35,10 @@ IDLE_READERS = 8
 
 
 class SqliteStore(Appends, Reads):
-    """`SqliteStore("shop.db")`; the tables are made when the file is opened for the first time."""
+    """`SqliteStore("shop.db")`; the tables are made when the file is opened for the first time.
+
+    With `create=False` a file without them is refused, and stays as it is: for whoever only looks.
+    """
 
     capabilities = Capabilities(durable=True, shared=True)
 
@@ -46,6 +50,7 @@ class SqliteStore(Appends, Reads):
         timeout: float = 30.0,
         prefix: str = "sourced_",
         shards: int = SHARDS,
+        create: bool = True,
     ) -> None:
         super().__init__(SqliteDialect(), prefix=prefix, shards=shards)
         if sqlite3.sqlite_version_info[:2] < OLDEST:
@@ -63,10 +68,12 @@ class SqliteStore(Appends, Reads):
         self._gate = Gate()
         self._readers: list[Raw] = []
         self._lock = threading.Lock()
+        if not create:
+            self._refuse_without_tables()
         self._writer = self._opened(timeout=0)  # who waits for another process's transaction waits in `_begun`
         self._begin_to_commit()
         try:
-            self._install()
+            self._made = self._install()
         except BaseException:
             self._writer.close()
             raise
@@ -298,24 +305,34 @@ class SqliteStore(Appends, Reads):
     def migrations(self) -> list[Migration]:
         return [*migrations("sqlite", prefix=self.prefix, schema=None, shards=self.shards)]
 
-    def _install(self) -> None:
-        steps = self.migrations()
-        with self.transaction() as connection:
-            raw = connection.tx
-            table = f"{self.prefix}migrations"
-            there = raw.execute("select 1 from sqlite_master where name = ?", (table,)).fetchone()
-            made = self._steps_made(raw, table) if there else []
-            refuse_others(repr(self), made, steps, self.shards)
-            for step in steps[len(made) :]:
-                for statement in _statements(step.sql):
-                    raw.execute(statement)
+    def migrate(self) -> list[str]:
+        """What was missing was made when the file was opened; who asks is told once."""
+        made, self._made = self._made, []
+        return made
 
-    def _steps_made(self, raw: Raw, table: str) -> list[Made]:
-        """Tables that were made before there were fingerprints have no column for them."""
-        rows = raw.execute(f'select * from "{table}" order by number')
-        names = [name for name, *_ in rows.description]
-        found = (dict(zip(names, row, strict=True)) for row in rows)
-        return [Made(each["number"], each["shards"], each.get("fingerprint", "")) for each in found]
+    async def migrate_async(self) -> list[str]:
+        return self.migrate()
+
+    def _refuse_without_tables(self) -> None:
+        try:
+            refuse_without_tables(repr(self), self.path, f"{self.prefix}migrations", self.migrations())
+        except sqlite3.Error as error:
+            raise self.translated(error) from error
+
+    def _install(self) -> list[str]:
+        """Makes what is missing; where nothing is, nobody who writes to the file is waited for."""
+        steps = self.migrations()
+        if self._missing(steps, lambda *said: _through(self._tried(self._writer, *said))):
+            with self.transaction() as connection:
+                missing = self._missing(steps, connection.tx.execute)
+                make(connection.tx, missing)
+                return [step.name for step in missing]
+        return []
+
+    def _missing(self, steps: Sequence[Migration], execute: Callable[..., sqlite3.Cursor]) -> Sequence[Migration]:
+        made = steps_made(execute, f"{self.prefix}migrations")
+        refuse_others(repr(self), made, steps, self.shards)
+        return steps[len(made) :]
 
 
 _FORKED = (
@@ -342,15 +359,6 @@ async def _through_async(tries: Generator[float, None, T]) -> T:
             await asyncio.sleep(next(tries))
     except StopIteration as done:
         return done.value
-
-
-def _statements(script: str) -> Iterator[str]:
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
 
 
 def _refuse_autocommit(raw: Raw) -> None:

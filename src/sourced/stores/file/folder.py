@@ -38,7 +38,7 @@ JOURNAL_LIMIT = 4 << 20  # bytes until a checkpoint, or as many as the state has
 class Folder:
     """An open folder: locked, checked, and brought to the end of its journal."""
 
-    def __init__(self, path: Path, shards: int, *, sync: bool) -> None:
+    def __init__(self, path: Path, shards: int, *, sync: bool, create: bool = True) -> None:
         self.path, self.name = path, f"FileStore({str(path)!r})"
         self.tables = DurableTables(shards)
         self._log, self._journal, self._state = path / "log", path / "journal.jsonl", path / "state.jsonl"
@@ -48,6 +48,10 @@ class Folder:
         self._unsafe: set[Path] = set()  # those of them whose end would not outlive a power failure
         self._unusable = ""
         self._file: int | None = None
+        self.made: list[str] = []
+        if not (create or self._state.exists()):
+            hint = "if this is the right folder, `sourced migrate`, or a program that opens it, makes it one"
+            raise SchemaMismatch(self.name, expected="the folder of a file store", found="no state.jsonl", hint=hint)
         with self._translated():
             self._disk.make_folder(path)
             self._lock = FolderLock(path, self.name)
@@ -72,6 +76,7 @@ class Folder:
         new = not self._state.exists()
         if new:
             self._refuse_remains()
+            self.made = ["folder"]
         else:
             self._load()
         self._disk.make_folder(self._log)

@@ -15,12 +15,17 @@ from sourced.stores.file.folder import Folder
 
 
 class FileStore(TableStore):
-    """One process, one folder. Without `sync` a transaction survives the process, but not a power failure."""
+    """One process, one folder. Without `sync` a transaction survives the process, but not a power failure.
+
+    With `create=False` a folder that is none of a file store's is refused, and stays as it is: for whoever only looks.
+    """
 
     capabilities = Capabilities(durable=True)
 
-    def __init__(self, folder: str | os.PathLike[str], shards: int = SHARDS, *, sync: bool = True) -> None:
-        self._folder = Folder(Path(folder).absolute(), shards, sync=sync)
+    def __init__(
+        self, folder: str | os.PathLike[str], shards: int = SHARDS, *, sync: bool = True, create: bool = True
+    ) -> None:
+        self._folder = Folder(Path(folder).absolute(), shards, sync=sync, create=create)
         super().__init__(self._folder.tables)
 
     def __repr__(self) -> str:
@@ -39,6 +44,14 @@ class FileStore(TableStore):
             self._folder.check()
             yield connection
             self._folder.commit()
+
+    def migrate(self) -> list[str]:
+        """A folder is made when it is opened; who asks is told once."""
+        made, self._folder.made = self._folder.made, []
+        return made
+
+    async def migrate_async(self) -> list[str]:
+        return self.migrate()
 
     def close(self) -> None:
         with self._gate:
