@@ -182,7 +182,7 @@ def test_a_decorator_from_another_module_hides_no_names():
 
 def test_what_only_the_type_checker_imports_cannot_be_resolved():
     """B38. The error names class, method and annotation, so that the import is moved and not searched for."""
-    with pytest.raises(DefinitionError, match=r"Door\.closed: the annotation 'Closed' cannot be resolved: "):
+    with pytest.raises(DefinitionError, match=r"Door\.closed: the annotation 'Closed' cannot .*: import it above"):
 
         class Door(Actor[None]):
             @react

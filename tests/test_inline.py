@@ -256,7 +256,7 @@ def test_the_awaited_side_does_the_same(new_store: Callable[[], Store]):
     """With blocks that are awaited where the transaction is."""
 
     class Awaited(Picky, group="awaited"):
-        async def load(self, key: str, tx: Any) -> Any:  # type: ignore[override]
+        async def load(self, key: str, tx: Any) -> Any:
             found = super().load(key, tx)
             return await found if hasattr(found, "__await__") else found
 

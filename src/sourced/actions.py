@@ -114,6 +114,8 @@ class Failure:
 
 Verdict: TypeAlias = RetryAt | Park | Stop
 Policy: TypeAlias = Callable[[Failure], Verdict]
+PolicyMethod: TypeAlias = Callable[[Any, Failure], Verdict]
+"""`def errors(self, failure)`, as a class has it."""
 Action: TypeAlias = Append | Send | Schedule | Unschedule | Sync | AfterCommit | Ack | Verdict
 Actions: TypeAlias = Iterable[Action] | Awaitable[Iterable[Action] | None] | None
 

@@ -35,7 +35,9 @@ def resolved(where: str, method: Any, annotation: Any, names: dict[str, Any]) ->
         try:
             annotation = eval(annotation, function.__globals__, {**_closure(function), **names})
         except Exception as error:
-            raise DefinitionError(f"{where}: the annotation {said!r} cannot be resolved: {error}") from None
+            missing = isinstance(error, NameError)
+            hint = "; it is needed at run time: import it above the class, and not under `if TYPE_CHECKING:`" * missing
+            raise DefinitionError(f"{where}: the annotation {said!r} cannot be resolved: {error}{hint}") from None
     return annotation
 
 

@@ -31,11 +31,11 @@ class Evolving(Reactor):
         if cls.initial is Evolving.initial:
             check_first_state(cls.__qualname__, cls.made_of)
 
-    def initial(self, stream: str) -> Any:
+    def initial(self, stream: str, /) -> Any:
         """The first state of a stream: by default the state class called with the stream's id."""
         return first_state(type(self).__qualname__, self.made_of, stream)
 
-    def before_evolve(self, state: Any, message: Message[Any]) -> None:
+    def before_evolve(self, state: Any, message: Message[Any], /) -> None:
         """Runs before each message that has an `@evolve` method."""
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
 
 from sourced.actions import Actions, Batch
@@ -60,19 +60,19 @@ class Projector(Evolving, Generic[S]):
     def _loads(self) -> bool:
         return type(self).load is not Projector.load
 
-    def key(self, message: Message[Any]) -> str | None:
+    def key(self, message: Message[Any], /) -> str | None:
         """What the row is found by that a message goes into: any text. None: into none. By default the stream."""
         return message.stream
 
-    def load(self, key: str, tx: Any) -> S | None:
-        """The stored row, or None when there is none yet; `tx` is the loading transaction."""
+    def load(self, key: str, tx: Any, /) -> S | Awaitable[S | None] | None:
+        """The stored row, or None when there is none yet; `tx` is the loading transaction. May be `async def`."""
         return None
 
     def beside(self) -> Projector[S] | None:
         """Another one of it, whose rows are in other places: a rebuild fills these. For rows of your own only."""
         return None
 
-    def swap(self, beside: Any, tx: Any) -> None:
+    def swap(self, beside: Any, tx: Any, /) -> Awaitable[None] | None:
         """Exchanges the rows of the two, in the transaction in which a rebuild takes the place of what was live."""
 
     def memo(self, stream: str) -> Memo:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import msgspec
 
-from sourced.actions import Action, Actions, Batch, Policy
+from sourced.actions import Action, Actions, Batch, Policy, PolicyMethod
 from sourced.codec import Codec, Record
 from sourced.envelope import Message
 from sourced.ids import new_stream_id
@@ -109,7 +109,7 @@ class Reactor:
 
     group: str = ""
     handles: tuple[type[Payload], ...] = ()
-    errors: Policy | None = None  # instead of the app's error policy
+    errors: Policy | PolicyMethod | None = None  # instead of the app's error policy
     start_from: StartFrom = "beginning"  # or "now", or a time; pinned to a position when first registered
     batch_size: int | None = None
 
@@ -118,16 +118,20 @@ class Reactor:
         if group is not None or "group" not in vars(cls):
             cls.group = group or cls.__qualname__.rpartition("<locals>.")[2]
 
-    def handle(self, delivery: Delivery) -> Actions:
+    def handle(self, delivery: Delivery, /) -> Actions:
         """What shall happen because of one message; nothing, an empty list or None just acknowledges it."""
         return self.handle_batch([delivery])
 
-    def handle_batch(self, deliveries: Sequence[Delivery]) -> Actions:
+    def handle_batch(self, deliveries: Sequence[Delivery], /) -> Actions:
         """Instead of `handle`: all that one stream got in a round at once, with one answer for all of it.
 
         When it raises, nothing of it was handled; then they come one by one, until the one to blame is found.
         """
         raise NotImplementedError
+
+    @property
+    def policy(self) -> Policy | None:
+        return cast("Policy | None", self.errors)  # a method is bound by now
 
     @property
     def in_batches(self) -> bool:
@@ -144,13 +148,13 @@ class Reactor:
         """Every message class this reactor brings along to the app it is registered with."""
         return self.handles
 
-    def on_start(self) -> None:
+    def on_start(self) -> Awaitable[None] | None:
         """Runs after a person started the group again."""
 
-    def on_stop(self, reason: str) -> None:
+    def on_stop(self, reason: str, /) -> Awaitable[None] | None:
         """Runs after a person stopped the group."""
 
-    def on_reset(self, tx: Any) -> None:
+    def on_reset(self, tx: Any, /) -> Awaitable[None] | None:
         """Runs in the transaction that resets the group, before anything is replayed: empty your tables here."""
 
     @classmethod

@@ -276,7 +276,7 @@ class Awaited(Projector[SaleRow], group="sales"):
     def initial(self, stream: str) -> SaleRow:
         return SaleRow(product=stream, total=0)
 
-    async def load(self, key: str, tx: Any) -> Any:  # type: ignore[override]
+    async def load(self, key: str, tx: Any) -> Any:
         async with async_session_in(tx) as session:
             return await session.get(SaleRow, key)
 

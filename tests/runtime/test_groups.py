@@ -88,13 +88,13 @@ def test_hooks_may_be_async_and_are_awaited(store: Store):
     calls: list[str] = []
 
     class Async(Listener, group="async"):
-        async def on_start(self) -> None:  # type: ignore[override]
+        async def on_start(self) -> None:
             calls.append("start")
 
-        async def on_stop(self, reason: str) -> None:  # type: ignore[override]
+        async def on_stop(self, reason: str) -> None:
             calls.append(f"stop {reason}")
 
-        async def on_reset(self, tx: Any) -> None:  # type: ignore[override]
+        async def on_reset(self, tx: Any) -> None:
             calls.append("reset")
 
     app = Sourced(store)

@@ -81,7 +81,7 @@ class InHand:
             return
         message = one.deliveries[one.done].message
         failure = Failure(self.reactor.group, message, error, one.attempts - overtaken, self.now)
-        one.verdict = judge(self.reactor.errors or self.engine.errors, failure)
+        one.verdict = judge(self.reactor.policy or self.engine.errors, failure)
         level = logging.WARNING if isinstance(one.verdict, RetryAt) else logging.ERROR
         log.log(
             level, "%s: %s seq %d (%s), attempt %d: %r; %s", self.reactor.group, one.stream, message.seq, message.type,
