@@ -18,7 +18,7 @@ ROOMS = (
     "/", "/groups", "/messages", "/streams", "/streams/c1", "/parked", "/scheduled", "/workers", "/schemas",
     "/updates", "/groups/updates", "/messages/updates", "/messages/m1", "/would/c1", "/workflows",
     "/workflows/updates", "/runs/r1", "/runs/r1/updates", "/runs/r1/signal", "/topology", "/topology.svg",
-    "/workers/updates", "/topology/updates",
+    "/workers/updates", "/topology/updates", "/parked/updates", "/scheduled/updates",
 )  # fmt: skip
 
 

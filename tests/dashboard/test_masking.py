@@ -255,7 +255,8 @@ def test_what_failed_alike_is_one_cause_and_retried_together(app: Sourced):
     assert page.count("PaymentRefused: (masked) <span") == 1
     assert "test_masking.py&#34;, line" in page  # the places are there
     assert "raise PaymentRefused" not in page  # and not what the source says there
-    answer = caller.send("/act", act="retry", group=Account.group, error="PaymentRefused: (masked)", confirmed=1)
+    (cause,) = re.findall(r'name="cause" value="(PaymentRefused in pay [^"]*)"', page)
+    answer = caller.send("/act", act="retry", group=Account.group, cause=cause, confirmed=1)
     assert answer.status == 303
     (retried,) = app.history(OPERATIONS)
     assert {each.stream for each in retried.payload.streams} == {"account-2", "account-3"}

@@ -111,7 +111,7 @@ def test_messages_of_one_stream_are_looked_for_in_it_alone(shop: Sourced, caller
             tx.append("s", ItemAdded("tea", 1_000 + number), metadata={"user": "ann" if number < 55 else "bob"})
             tx.append("other", ItemAdded("mug", 1))
     page = caller.see("/messages?stream=s&metadata=user%3Dann")
-    assert (page.count("<tr id"), "1054" in page, "1004" in page, "before=6" in page) == (50, True, False, True)
+    assert (page.count("<tr id"), ":1054" in page, ":1004" in page, "before=6" in page) == (50, True, False, True)
     page = caller.see("/messages?stream=s&metadata=user%3Dann&before=6")
     assert (page.count("<tr id"), 'rel="next"' in page) == (5, False)
 

@@ -1,4 +1,4 @@
-"""What waits, and what people do about it: every act can be tried first, and is told in the log with who and why."""
+"""What people do about what waits: every act can be tried first, and is told in the log with who and why."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from starlette.routing import Route
 from sourced.audit import ParkedRetried, WorkflowForked
 from sourced.dashboard.confirming import prospect
 from sourced.dashboard.desk import Desk
+from sourced.dashboard.waiting import cause_of
 from sourced.errors import NotKnown, SourcedError
 from sourced.web.guard import form_of, is_htmx
-
-SHOWN = 100  # streams with the same error
 
 Act: TypeAlias = Callable[..., Awaitable[Any]]
 
@@ -44,28 +43,7 @@ class Acting:
         self._who = who
 
     def routes(self) -> list[Route]:
-        return [
-            Route("/parked", self.parked),
-            Route("/scheduled", self.scheduled),
-            Route("/act", self.act, methods=["POST"]),
-        ]
-
-    async def parked(self, request: Request) -> Response:
-        """By what went wrong: one cause often stops many."""
-        found = await self.desk.app.aio.parked.list()
-        errors: dict[tuple[str, str], list[Any]] = {}
-        for each in found:
-            errors.setdefault((each.group, self.desk.veil.error(each.error)), []).append(each)
-        shown = {each.stream for rows in errors.values() for each in rows[:SHOWN]}
-        heads = await self.desk.look(self.desk.app.store.heads(shown))
-        last = {stream: head.seq for stream, head in heads.items()}
-        return self.desk.page(request, "parked.html", errors=errors, last=last, shown=SHOWN)
-
-    async def scheduled(self, request: Request) -> Response:
-        found = await self.desk.app.aio.scheduled.list()
-        messages = self.desk.app._engine.codec.decode_all([each.record for each in found[: 2 * SHOWN]])
-        shown = [*zip(found, messages, strict=False)]
-        return self.desk.page(request, "scheduled.html", found=shown, count=len(found))
+        return [Route("/act", self.act, methods=["POST"])]
 
     async def act(self, request: Request) -> Response:
         """First what would be done, to be confirmed; then it is done."""
@@ -120,10 +98,10 @@ class Acting:
         return None
 
     async def _retry(self, said: Said, **how: Any) -> ParkedRetried:
-        """Everything, one stream, or all with an error that is shown like this one."""
+        """Everything, one stream, or all that failed of one cause."""
         parked, group, stream = self.desk.app.aio.parked, said.get("group"), said.get("stream")
-        if "error" not in said:
+        if "cause" not in said:
             return await parked.retry(group, stream, **how)
         found = await parked.list(group)
-        alike = [each.stream for each in found if self.desk.veil.error(each.error) == said["error"]]
+        alike = [each.stream for each in found if cause_of(each, self.desk.veil) == said["cause"]]
         return await parked.retry(group, alike, **how)

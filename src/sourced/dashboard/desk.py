@@ -54,8 +54,8 @@ class Desk:
         self.veil = veil
         self.pages = Pages(HERE / "templates", static=[HERE / "static"])
         self.pages.environment.filters |= {
-            "kind": kind, "shown": self.shown, "short": self.short, "ago": self.ago, "sparkline": sparkline,
-            "link": quoted, "span": span, "heat": heat, "metadata": veil.metadata, "pace": pace,
+            "kind": kind, "shown": self.shown, "short": self.short, "ago": self.ago, "due": self.due,
+            "sparkline": sparkline, "link": quoted, "span": span, "heat": heat, "metadata": veil.metadata, "pace": pace,
             "error": veil.error, "said": veil.text, "raised": veil.raised, "trace": veil.trace,
         }  # fmt: skip
 
@@ -111,6 +111,10 @@ class Desk:
 
     def ago(self, moment: Any) -> str:
         return ago(moment, self.app._engine.clock.now())
+
+    def due(self, moment: datetime) -> str:
+        now = self.app._engine.clock.now()
+        return f"in {ago(now, moment)}" if moment > now else f"due for {ago(moment, now)}"
 
 
 def kind(message: Message[Any]) -> str:

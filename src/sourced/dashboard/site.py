@@ -24,6 +24,7 @@ from sourced.dashboard.search import Search
 from sourced.dashboard.stories import Stories
 from sourced.dashboard.topology import Topology
 from sourced.dashboard.veil import Mask, MaskErrors, Veil
+from sourced.dashboard.waiting import Waiting
 from sourced.dashboard.workflows import Workflows
 from sourced.doctor import TARGET
 from sourced.errors import NotKnown, SourcedError, Unavailable
@@ -53,8 +54,8 @@ def dashboard(
     """
     desk = Desk(app, title=title, home=home, target=target, veil=Veil(mask, mask_errors))
     rooms = (
-        Overview(desk), Search(desk), Stories(desk), TimeMachine(desk), Acting(desk, who), Workflows(desk),
-        Topology(desk),
+        Overview(desk), Search(desk), Stories(desk), TimeMachine(desk), Waiting(desk), Acting(desk, who),
+        Workflows(desk), Topology(desk),
     )  # fmt: skip
 
     async def forged(request: Request, _: Exception) -> Response:

@@ -67,13 +67,13 @@ document.addEventListener("DOMContentLoaded", () => {
 });
 
 // Nobody is left with a button that does nothing: what was not answered, or not accepted, is said.
+const place = Object.assign(document.createElement("div"), {id: "trouble", role: "alert"});
 const trouble = (said) => {
-  const [modal, place] = ["modal", "trouble"].map((id) => document.getElementById(id));
+  const modal = document.getElementById("modal");
+  place.replaceChildren(`${said} `, Object.assign(document.createElement("a"), {href: "", textContent: "Load the page anew"}));
   (modal.open ? modal : document.body).append(place);  // what is beneath a modal is neither seen nor heard
-  place.textContent = said && `${said} `;
-  if (said) place.append(Object.assign(document.createElement("a"), {href: "", textContent: "Load the page anew"}));
 };
-document.addEventListener("htmx:beforeRequest", () => trouble(""));
+document.addEventListener("htmx:beforeRequest", () => place.remove());
 document.addEventListener("htmx:sendError", () => trouble("The server cannot be reached. Try again in a moment."));
 document.addEventListener("htmx:responseError", ({detail: {xhr}}) => trouble(
   xhr.getResponseHeader("content-type")?.startsWith("text/plain") ? xhr.responseText : `The server could not do that (${xhr.status}).`));
