@@ -79,8 +79,8 @@ class Names(msgspec.Struct, frozen=True):
 
 # -- groups --------------------------------------------------------------------------------------------------------
 
-# Messages of a shard that are looked at to say how much is pending; of more than that it is an estimate.
-COUNTED = 1_000
+# Messages a group wants are counted one by one, wherever they are; of more, the first and last of each shard are looked at.
+COUNTED = 256
 
 Status: TypeAlias = Literal["active", "stopped"]
 
@@ -114,7 +114,7 @@ class Progress(msgspec.Struct, frozen=True):
     oldest: datetime | None = None  # when the first of them was made
     owner: str = ""  # who has it in hand
     until: datetime | None = None  # and for how long, if nothing more is heard of them
-    estimated: bool = False  # there are more than `COUNTED`, and those between are taken to be like the others
+    estimated: bool = False  # some were not looked at, and are taken to be like the others
     careful: int = 0  # a round died here: so many messages are handled one at a time
 
 

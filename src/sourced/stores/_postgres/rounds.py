@@ -65,11 +65,11 @@ class Rounds(SqlStore):
     """
 
     def typed_rows(
-        self, types: Collection[str], way: str, order: str, also: str, asked: Mapping[str, Any]
+        self, types: Collection[str], what: str, way: str, order: str, also: str, asked: Mapping[str, Any]
     ) -> Statement:
         """Worded so that there is but one way: the planner thinks little of rare types, and would read all the log."""
         text = f"""
-        select {{record}} from each(t: name text) cross join lateral (
+        select {what} from each(t: name text) cross join lateral (
           select m.* from {{messages}} m
           where (m.type, m.position) {way} (t.name, :after) and m.type {"<=" if way == ">" else ">="} t.name {also}
           order by m.type {order}, m.position {order} limit :limit

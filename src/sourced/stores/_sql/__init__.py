@@ -1,12 +1,11 @@
 """The port over tables: every operation once, whatever the database."""
 
 from sourced.stores._sql.beside import Beside
-from sourced.stores._sql.log import Log
 from sourced.stores._sql.migrations import Migration
 from sourced.stores._sql.schedule import Schedule
 
 
-class SqlStore(Log, Schedule, Beside):
+class SqlStore(Schedule, Beside):
     """What is left to a database's own store: connections, `append`, `pending_rows`, `holds` and its migrations."""
 
     def migrations(self) -> list[Migration]:

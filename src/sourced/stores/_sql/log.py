@@ -79,7 +79,7 @@ class Log(Tables):
         also = " ".join(f"and {_TIMES[name]}" for name in times)
         asked = {"after": ALL if backwards and not after else after, "limit": ALL if limit is None else limit, **times}
         if types is not None:
-            return self.records((yield self.typed_rows({*types}, way, order, also, asked)))
+            return self.records((yield self.typed_rows({*types}, "{record}", way, order, also, asked)))
         text = f"""
         select {{record}} from {{messages}} m where m.position {way} :after {also}
         order by m.position {order} limit :limit
@@ -87,9 +87,12 @@ class Log(Tables):
         return self.records((yield self.say("read all", text, **asked)))
 
     def typed_rows(
-        self, types: Collection[str], way: str, order: str, also: str, asked: Mapping[str, Any]
+        self, types: Collection[str], what: str, way: str, order: str, also: str, asked: Mapping[str, Any]
     ) -> Statement:
-        """The first of each type, and of all these the first: be they rare or common, none is looked at in vain."""
+        """The first of each type, and of all these the first: be they rare or common, none is looked at in vain.
+
+        `what` of them is read: columns of which the fourth is the position.
+        """
         raise NotImplementedError
 
     def trace(self, message_id: str) -> Op[list[Record]]:

@@ -44,10 +44,10 @@ class Reads(SqlStore):
         return Statement("pending", self._pending, (group, shares, types))
 
     def typed_rows(
-        self, types: Collection[str], way: str, order: str, also: str, asked: Mapping[str, Any]
+        self, types: Collection[str], what: str, way: str, order: str, also: str, asked: Mapping[str, Any]
     ) -> Statement:
         text = f"""
-        select {{record}} from {{messages}} m where m.type = :type and m.position {way} :after {also}
+        select {what} from {{messages}} m where m.type = :type and m.position {way} :after {also}
         order by m.position {order} limit :limit
         """
         return Statement("read all", self._typed, (types, text, order, asked))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from datetime import datetime
+from itertools import islice
 from operator import attrgetter
 from typing import Any, Literal
 
@@ -63,20 +64,29 @@ class Groups(Base):
 
     def progress_of(self, name: str, types: Collection[str] | None) -> list[Progress]:
         found: list[Progress] = []
+        rare = self._rare(name, types)
         for shard, log in enumerate(self.shards):
             if log:
                 row = self._shard(name, shard)
                 come = bisect_right(log, row.checkpoint, key=_position)
                 left = len(log) - come
-                seen = log[come:] if left <= COUNTED else [*log[come : come + PART], *log[-PART:]]
+                whole = rare or left <= COUNTED
+                seen = log[come:] if whole else [*log[come : come + PART], *log[-PART:]]
                 wanted = [record for record in seen if self._wants(name, record, types)]
-                pending = len(wanted) if left <= COUNTED else round(len(wanted) * left / COUNTED)
+                pending = len(wanted) if whole else round(len(wanted) * left / COUNTED)
                 oldest = wanted[0].created_at if wanted else None
                 found.append(Progress(
-                    shard, row.checkpoint, row.high, pending, oldest, row.owner, row.until, left > COUNTED,
-                    row.careful,
+                    shard, row.checkpoint, row.high, pending, oldest, row.owner, row.until, not whole, row.careful
                 ))  # fmt: skip
         return found
+
+    def _rare(self, name: str, types: Collection[str] | None) -> bool:
+        """Whether there are so few of these types after the checkpoints that each is counted."""
+        if types is None:
+            return False
+        come = [(self._shard(name, shard).checkpoint, log[-1].position) for shard, log in enumerate(self.shards) if log]
+        after = min((checkpoint for checkpoint, last in come if last > checkpoint), default=len(self.log))
+        return len([*islice((each for each in self.log[after:] if each.type in types), COUNTED + 1)]) <= COUNTED
 
     def _wants(self, name: str, record: Record, types: Collection[str] | None) -> bool:
         settled = name in record.settled_by and record.position > self.groups[name].reset_at

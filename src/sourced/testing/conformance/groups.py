@@ -138,20 +138,37 @@ class Groups(Bench):
         self.put("s", 1, settled_by=("g",))
         assert left(*TYPES) == (3, at(1), False)
 
+    def left(self, *streams: str, group: str = "g") -> list[tuple[int, bool]]:
+        found = {each.shard: each for each in self.do(self.store.progress(group, TYPES))}
+        return [(found[shard].pending, found[shard].estimated) for shard in map(self.shard, streams)]
+
     def test_progress_says_about_how_much_is_pending_when_it_is_very_much(self) -> None:
         """Messages that are like the first and the last of them are estimated well, others less so."""
         self.register()
-        self.put("s", COUNTED)
-        (each,) = self.do(self.store.progress("g", TYPES))
-        assert (each.pending, each.estimated) == (COUNTED, False)
-        self.put("s", 500)
-        (each,) = self.do(self.store.progress("g", TYPES))
-        assert (each.pending, each.estimated) == (COUNTED + 500, True)
+        a, b = self.apart(2)
+        self.put(a, COUNTED)
+        assert self.left(a) == [(COUNTED, False)]
+        self.put(b, COUNTED)
+        assert self.left(a, b) == [(COUNTED, False), (COUNTED, False)]
+        self.put(b, 500)
+        assert self.left(a, b) == [(COUNTED, False), (COUNTED + 500, True)]
 
-    def test_progress_finds_what_comes_after_very_much_that_nobody_wants(self) -> None:
+    def test_progress_counts_what_is_rare_wherever_it_is(self) -> None:
+        """In the middle of very much that the group does not want, too, and only what comes after its checkpoint."""
         self.register()
-        self.put("s", COUNTED, settled_by=("g",))
-        self.put("s", COUNTED, type="unwanted")
+        a, b = self.apart(2)
+        self.put(a, COUNTED, type="unwanted")
+        self.put(b, 3)
+        self.register("h", "now")
+        self.put(a, 1, created_at=at(7))
+        self.put(a, COUNTED, type="unwanted")
+        assert self.left(a, b) == [(1, False), (3, False)]
+        assert self.left(a, b, group="h") == [(1, False), (0, False)]
+        assert at(7) in {each.oldest for each in self.do(self.store.progress("g", TYPES))}
+
+    def test_progress_finds_what_comes_after_very_much_that_is_settled(self) -> None:
+        self.register()
+        self.put("s", 2 * COUNTED, settled_by=("g",))
         (each,) = self.do(self.store.progress("g", TYPES))
         assert (each.pending, each.oldest, each.estimated) == (0, None, True)
         self.put("s", 1, created_at=at(7))
