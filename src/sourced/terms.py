@@ -79,7 +79,7 @@ class Names(msgspec.Struct, frozen=True):
 
 # -- groups --------------------------------------------------------------------------------------------------------
 
-# Messages a group wants are counted one by one, wherever they are; of more, the first and last of each shard are looked at.
+# So many that a group wants are counted, wherever they are; of more, the first and last of each shard are looked at.
 COUNTED = 256
 
 Status: TypeAlias = Literal["active", "stopped"]
