@@ -33,7 +33,7 @@ def resolved(where: str, method: Any, annotation: Any, names: dict[str, Any]) ->
     function, said = unwrap(method), annotation  # a decorated method keeps its annotations, but lives elsewhere
     while isinstance(annotation, str):
         try:
-            annotation = eval(annotation, function.__globals__, {**_closure(function), **names})
+            annotation = eval(annotation, function.__globals__, {**closed_over(function), **names})
         except Exception as error:
             missing = isinstance(error, NameError)
             hint = "; it is needed at run time: import it above the class, and not under `if TYPE_CHECKING:`" * missing
@@ -88,7 +88,7 @@ def named_in(method: Callable[..., Any]) -> Iterator[Any]:
     code = getattr(function, "__code__", None)
     if code is None:
         return
-    found = _closure(function)
+    found = closed_over(function)
     names = set(_names_in(code))
     found |= {name: function.__globals__[name] for name in names if name in function.__globals__}
     for thing in found.values():
@@ -97,7 +97,8 @@ def named_in(method: Callable[..., Any]) -> Iterator[Any]:
             yield from (member for name in names if (member := getattr(thing, name, None)) is not None)
 
 
-def _closure(function: Any) -> dict[str, Any]:
+def closed_over(function: Any) -> dict[str, Any]:
+    """What a function takes from around it, as far as that is there by now."""
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     return {name: cell.cell_contents for name, cell in cells if cell != types.CellType()}
 

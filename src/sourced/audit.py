@@ -9,7 +9,7 @@ import msgspec
 
 from sourced.messages import Event
 
-Standing: TypeAlias = Literal["active", "stopped"]
+Status: TypeAlias = Literal["active", "stopped"]
 
 OPERATIONS = "sourced.operations"  # the stream they are in
 
@@ -23,20 +23,20 @@ class Operation(Event, namespace="sourced", kw_only=True):
 
 class GroupStopped(Operation, kw_only=True):
     group: str
-    was: Standing
+    was: Status
     behind: int  # messages it had yet to handle; of very many, about so many
 
 
 class GroupStarted(Operation, kw_only=True):
     group: str
-    was: Standing
+    was: Status
     behind: int
     due: int  # streams that had failed, and are tried again at once
 
 
 class GroupReset(Operation, kw_only=True):
     group: str
-    was: Standing
+    was: Status
     messages: int  # are delivered again, as far as they had been before
     waiting: int  # streams that had failed, parked or not, and start over
 
@@ -45,7 +45,7 @@ class GroupRebuilt(Operation, kw_only=True):
     """Its rows were built anew, and took the place of those that were there."""
 
     group: str
-    was: Standing
+    was: Status
     messages: int  # there were to build them of
 
 
@@ -53,7 +53,7 @@ class GroupRestored(Operation, kw_only=True):
     """The rows from before its last rebuild are the live ones again."""
 
     group: str
-    was: Standing
+    was: Status
 
 
 class ArchiveImported(Operation, kw_only=True):

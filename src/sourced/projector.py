@@ -80,7 +80,7 @@ class Projector(Evolving, Generic[S]):
 
     def handle(self, delivery: Delivery) -> Actions:
         memo = delivery.memo
-        assert isinstance(memo, RowsMemo | HistoryMemo)
+        assert isinstance(memo, RowsMemo | FoldMemo)
         row = memo.row(delivery.message)
         if row is None:
             return ()
@@ -103,7 +103,7 @@ class EventSourced(Projector[S]):
             )
 
     def memo(self, stream: str) -> Memo:
-        return HistoryMemo(self, stream)
+        return FoldMemo(self, stream)
 
 
 class Row:
@@ -188,7 +188,7 @@ class RowsMemo(Memo):
         raise TypeError(f"{type(self.projector).__qualname__}.key returned {key!r}; a key is text, or None for no row")
 
 
-class HistoryMemo(Memo):
+class FoldMemo(Memo):
     """The fold of a stream's history as of the message being handled, kept between rounds; a row of its own."""
 
     __slots__ = ("fold",)
@@ -210,7 +210,7 @@ class HistoryMemo(Memo):
     def ready(self) -> bool:
         return not self.tainted
 
-    def row(self, message: Message[Any]) -> HistoryMemo:
+    def row(self, message: Message[Any]) -> FoldMemo:
         return self
 
     def wants(self, deliveries: Sequence[Delivery]) -> Sequence[Want]:
@@ -238,7 +238,7 @@ class HistoryMemo(Memo):
         return actions
 
 
-AnyRow: TypeAlias = Row | HistoryMemo
+AnyRow: TypeAlias = Row | FoldMemo
 
 
 async def _done_async(row: AnyRow, delivery: Delivery, actions: Any) -> Any:

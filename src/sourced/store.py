@@ -84,14 +84,10 @@ class Store(Protocol):
 
     def joined(self, connection: object, *, reading: bool) -> Connection:
         """The caller's connection, to be used in its own transaction: never committed, never closed, left as it is."""
-        raise DefinitionError(
-            f"using(connection): {type(self).__name__} keeps nothing in a database; it takes SQLite or PostgreSQL"
-        )
+        raise _nothing_to_join(self)
 
     async def joined_async(self, connection: object, *, reading: bool) -> AsyncConnection:
-        raise DefinitionError(
-            f"using(connection): {type(self).__name__} keeps nothing in a database; it takes SQLite or PostgreSQL"
-        )
+        raise _nothing_to_join(self)
 
     # -- ways to carry work out; a store that knows better ones overrides these
 
@@ -398,3 +394,8 @@ class Store(Protocol):
     def sweep_views(self, limit: int) -> Op[int]:
         """Takes away rows that are no group's any more, as many as `limit`; how many there were."""
         ...
+
+
+def _nothing_to_join(store: Store) -> DefinitionError:
+    mine = type(store).__name__
+    return DefinitionError(f"using(connection): {mine} keeps nothing in a database; it takes SQLite or PostgreSQL")

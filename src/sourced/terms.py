@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import zlib
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 from msgspec.structs import replace
 
+from sourced.audit import Status as Status
 from sourced.codec import Record
 from sourced.errors import Conflict, Duplicate, Invalid
 
@@ -81,8 +82,6 @@ class Names(msgspec.Struct, frozen=True):
 
 # So many that a group wants are counted, wherever they are; of more, the first and last of each shard are looked at.
 COUNTED = 256
-
-Status: TypeAlias = Literal["active", "stopped"]
 
 
 class Group(msgspec.Struct, frozen=True):

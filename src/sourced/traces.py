@@ -1,4 +1,4 @@
-"""Tracebacks for those whose code failed: they begin where that code does, and not with our way there."""
+"""What exceptions say, and tracebacks for those whose code failed: they begin with that code, and not with ours."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ def trace_of(error: BaseException) -> str:
     told = TracebackException.from_exception(error, compact=True)
     _cut(told, set())
     return "".join(told.format())
+
+
+def spelled_out(text: str) -> str:
+    """What an exception says may hold half characters, which no store can keep."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _cut(told: TracebackException | None, seen: set[int]) -> None:

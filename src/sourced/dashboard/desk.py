@@ -25,7 +25,7 @@ from sourced.envelope import Message
 from sourced.messages import Command
 from sourced.ops import Op
 from sourced.runtime.programs import Program, Transact
-from sourced.web.pages import Pages
+from sourced.web.pages import Pages, as_json
 
 T = TypeVar("T")
 
@@ -100,7 +100,7 @@ class Desk:
 
     def shown(self, message: Message[Any]) -> str:
         """A payload for people, without what the app keeps to itself."""
-        return msgspec.json.format(msgspec.json.encode(self.veil.payload(message), enc_hook=str), indent=2).decode()
+        return as_json(self.veil.payload(message))
 
     def short(self, message: Message[Any], width: int = 90) -> str:
         text = msgspec.json.encode(self.veil.payload(message), enc_hook=str).decode()

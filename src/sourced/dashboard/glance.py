@@ -14,8 +14,8 @@ from sourced.operations.groups import alive, group_infos
 from sourced.ops import Op
 from sourced.projector import Projector
 from sourced.runtime.engine import Engine
-from sourced.runtime.rebuild import BESIDE, beside_of
-from sourced.store import Group, Worker
+from sourced.runtime.rebuild import BESIDE, beside_of, measured
+from sourced.store import Worker
 
 
 class Building(msgspec.Struct, frozen=True):
@@ -59,19 +59,10 @@ def glanced(engine: Engine, target: str, veil: Veil) -> Op[Glance]:
     building: dict[str, Building] = {}
     for name, group in beside.items():
         if group.status == "active":
-            building[name] = yield from built(engine, name, group)
+            building[name] = Building(*(yield from measured(store, name, group)))
     kept = frozenset(beside.keys() - building.keys())
     found = [each.naming(target) for each in findings(infos, workers, scheduled, now)]
     return Glance(now, streams, position, infos, workers, len(scheduled), found, building, kept)
-
-
-def built(engine: Engine, live: str, beside: Group) -> Op[Building]:
-    """Of the shards in which the live one has anything: shards are much alike."""
-    come, new = (yield from engine.store.places(live)), (yield from engine.store.places(beside.name))
-    used = [shard for shard, place in come.items() if place.handled > beside.start] or [*come]
-    done = sum(new[shard].checkpoint - beside.start for shard in used)
-    left = sum(max(0, come[shard].handled - new[shard].checkpoint) for shard in used)
-    return Building(done // len(used), left // len(used))
 
 
 def rebuildable(engine: Engine) -> frozenset[str]:

@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from sourced.dashboard.desk import Desk, pace
 from sourced.web.live import Fragments, live
+from sourced.web.pages import as_json
 
 DRAWN = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"}  # a picture brings its own style
 LATELY = timedelta(seconds=30)
@@ -70,7 +71,7 @@ class Topology:
                 "node": node,
                 "made_by": graph.consumes(node.id),
                 "answered_by": graph.produces(node.id),
-                "schema": msgspec.json.format(msgspec.json.encode(node.schema, enc_hook=str), indent=2).decode(),
+                "schema": as_json(node.schema),
             }
             for node in (*graph.of("command"), *graph.of("event"))
         ]

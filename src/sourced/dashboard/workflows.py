@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, get_args
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -18,8 +18,8 @@ from sourced.runtime.runs import workflows_in
 from sourced.web.guard import form_of, is_htmx
 from sourced.web.live import Fragments, live
 from sourced.workflow.info import RunInfo, Status, StepInfo
+from sourced.workflows import STATUSES
 
-STATUSES: Sequence[Status] = get_args(Status)
 SHOWN = 100
 
 

@@ -19,7 +19,7 @@ from sourced.actions import AfterCommit, Schedule, Send, Sync
 from sourced.codec import Record
 from sourced.errors import Behind, Conflict
 from sourced.ops import Call, Op
-from sourced.projector import HistoryMemo, Projector
+from sourced.projector import FoldMemo, Projector
 from sourced.reactor import Delivery, Memo
 from sourced.runtime import seams
 from sourced.runtime.engine import Engine
@@ -153,7 +153,7 @@ def _carried_out(
     """The rows; and what reactions ask for, on the schedule and due at once: an append would hold one shard more."""
     now = engine.clock.now()
     touched = [row for row in rows.rows.values() if row.batch.events]
-    actions, kept = rows.close([*touched, *(memo for memo in memos if isinstance(memo, HistoryMemo))], now)
+    actions, kept = rows.close([*touched, *(memo for memo in memos if isinstance(memo, FoldMemo))], now)
     for action in actions:
         if isinstance(action, Sync):
             yield Call(action.work)

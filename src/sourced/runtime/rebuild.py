@@ -140,12 +140,7 @@ class Rebuild(Site):
                     yield Await(listener, PAUSE)
 
     def measured(self) -> Op[tuple[int, int]]:
-        """About how many messages are behind it, and how many more the live one has handled: shards are much alike."""
-        live, new = (yield from self.store.places(self.live.group)), (yield from self.store.places(self.other.group))
-        used = [shard for shard, place in live.items() if place.handled > self.group.start] or [*live]
-        gone = sum(new[shard].checkpoint - self.group.start for shard in used)
-        left = sum(max(0, live[shard].handled - new[shard].checkpoint) for shard in used)
-        return gone // len(used), left // len(used)
+        return measured(self.store, self.live.group, self.group)
 
     def tell(self, gone: int, left: int, new: int, seconds: float) -> Program[None]:
         """The log holds other messages, too: what is counted is a share of those that are wanted."""
@@ -193,6 +188,18 @@ class Rebuild(Site):
             careful = building.claimed is not None and any(lease.careful for lease in building.claimed.leases)
             if not (dealt_with or careful) and (yield from self.measured())[1] == 0:
                 return
+
+
+def measured(store: Store, live: str, building: Group) -> Op[tuple[int, int]]:
+    """About how many messages are behind what is built, and how many more the live one has handled.
+
+    Of the shards in which that has handled anything: shards are much alike.
+    """
+    come, new = (yield from store.places(live)), (yield from store.places(building.name))
+    used = [shard for shard, place in come.items() if place.handled > building.start] or [*come]
+    gone = sum(new[shard].checkpoint - building.start for shard in used)
+    left = sum(max(0, come[shard].handled - new[shard].checkpoint) for shard in used)
+    return gone // len(used), left // len(used)
 
 
 def rebuilding(engine: Engine, live: Projector[Any], by: str, reason: str) -> Op[GroupRebuilt]:

@@ -11,7 +11,7 @@ from inspect import signature, unwrap
 from types import FunctionType, ModuleType
 from typing import Any, get_args
 
-from sourced.annotations import mentioned, resolved
+from sourced.annotations import closed_over, mentioned, resolved
 from sourced.errors import DefinitionError
 from sourced.messages import Payload, is_family, is_payload_class, parse
 
@@ -125,11 +125,9 @@ class Reader:
         function = self.function
         if not isinstance(function, FunctionType):
             return {}
-        cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=False)
-        closure = {name: cell.cell_contents for name, cell in cells if _filled(cell)}
         arguments = function.__code__.co_varnames[:1]
         first = {arguments[0]: self.owner} if self.owner is not None and arguments else {}
-        return {**function.__globals__, **closure, **first}
+        return {**function.__globals__, **closed_over(function), **first}
 
 
 def parsed(function: Any) -> ast.AST | None:
@@ -140,10 +138,3 @@ def parsed(function: Any) -> ast.AST | None:
     name = function.__code__.co_name if hasattr(function, "__code__") else "<lambda>"
     own = name == "<lambda>" or any(getattr(node, "name", None) == name for node in ast.walk(tree))
     return tree if own else None  # `python -c` since 3.13 answers with its own source for what was typed at it
-
-
-def _filled(cell: Any) -> bool:
-    try:
-        return cell.cell_contents is not None
-    except ValueError:
-        return False

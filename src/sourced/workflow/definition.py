@@ -8,7 +8,7 @@ from typing import Any
 
 from sourced.annotations import mentioned
 from sourced.errors import DefinitionError
-from sourced.messages import Payload, is_family
+from sourced.messages import Payload, is_family, members
 from sourced.workflow import events as e
 from sourced.workflow.failures import exceptions_named
 from sourced.workflow.shapes import Shape
@@ -76,14 +76,7 @@ def signals_in(methods: Iterator[Callable[..., Any]]) -> Iterator[type[Payload]]
     """The messages that the code names, and the members of the families it names."""
     for method in methods:
         for message in mentioned(method):
-            yield from _members(message)
-
-
-def _members(message: type[Payload]) -> Iterator[type[Payload]]:
-    if not is_family(message):
-        yield message
-        return
-    if issubclass(message, e.Journal) or message.__module__ == "sourced.messages":
-        return
-    for member in message.__subclasses__():
-        yield from _members(member)
+            if not is_family(message):
+                yield message
+            elif not issubclass(message, e.Journal) and message.__module__ != "sourced.messages":
+                yield from members(message)

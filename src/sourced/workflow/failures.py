@@ -10,7 +10,7 @@ import msgspec
 
 from sourced.annotations import named_in
 from sourced.errors import Recalled
-from sourced.traces import trace_of
+from sourced.traces import spelled_out, trace_of
 from sourced.workflow.events import Trouble
 
 R = TypeVar("R", bound=Recalled)
@@ -24,7 +24,7 @@ def trouble_of(error: BaseException) -> Trouble:
         return error.trouble
     kinds = [f"{each.__module__}.{each.__qualname__}" for each in type(error).__mro__ if _is_exception(each)]
     trace = trace_of(error)
-    return Trouble(type(error).__name__, _storable(str(error)), kinds, _details(error.args), _storable(trace))
+    return Trouble(type(error).__name__, spelled_out(str(error)), kinds, _details(error.args), spelled_out(trace))
 
 
 def again(cls: type[R], where: str, trouble: Trouble, known: Known) -> R:
@@ -81,8 +81,4 @@ def _details(args: tuple[Any, ...]) -> list[Any]:
     try:
         return msgspec.json.decode(msgspec.json.encode(args))
     except (TypeError, UnicodeEncodeError, ValueError):
-        return [_storable(str(each)) for each in args]
-
-
-def _storable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
+        return [spelled_out(str(each)) for each in args]

@@ -9,6 +9,7 @@ from typing import Any, NoReturn, get_type_hints
 
 import msgspec
 
+from sourced.annotations import closed_over
 from sourced.errors import DefinitionError, Invalid
 
 Arguments = dict[str, Any]
@@ -129,16 +130,8 @@ def _kept_as(parameter: Parameter, hint: Any) -> Any:
 
 def _hints(where: str, method: Callable[..., Any], names: Mapping[str, Any]) -> dict[str, Any]:
     function = unwrap(method)
-    closed = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-    cells = {name: cell.cell_contents for name, cell in closed if _filled(cell)}
+    around = {**function.__globals__, **names, **closed_over(function)}
     try:
-        return get_type_hints(function, {**function.__globals__, **names, **cells}, include_extras=True)
+        return get_type_hints(function, around, include_extras=True)
     except Exception as error:
         raise DefinitionError(f"{where}: its annotations cannot be resolved: {error}") from None
-
-
-def _filled(cell: Any) -> bool:
-    try:
-        return bool(cell.cell_contents) or True
-    except ValueError:
-        return False

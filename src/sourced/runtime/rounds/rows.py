@@ -11,7 +11,7 @@ from sourced.actions import Action
 from sourced.codec import Record
 from sourced.errors import Conflict, ConnectionLost, Deadlocked
 from sourced.ops import Call, Op
-from sourced.projector import AnyRow, HistoryMemo, Projector, Row, RowsMemo
+from sourced.projector import AnyRow, FoldMemo, Projector, Row, RowsMemo
 from sourced.reactor import Delivery, Memo
 from sourced.runtime.rounds.slice import Slice
 from sourced.store import Store, ViewRow
@@ -155,7 +155,7 @@ class Rows:
         return list({id(bundle): bundle for bundle in of_stream.values()}.values())
 
     def _row_of(self, one: Slice) -> Iterator[AnyRow]:
-        row = one.memo if isinstance(one.memo, HistoryMemo) else self.rows.get(one.stream)
+        row = one.memo if isinstance(one.memo, FoldMemo) else self.rows.get(one.stream)
         if row is not None and row.batch.events:
             yield row
 
@@ -184,7 +184,7 @@ class Rows:
         rows = [row for row in self.rows.values() if row.batch.events]
         for row in rows:
             row.batch.placed([places[message.id] for message in row.batch.events if message.id in places])
-        actions, kept = self.close([*rows, *(memo for memo in memos if isinstance(memo, HistoryMemo))], now)
+        actions, kept = self.close([*rows, *(memo for memo in memos if isinstance(memo, FoldMemo))], now)
         if revisions := {row.key: row.revision for row in rows if self.shape or self.keyed}:
             yield from self._hold(revisions)
         elif rows and self.projector._loads:

@@ -10,7 +10,7 @@ from sourced.actions import Park, RetryAt, Verdict
 from sourced.reactor import Delivery, Memo
 from sourced.runtime.rounds.effects import Effects
 from sourced.store import Lease, Straggler
-from sourced.traces import trace_of
+from sourced.traces import spelled_out, trace_of
 
 
 class Slice:
@@ -107,7 +107,7 @@ class Slice:
         return replace(row, from_seq=max(row.from_seq, self.effects.acked + 1), live_after=live_after)
 
     def _failed(self, verdict: Verdict) -> Straggler:
-        trace = _storable(trace_of(self.error)) if self.error else ""
+        trace = spelled_out(trace_of(self.error)) if self.error else ""
         row = replace(
             self.as_straggler(self.done), attempts=self.attempts, error=described(self.error), traceback=trace
         )
@@ -129,9 +129,4 @@ class Slice:
 
 
 def described(error: BaseException | None) -> str:
-    return _storable(f"{type(error).__name__}: {error}") if error else ""
-
-
-def _storable(text: str) -> str:
-    """What an exception says may hold half characters, which no store can keep."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    return spelled_out(f"{type(error).__name__}: {error}") if error else ""

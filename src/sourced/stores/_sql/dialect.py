@@ -11,6 +11,7 @@ import msgspec
 
 from sourced.codec import Record
 from sourced.errors import DefinitionError
+from sourced.traces import spelled_out
 
 Arguments: TypeAlias = Mapping[str, Any]
 Rows: TypeAlias = Mapping[str, Sequence[tuple[str, str]]]  # by name: their columns and the columns' types
@@ -85,7 +86,7 @@ def check_name(what: str, name: str) -> None:
 
 def storable(text: str) -> str:
     """What an exception says may hold what no database takes as text."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    return spelled_out(text).replace("\0", "\\0")
 
 
 # -- records in rows
