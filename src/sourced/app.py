@@ -8,7 +8,7 @@ import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from importlib import import_module
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
 from urllib.request import url2pathname
 
 from sourced.actions import Policy
@@ -25,6 +25,7 @@ from sourced.reactor import Reactor, StartFrom
 from sourced.runtime.engine import Engine, Memos
 from sourced.runtime.introduction import nothing
 from sourced.runtime.router import Router
+from sourced.runtime.workers.arrival import WAIT
 from sourced.runtime.workers.signals import until_told
 from sourced.runtime.workers.worker import Worker
 from sourced.store import Store
@@ -35,6 +36,7 @@ from sourced.topology.reading import topology_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Until: TypeAlias = Callable[[Callable[[], None]], contextlib.AbstractContextManager[None]]
 
 
 class Sourced(Client):
@@ -147,12 +149,14 @@ class Sourced(Client):
         return topology_of(self._engine.router, self._engine.codec.known())
 
     @contextlib.asynccontextmanager
-    async def running(self, *, rounds: int = 2) -> AsyncIterator[Sourced]:
+    async def running(self, *, rounds: int = 2, wait: timedelta | float = WAIT) -> AsyncIterator[Sourced]:
         """Works on everything pending for as long as the block lasts, on this event loop: in a web server's lifespan.
 
-        `rounds` is how many of each group may be in hand at a time. The rounds in hand at the end are finished.
+        `rounds` is how many of each group may be in hand at a time. The rounds in hand at the end are finished. A store
+        that is not there yet is waited for, so long.
         """
-        worker = await self._worker(rounds)
+        worker = self._worker(rounds)
+        await worker.arrive(self._introduced, wait)
         working = asyncio.create_task(worker.run())
         try:
             yield self
@@ -166,22 +170,33 @@ class Sourced(Client):
         async with self.running():
             yield
 
-    def run(self, *, rounds: int = 2) -> None:
-        """Works on everything, in this process, until SIGINT or SIGTERM; the rounds in hand are finished first."""
-        asyncio.run(self._work(rounds, until_told))
+    def run(self, *, rounds: int = 2, wait: timedelta | float = WAIT) -> None:
+        """Works on everything, in this process, until SIGINT or SIGTERM; the rounds in hand are finished first.
 
-    async def _work(
-        self, rounds: int, until: Callable[[Callable[[], None]], contextlib.AbstractContextManager[None]]
-    ) -> None:
-        worker = await self._worker(rounds)
+        A store that is not there yet is waited for, so long.
+        """
+        asyncio.run(self._work(rounds, wait, until_told))
+
+    async def _work(self, rounds: int, wait: timedelta | float, until: Until) -> None:
+        worker = self._worker(rounds)
         with until(worker.stop):
-            await worker.run()
+            if await worker.arrive(self._introduced, wait):
+                await worker.run()
 
-    async def _worker(self, rounds: int) -> Worker:
+    async def _there(self, wait: timedelta | float, until: Until) -> bool:
+        """Waits until others could begin to work; false if it was told to end before."""
+        worker = self._worker(1)
+        with until(worker.stop):
+            return await worker.arrive(self._introduced, wait)
+
+    def _worker(self, rounds: int) -> Worker:
         if rounds < 1:
             raise DefinitionError(f"rounds: expected 1 or more, found {rounds}")
-        await self.aio._perform(nothing())  # makes the groups known to the store
         return Worker(self._engine, rounds=rounds)
+
+    async def _introduced(self) -> None:
+        """The store knows the groups."""
+        await self.aio._perform(nothing())
 
     def close(self) -> None:
         self._engine.notifier.close()

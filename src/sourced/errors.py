@@ -184,16 +184,22 @@ class RebuildStopped(SourcedError):
 
 
 class Unavailable(SourcedError, ConnectionError):
-    """The store does not answer, or does not let us write; `unsure` when a commit was under way."""
+    """The store does not answer, or does not let us write; `unsure` when a commit was under way.
 
-    def __init__(self, store: str, why: str, *, unsure: bool = False) -> None:
-        self.store, self.why, self.unsure = store, why, unsure
+    `passing` is what passes by itself, as far as one can tell: a server that starts, a file that somebody has locked.
+    """
+
+    def __init__(self, store: str, why: str, *, unsure: bool = False, passing: bool = False) -> None:
+        self.store, self.why, self.unsure, self.passing = store, why, unsure, passing
         rest = "whether the last commit was made is not known" if unsure else "nothing was changed"
         super().__init__(f"{store}: {why}; {rest}")
 
 
 class ConnectionLost(Unavailable):
     """The connection is gone, and the transaction that was open on it: no message is to blame."""
+
+    def __init__(self, store: str, why: str, *, unsure: bool = False) -> None:
+        super().__init__(store, why, unsure=unsure, passing=True)
 
 
 class Deadlocked(Unavailable):
@@ -204,6 +210,7 @@ class Deadlocked(Unavailable):
             store,
             f"{why}, and this one had to go; do it again. One that stores in several streams, one after the other, "
             "is hardly ever in this place if it says beforehand which: app.transaction(streams=[…])",
+            passing=True,
         )
 
 

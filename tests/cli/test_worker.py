@@ -91,6 +91,15 @@ def crew(app: Sourced, count: int = 2) -> set[int]:
     return found
 
 
+def until_begun(worker: "subprocess.Popen[str]") -> None:
+    """What is in hand, but not begun, is given back by who is told to stop."""
+    assert worker.stdout
+    for line in worker.stdout:
+        if line == "begins slow\n":
+            return
+    raise AssertionError("it ended before it began")
+
+
 def ended(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
     told, errors = process.communicate(timeout=PATIENCE)
     return process.returncode, told, errors
@@ -162,7 +171,7 @@ def test_everybody_may_be_told_at_once(app: Sourced, start: Any, whom: str):
     worker = start("--processes", "2")
     children = crew(app)
     app.append("s", Noted("slow"))
-    wait(lambda: held(app))
+    until_begun(worker)
     if whom == "every process":
         for each in (*children, worker.pid):
             os.kill(each, signal.SIGTERM)
@@ -190,7 +199,7 @@ def test_who_does_not_come_to_its_end_is_killed(app: Sourced, start: Any, how: s
     worker = start("--processes", "2", "--grace", "0.2" if how == "grace" else "1000")
     children = crew(app)
     app.append("s", Noted("slow"))
-    wait(lambda: held(app))
+    until_begun(worker)
     worker.terminate()
     if how == "told again":
         wait(lambda: sum(signalled(each, 0) for each in children) == 1)  # the other one had nothing to do

@@ -106,7 +106,7 @@ def test_a_worker_that_is_told_to_stop_finishes_the_steps_it_has_begun(store: St
     async def scenario() -> None:
         gate = Gate()
         app = in_real_time(store, Slow(gate))
-        told = await app._worker(2)
+        told = app._worker(2)
         at_work = asyncio.create_task(told.run())
         run = await app.aio.start(Slow, "a")
         await until(lambda: "step_completed quick#1" in trail(app, run.id))
@@ -125,7 +125,7 @@ def test_a_slow_step_whose_worker_dies_is_begun_anew_by_another_and_the_dead_man
     async def scenario() -> None:
         first, second, clock = Gate(), Gate(), TurnedByHand()
         app = working(store, Slow(first), clock=clock, lease=LEASE)
-        dying = asyncio.create_task((await app._worker(2)).run())
+        dying = asyncio.create_task(app._worker(2).run())
         run = await app.aio.start(Slow, "a")
         await until(lambda: "step_completed quick#1" in trail(app, run.id))
         dying.cancel()

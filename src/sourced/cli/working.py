@@ -15,6 +15,8 @@ from sourced.app import Sourced
 from sourced.cli.screen import show
 from sourced.cli.targets import App, app_at
 from sourced.errors import DefinitionError, Unavailable
+from sourced.runtime.workers.arrival import WAIT
+from sourced.runtime.workers.signals import until_told
 from sourced.runtime.workers.supervisor import Supervisor, until_let_go
 
 LINE = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
@@ -22,6 +24,7 @@ LINE = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
 Processes = Annotated[int, typer.Option(min=1, help="How many; more than one are supervised.")]
 Rounds = Annotated[int, typer.Option(min=1, help="How many of each group may be in hand at a time, in each process.")]
 Grace = Annotated[float, typer.Option(min=0, help="Seconds that processes have to end before they are killed.")]
+Wait = Annotated[float, typer.Option(min=0, help="Seconds to wait for a database that is not there yet.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more than what goes wrong.")]
 Metrics = Annotated[
     str,
@@ -35,6 +38,7 @@ def worker(
     processes: Processes = 1,
     rounds: Rounds = 2,
     grace: Grace = 30.0,
+    wait: Wait = WAIT,
     metrics: Metrics = "",
     verbose: Verbose = False,
     supervised: Supervised = False,
@@ -42,7 +46,7 @@ def worker(
     """Work on everything the app handles, until SIGTERM or SIGINT; what is in hand is finished first.
 
     Ends with 0 when it was told to and everything in hand was finished; with 1 when a process had to be killed, or
-    could not begin; with 2 when there is no such app.
+    could not begin, also because its database was not there in time; with 2 when there is no such app.
     """
     _log(verbose=verbose)
     with contextlib.ExitStack() as opened:
@@ -50,16 +54,18 @@ def worker(
         if supervised:
             if metrics:
                 _measured().count(app)
-            return asyncio.run(app._work(rounds, lambda stop: until_let_go(stop, grace)))
+            return asyncio.run(app._work(rounds, wait, lambda stop: until_let_go(stop, grace)))
         _refuse_what_cannot_work(app, target, processes)
         environment = opened.enter_context(_serving(app, metrics, processes)) if metrics else None
         show(_introduced(app, processes, rounds))
         if processes == 1:
-            return app.run(rounds=rounds)
+            return app.run(rounds=rounds, wait=wait)
+        if not asyncio.run(app._there(wait, until_told)):
+            return None
         if not metrics:  # who asks the store, then, are the others
             opened.close()
         command = [sys.executable, "-m", "sourced", "worker", target, "--supervised", f"--rounds={rounds}"]
-        options = [f"--grace={grace}", f"--metrics={metrics}", *(["--verbose"] if verbose else [])]
+        options = [f"--grace={grace}", f"--wait={wait}", f"--metrics={metrics}", *(["--verbose"] if verbose else [])]
         supervisor = Supervisor([*command, *options], processes, grace=grace, environment=environment)
         raise typer.Exit(supervisor.run())
 
@@ -98,8 +104,11 @@ def _refuse_what_cannot_work(app: Sourced, target: str, processes: int) -> None:
         raise typer.BadParameter(f"nothing is registered with {target}, so there is nothing to work on")
     if processes > 1 and not app.store.capabilities.shared:
         raise typer.BadParameter(f"--processes {processes}: {app.store!r} is for one process alone", param_hint="")
-    with contextlib.suppress(Unavailable):  # which is waited for; tables that do not fit, nobody could wait for
+    try:
         app.store.transact(app.store.groups(), reading=True)
+    except Unavailable as error:
+        if not error.passing:  # what passes is waited for; tables that do not fit, or a wrong password, nobody could
+            raise
 
 
 def _introduced(app: Sourced, processes: int, rounds: int) -> str:

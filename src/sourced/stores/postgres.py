@@ -89,7 +89,7 @@ class PostgresStore(Appends, Rounds):
 
     def _all_in_use(self) -> Unavailable:
         busy = f"all {self._connections} connections have been in use for {self.timeout:g} s"
-        return Unavailable(self._name, f"{busy}; allow more, or hold them for a shorter time")
+        return Unavailable(self._name, f"{busy}; allow more, or hold them for a shorter time", passing=True)
 
     def _refuse_closed(self) -> None:
         if self._closed:

@@ -255,7 +255,7 @@ class SqliteStore(Appends, Reads):
             return Unavailable(repr(self), self._over)
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return Unavailable(repr(self), f"another process has kept it locked for {self.timeout:g} s")
+            return Unavailable(repr(self), f"another process has kept it locked for {self.timeout:g} s", passing=True)
         if code == sqlite3.SQLITE_READONLY:
             return Unavailable(repr(self), f"the file, or its folder, may not be written to ({error})")
         if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):

@@ -9,11 +9,13 @@ import os
 import socket
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from functools import partial
 from time import monotonic
 from typing import TypeVar
 
 from sourced.audit import Operation
+from sourced.clock import as_delta
 from sourced.errors import Deadlocked
 from sourced.ids import new_id
 from sourced.notifier import Listener, Types
@@ -21,6 +23,7 @@ from sourced.ops import Op
 from sourced.runtime import seams
 from sourced.runtime.background import Background
 from sourced.runtime.engine import Engine
+from sourced.runtime.workers.arrival import WAIT, arrived, check_wait
 from sourced.runtime.workers.shift import Shift
 from sourced.runtime.workers.threads import in_thread
 from sourced.store import Worker as SignOfLife
@@ -51,6 +54,10 @@ class Worker:
         self._pauses: set[asyncio.Future[None]] = set()
         self._in_touch = True  # with the store, when it was last asked for anything
         self._started_at = engine.clock.now()
+
+    async def arrive(self, work: Callable[[], Awaitable[object]], wait: timedelta | float = WAIT) -> bool:
+        """Does what comes before everything else, for which the store is waited for; false if it was stopped first."""
+        return await arrived(work, check_wait(as_delta(wait)), self._stopping)
 
     async def run(self) -> None:
         """Until it is stopped; then what it holds is settled and given back."""

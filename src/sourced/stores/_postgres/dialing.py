@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Iterator
 from time import monotonic
@@ -15,6 +16,10 @@ from sourced.errors import DefinitionError, SchemaMismatch, Unavailable
 
 OLDEST = 15
 _TERMS = r"-c timezone=UTC -c default_transaction_isolation=read\ committed -c jit=off"
+_PASSING = (None, "57P03", "53300")  # nobody listens, it is starting up, there are too many clients
+_LASTING = re.compile(  # of what has no code, as nobody was let in
+    r"authentication|password|certificate|SSL|pg_hba\.conf|permi|(role|database) \".*\" (does not exist|is not)"
+)
 
 
 class Dialing:
@@ -54,9 +59,10 @@ class Dialing:
         yield None
 
     def _unreachable(self, error: psycopg.OperationalError, *, last: bool) -> None:
-        passing = error.sqlstate in (None, "57P03")  # nobody listens, or it is starting up; but no wrong password
-        if last or not passing or "authentication" in str(error):
-            raise Unavailable(self.name, " ".join(str(error).split())) from error
+        said = " ".join(str(error).split())
+        passing = error.sqlstate in _PASSING and not lasts(said)
+        if last or not passing:
+            raise Unavailable(self.name, said, passing=passing) from error
 
     def _welcomed(self, raw: Any) -> Any:
         version = raw.info.server_version // 10_000
@@ -67,6 +73,11 @@ class Dialing:
             )
         self.met, self.database = True, raw.info.dbname
         return raw
+
+
+def lasts(said: str) -> bool:
+    """Of what a server says to somebody whom it does not let in: whether it will say so again."""
+    return _LASTING.search(said) is not None
 
 
 def finished(raw: Any) -> None:
