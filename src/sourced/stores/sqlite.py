@@ -16,11 +16,12 @@ from sourced.codec import Record
 from sourced.errors import DefinitionError, Unavailable
 from sourced.forks import begin_anew_in_children, leave_alone
 from sourced.store import SHARDS, Capabilities, Entry, Outcome
-from sourced.stores._borrowed import driver_connection, driver_connection_async, refused
+from sourced.stores._borrowed import driver_connection, driver_connection_async
 from sourced.stores._committer import AsyncCommitter, Committer
 from sourced.stores._gate import Gate
 from sourced.stores._sql.migrations import Migration, migrations, refuse_others
 from sourced.stores._sqlite.append import Appends, stored_at
+from sourced.stores._sqlite.borrowed import refuse_autocommit, theirs
 from sourced.stores._sqlite.connections import AsyncSqliteConnection, SqliteConnection
 from sourced.stores._sqlite.dialect import SqliteDialect
 from sourced.stores._sqlite.reading import Reads
@@ -212,9 +213,9 @@ class SqliteStore(Appends, Reads):
     def joined(self, connection: object, *, reading: bool) -> SqliteConnection:
         """Who writes takes the write lock first: begun without it, what was read may be outdated before he gets it."""
         self._gate.refuse_holder()
-        raw = self._theirs(connection, driver_connection(connection))
+        raw = theirs(self.path, connection, driver_connection(connection))
         if not reading:
-            _refuse_autocommit(raw)
+            refuse_autocommit(raw)
             with contextlib.nullcontext() if raw.in_transaction else self._gate:
                 for pause in self._locked(raw):
                     threading.Event().wait(pause)
@@ -222,9 +223,9 @@ class SqliteStore(Appends, Reads):
 
     async def joined_async(self, connection: object, *, reading: bool) -> AsyncSqliteConnection:
         self._gate.refuse_holder()
-        raw = self._theirs(connection, await driver_connection_async(connection))
+        raw = theirs(self.path, connection, await driver_connection_async(connection))
         if not reading:
-            _refuse_autocommit(raw)
+            refuse_autocommit(raw)
             async with contextlib.nullcontext() if raw.in_transaction else self._gate:
                 for pause in self._locked(raw):
                     await asyncio.sleep(pause)
@@ -232,23 +233,6 @@ class SqliteStore(Appends, Reads):
 
     def _locked(self, raw: Raw) -> Iterator[float]:
         return self._begun(raw, self.query(_TAKE_THE_LOCK).text if raw.in_transaction else "begin immediate")
-
-    def _theirs(self, connection: object, raw: object) -> Raw:
-        if not isinstance(raw, sqlite3.Connection):
-            raise refused(connection, raw, _JOINABLE)
-        if raw.text_factory is not str:
-            raise DefinitionError(
-                f"using(connection): expected one whose text_factory is str, found {raw.text_factory!r}"
-            )
-        cursor = raw.cursor()
-        cursor.row_factory = None
-        files = {name: file for _, name, file in cursor.execute("pragma database_list")}
-        if not files["main"] or not self.path.exists() or not self.path.samefile(files["main"]):
-            found = repr(files["main"]) if files["main"] else "a database in memory"
-            raise DefinitionError(
-                f"using(connection): expected a connection to {str(self.path)!r}, found one to {found}"
-            )
-        return raw
 
     def translated(self, error: sqlite3.Error) -> Exception:
         if self._over and isinstance(error, sqlite3.ProgrammingError):
@@ -339,7 +323,6 @@ _FORKED = (
     "it was opened before this process was forked, and SQLite does not allow for that; make the app after the fork"
 )
 _CLOSED = "this store was closed; open it anew"
-_JOINABLE = "a sqlite3 Connection, or SQLAlchemy's or Django's over sqlite3 (aiosqlite lives in a thread of its own)"
 _OUTDATED = "since this transaction began to read somebody else has written; roll it back, begin with `begin immediate`"
 _TAKE_THE_LOCK = "delete from {migrations} where 0"  # changes nothing, and waits for who writes
 
@@ -359,13 +342,3 @@ async def _through_async(tries: Generator[float, None, T]) -> T:
             await asyncio.sleep(next(tries))
     except StopIteration as done:
         return done.value
-
-
-def _refuse_autocommit(raw: Raw) -> None:
-    """A transaction that we begin there is one that nobody would think of committing."""
-    own = getattr(raw, "autocommit", -1)  # since Python 3.12; -1: as `isolation_level` says
-    if not raw.in_transaction and (own is True or (own == -1 and raw.isolation_level is None)):
-        raise DefinitionError(
-            "using(connection): it commits every statement by itself; execute 'begin immediate' first, "
-            "or connect without autocommit"
-        )
