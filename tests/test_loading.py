@@ -1,11 +1,15 @@
 """Loading: an actor with its stream's history folded in; then it executes, reads on, or only thinks ahead."""
 
 import asyncio
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from sourced import Actor, Command, Event, Rejection, Sourced, decide, evolve
+from sourced import Actor, Command, Event, Message, Rejection, Sourced, decide, evolve, upcast
 from sourced.errors import NotKnown, Undecodable
+from sourced.ids import new_id
+from sourced.store import Entry, Store
 from sourced.stores.memory import MemoryStore
 
 
@@ -162,6 +166,100 @@ def test_what_was_only_thought_through_is_forgotten(command, others):
     app.append("c1", Added("last"))
     assert [m.payload for m in cart.refresh()] == [Added("last")]
     assert cart.state == app.load(Cart, "c1").state
+
+
+# -- a long stream -----------------------------------------------------------------------------------------------------
+
+
+class Put(Event, type="shelf.put", version=3, aliases=("shelf.placed",)):
+    name: str
+    count: int
+
+
+@upcast(Put, version=1)
+def with_a_count(data: dict[str, Any]) -> dict[str, Any]:
+    return {**data, "count": 1}
+
+
+@upcast(Put, version=2)
+def with_a_name(data: dict[str, Any]) -> dict[str, Any]:
+    return {"name": data.pop("title", "?"), **data}
+
+
+class Dusted(Event, type="shelf.dusted"): ...
+
+
+class Empty(Command, type="shelf.empty"): ...
+
+
+class Emptied(Event, type="shelf.emptied"): ...
+
+
+class Shelf(Actor[list[Any]], group="shelves"):
+    def initial(self, stream: str) -> list[Any]:
+        return []
+
+    @decide
+    def empty(self, things: list[Any], command: Empty):
+        yield Emptied()
+
+    @evolve
+    def put(self, things: list[Any], event: Put):
+        things.append((event.name, event.count))
+
+    @evolve
+    def emptied(self, things: list[Any], event: Emptied):
+        things.append(len(things))
+
+
+def stored(app: Sourced, *messages: tuple[str, int, str]) -> list[str]:
+    """As others wrote them: type, version and payload. Their ids."""
+    like = app._engine.codec.encode(Message.new(Dusted(), stream="s"))
+    records = tuple(
+        replace(like, id=new_id(), type=type, version=version, payload=payload) for type, version, payload in messages
+    )
+    app.store.transact(app.store.append([Entry("s", records)]))
+    return [each.id for each in records]
+
+
+def test_a_long_stream_of_all_sorts_of_messages_is_folded_in_their_order(store: Store):
+    """Of several types, versions and names, which are read together, and as of any seq."""
+    app = Sourced(store)
+    app.register(Shelf)
+    sorts = (
+        ("shelf.put", 1, '{"title": "a,b"}'), ("shelf.put", 3, '{"name": "c]", "count": 2}'),
+        ("shelf.emptied", 1, "{}"), ("shelf.dusted", 1, "{}"), ("shelf.placed", 2, '{"title": "d", "count": 3}'),
+        ("shelf.forgotten", 1, "null"), ("shelf.placed", 3, '\n{"name": "[", "count":\n4}'),
+    )  # fmt: skip
+    stored(app, *(sorts[number % 7 if number % 5 else number % 3] for number in range(700)))
+    history, folded = app.history("s"), Shelf.blank("s")
+    for each in history:
+        folded.evolve(each)
+        if each.seq % 83 == 0 or each.seq in (255, 256, 257, 700):
+            loaded = app.load(Shelf, "s", upto=each.seq)
+            assert (loaded.state, loaded.seq) == (folded.state, each.seq)
+    assert app.load(Shelf, "s").state == folded.state
+
+
+@pytest.mark.parametrize("version", [3, 2, 4])
+@pytest.mark.parametrize("payload", ["", "{", "1", '{"name": "a", "count": 1},{"name": "b", "count": 2}', "[1"])
+def test_who_loads_is_told_which_message_it_is_that_cannot_be_read(store: Store, payload: str, version: int):
+    app = Sourced(store)
+    app.register(Shelf)
+    good = "shelf.put", 3, '{"name": "a", "count": 1}'
+    ids = stored(app, *[good] * 5, ("shelf.put", version, payload), *[good] * 3)
+    with pytest.raises(Undecodable) as error:
+        app.load(Shelf, "s")
+    assert (error.value.message_id, error.value.version) == (ids[5], version)
+    assert app.load(Shelf, "s", upto=5).state == [("a", 1)] * 5
+
+
+def test_what_no_method_is_for_may_be_unreadable(store: Store):
+    app = Sourced(store)
+    app.register(Shelf)
+    stored(app, ("shelf.put", 3, '{"name": "a", "count": 1}'), ("shelf.dusted", 9, "{"), ("shelf.dusted", 1, ""))
+    loaded = app.load(Shelf, "s")
+    assert (loaded.state, loaded.seq) == ([("a", 1)], 3)
 
 
 # -- what cannot be folded ---------------------------------------------------------------------------------------------

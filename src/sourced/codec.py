@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from difflib import get_close_matches
-from typing import Any
+from itertools import repeat
+from operator import attrgetter
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -32,17 +34,27 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     settled_by: tuple[str, ...] = ()  # the groups that had already handled it when it was stored
 
 
-class Content(msgspec.Struct, frozen=True, gc=False):
-    """What a state takes of a record: what it says, without the envelope."""
+class Contents(msgspec.Struct, frozen=True, gc=False):
+    """What some messages of one type and version say, without their envelopes: one JSON array of payloads, which is
+    handed over and read several times as fast as each by itself."""
 
-    id: str
-    seq: int
+    id: ClassVar[str] = ""  # of no single one
     type: str
     version: int
-    payload: str
+    seqs: Sequence[int]  # of the payloads, in their order, whatever it is
+    payloads: str
+
+
+class Content(msgspec.Struct, frozen=True, gc=False):
+    """What a state takes of a message: its payload, or all of it, and nothing where no method is for it."""
+
+    seq: int
+    type: str
+    said: Any
 
 
 _decode = msgspec.json.Decoder().decode
+_decode_each = msgspec.json.Decoder(list[Any]).decode
 
 
 class Codec:
@@ -50,7 +62,8 @@ class Codec:
 
     def __init__(self) -> None:
         self._classes: dict[str, type[Payload]] = {}
-        self._readers: dict[str, Callable[[Record | Content], Any]] = {}
+        self._readers: dict[str, Callable[[Record], Any]] = {}
+        self._list_readers: dict[str, Callable[[Contents], list[Any]]] = {}
         self._decoders: dict[type, Callable[[str | bytes], Any]] = {}
         self.learn(Rejected, Operation)
 
@@ -78,7 +91,7 @@ class Codec:
             raise DefinitionError(f"{_where(cls)} is at version {spec.version} and has no upcaster from version {gap}")
         for name in spec.names:
             self._classes[name] = cls
-            self._readers[name] = _reader(cls)
+            self._readers[name], self._list_readers[name] = _reader(cls), _list_reader(cls)
         self._decoders[cls] = msgspec.json.Decoder(cls).decode
 
     def find(self, name: str, *, within: type[Payload] | tuple[type[Payload], ...] = Payload) -> type[Payload]:
@@ -133,10 +146,30 @@ class Codec:
         except Undecodable:
             return _enveloped(msgspec.structs.replace(record, metadata="{}"), Unknown(record.type, record.payload))
 
-    def payload(self, record: Record | Content) -> Any:
+    def payload(self, record: Record) -> Any:
         """Only the payload, for those who need no envelope."""
         reader = self._readers.get(record.type)
         return Unknown(record.type, _decode(record.payload)) if reader is None else reader(record)
+
+    def contents(self, several: Iterable[Contents], types: Collection[str]) -> list[Content]:
+        """One by one, in order of seq; of other types than these there is no payload. Where one cannot be read,
+        `Undecodable` does not say which."""
+        found: list[Content] = []
+        for each in several:
+            payloads = self._payloads(each) if each.type in types else repeat(None)
+            found += map(Content, each.seqs, repeat(each.type), payloads)
+        found.sort(key=_seq)
+        return found
+
+    def _payloads(self, several: Contents) -> list[Any]:
+        reader = self._list_readers.get(several.type) or _unknown
+        try:
+            payloads = reader(several)
+        except msgspec.MsgspecError as error:
+            raise Undecodable(several.id, several.type, several.version, str(error)) from error
+        if len(payloads) != len(several.seqs):
+            raise Undecodable(several.id, several.type, several.version, "one of them is not one JSON value")
+        return payloads
 
     def decode_all(self, records: Iterable[Record]) -> list[Message[Any]]:
         return [self.decode(record) for record in records]
@@ -166,26 +199,54 @@ def _enveloped(record: Record, payload: Any) -> Message[Any]:
     )  # fmt: skip
 
 
-def _reader(cls: type[Payload]) -> Callable[[Record | Content], Any]:
+def together(rows: Iterable[tuple[int, str, int, str]]) -> list[Contents]:
+    """Of messages, each as its seq, type, version and payload."""
+    alike: dict[tuple[str, int], tuple[list[int], list[str]]] = {}
+    for seq, type, version, payload in rows:
+        seqs, payloads = alike.setdefault((type, version), ([], []))
+        seqs.append(seq)
+        payloads.append(payload)
+    return [Contents(*kind, seqs, f"[{','.join(payloads)}]") for kind, (seqs, payloads) in alike.items()]
+
+
+_seq = attrgetter("seq")
+
+
+def _reader(cls: type[Payload]) -> Callable[[Record], Any]:
     """Reads the payload of a record as `cls`; the common case, the present version, is one call."""
     spec, decode = cls.__sourced__, msgspec.json.Decoder(cls).decode
 
-    def read(record: Record | Content) -> Any:
+    def read(record: Record) -> Any:
         try:
             if record.version == spec.version:
                 return decode(record.payload)
-            return msgspec.convert(_brought_up_to_date(record, spec), cls)
+            return msgspec.convert(_brought_up_to_date(_decode(record.payload), record, spec), cls)
         except msgspec.MsgspecError as error:
             raise Undecodable(record.id, record.type, record.version, f"{error}; the class is {_where(cls)}") from error
 
     return read
 
 
-def _brought_up_to_date(record: Record | Content, spec: Spec) -> dict[str, Any]:
+def _list_reader(cls: type[Payload]) -> Callable[[Contents], list[Any]]:
+    spec, decode = cls.__sourced__, msgspec.json.Decoder(list[cls]).decode  # type: ignore[valid-type]
+
+    def read(several: Contents) -> list[Any]:
+        if several.version == spec.version:
+            return decode(several.payloads)
+        every = _decode_each(several.payloads)
+        return [msgspec.convert(_brought_up_to_date(data, several, spec), cls) for data in every]
+
+    return read
+
+
+def _unknown(several: Contents) -> list[Any]:
+    return [Unknown(several.type, data) for data in _decode_each(several.payloads)]
+
+
+def _brought_up_to_date(data: dict[str, Any], record: Record | Contents, spec: Spec) -> dict[str, Any]:
     if record.version > spec.version:
         newer = f"it was written by newer code, the class here is at version {spec.version}; deploy that code here too"
         raise Undecodable(record.id, record.type, record.version, newer)
-    data: dict[str, Any] = _decode(record.payload)
     for version in range(record.version, spec.version):
         upcaster = spec.upcasters.get(version)
         if upcaster is None:

@@ -72,10 +72,9 @@ class Fold(Generic[S]):
             if following is not None:
                 self.state = self.owner.initial(self.stream) if self.gone else following
 
-    def feed(self, records: Iterable[Record | Content], codec: Codec) -> None:
+    def feed(self, records: Iterable[Record], codec: Codec) -> None:
         """Applies what is stored in bulk; what no method evolves by is not decoded, what was read is passed over."""
         evolvers, state, seq, gone = self.owner.evolvers, self.state, self.seq, self.gone
-        record: Any  # contents are enough where no method asks for the envelope
         for record in records:
             if record.seq <= seq:
                 continue
@@ -87,6 +86,26 @@ class Fold(Generic[S]):
                 if following is not None:
                     state = self.owner.initial(self.stream) if gone else following
             seq = record.seq
+        self.state, self.seq, self.gone = state, seq, gone
+
+    def contents(self, records: Iterable[Record], codec: Codec) -> list[Content]:
+        """What is taken of each."""
+        asked = {name: envelope for name, (_, envelope) in self.owner.evolvers.items()}
+        read: dict[bool | None, Callable[[Record], Any]]
+        read = {True: codec.decode, False: codec.payload, None: lambda record: None}
+        return [Content(each.seq, each.type, read[asked.get(each.type)](each)) for each in records]
+
+    def take(self, contents: Iterable[Content]) -> None:
+        """Applies what follows, and was read together."""
+        evolvers, state, seq, gone = self.owner.evolvers, self.state, self.seq, self.gone
+        for each in contents:
+            seq = each.seq
+            evolver = evolvers.get(each.type)
+            if evolver is not None:
+                following = evolver[0](state, each.said)
+                gone = following is Deleted
+                if following is not None:
+                    state = self.owner.initial(self.stream) if gone else following
         self.state, self.seq, self.gone = state, seq, gone
 
     def hold(self, records: Sequence[Record], codec: Codec) -> None:

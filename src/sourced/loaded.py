@@ -76,7 +76,7 @@ class LoadedVerbs(Aggregate[S]):
         yield from self._back_to_the_log()
         engine: Engine = self._client._engine
         records = yield from foreground.read(engine, self.stream, self.seq)
-        foreground.feed(engine, self._fold, records)
+        foreground.take(self._fold, self._fold.contents(records, engine.codec))
         self._pinned = False
         return engine.codec.decode_all(records)
 

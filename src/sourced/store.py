@@ -20,7 +20,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime
 from typing import Literal, Protocol, TypeVar
 
-from sourced.codec import Content, Record
+from sourced.codec import Contents, Record, together
 from sourced.errors import DefinitionError
 from sourced.notifier import Relay
 from sourced.ops import AsyncConnection, Connection, Op, run, run_async
@@ -126,15 +126,16 @@ class Store(ViewStore, Protocol):
 
     def contents(
         self, stream: str, types: Collection[str], *, after: int = 0, upto: int | None = None
-    ) -> Op[Sequence[Content]]:
+    ) -> Op[Sequence[Contents]]:
         """A piece of a stream as far as a state is made of it: messages of these types, and the last one of any type,
-        which tells how far the piece goes. A store that can leave the rest where it is overrides this."""
+        which tells how far the piece goes; put together in whatever way. A store that can leave the rest where it is
+        overrides this."""
         (records,) = yield from self.histories([Range(stream, after, upto)])
-        return [
-            Content(record.id, record.seq, record.type, record.version, record.payload)
+        return together(
+            (record.seq, record.type, record.version, record.payload)
             for record in records
             if record.type in types or record is records[-1]
-        ]
+        )
 
     def read_all(
         self, *, after: int = 0, limit: int | None = None, types: Collection[str] | None = None,

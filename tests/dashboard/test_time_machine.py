@@ -183,7 +183,7 @@ class Counting:
 
     def contents(self, stream: str, types: Any, **piece: Any):
         found = yield from self.store.contents(stream, types, **piece)
-        self.read += len(found)
+        self.read += sum(len(each.seqs) for each in found)
         return found
 
 

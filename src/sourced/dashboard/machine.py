@@ -116,7 +116,8 @@ class TimeMachine:
     async def _given(self, actor: Actor[Any], stream: str, at: int) -> list[Payload]:
         """What the state is made of."""
         found = await self.desk.look(self.desk.app.store.contents(stream, actor.evolvers, upto=at))
-        return [self.desk.app._engine.codec.payload(each) for each in found if each.type in actor.evolvers]
+        contents = self.desk.app._engine.codec.contents(found, actor.evolvers)
+        return [each.said for each in contents if each.type in actor.evolvers]
 
     def _command(self, name: str) -> type[Command]:
         known = {each.__sourced__.name: each for actor in self.desk.actors() for each in actor.decides()}

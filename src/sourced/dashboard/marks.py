@@ -9,10 +9,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 from sourced.actor import Actor, Aggregate, Deciding
 from sourced.app import Sourced
-from sourced.codec import Content, Record
+from sourced.codec import Content
 from sourced.dashboard.difference import plain
+from sourced.ops import Op
 from sourced.runtime import foreground
-from sourced.runtime.programs import Program
+from sourced.runtime.programs import Program, Transact
+from sourced.store import Range
 
 EVERY = 500  # messages between two marks at least: so few are read as fast as a state is brought back
 PIECES = 8  # into which one reading is divided by the marks that it leaves behind, at most
@@ -32,6 +34,13 @@ class Mark(NamedTuple):
     @property
     def size(self) -> int:
         return len(self.state) + 200
+
+
+class Path(NamedTuple):
+    """A piece of a stream, and the ids of the messages that marks are at, or will be."""
+
+    pieces: Sequence[Sequence[Content]]
+    ids: dict[int, str]
 
 
 class Way(NamedTuple):
@@ -59,22 +68,31 @@ class Marks:
     def _read(self, fold: Deciding[Any], upto: int) -> Program[None]:
         engine, mark = self._app._engine, self._nearest(fold, upto)
         if mark is not None:
-            news = yield from foreground.news(engine, fold, mark.seq - 1, upto)
-            if news and news[0].id == mark.id:
+            path = yield Transact(self._ahead(fold, mark.seq, upto), reading=True)
+            if path.ids.get(mark.seq) == mark.id:
                 fold.resume(pickle.loads(mark.state), mark.seq)
-                return self._walk(fold, news[1:])
+                return self._walk(fold, path)
             self._forget(_key(fold))
         yield from foreground.begin(engine, fold, upto)
-        self._walk(fold, (yield from foreground.news(engine, fold, fold.seq, upto)))
+        self._walk(fold, (yield Transact(self._ahead(fold, fold.seq, upto), reading=True)))
 
-    def _walk(self, fold: Deciding[Any], news: Sequence[Record | Content]) -> None:
+    def _ahead(self, fold: Deciding[Any], seq: int, upto: int | None) -> Op[Path]:
+        """What follows a place, in pieces, and which messages are there and at their ends."""
+        store = self._app._engine.store
+        news = yield from foreground.news(self._app._engine, fold, seq, upto)
+        step = max(EVERY, -(-len(news) // PIECES))
+        pieces = [news[start : start + step] for start in range(0, len(news), step)]
+        marked = [seq, *(piece[-1].seq for piece in pieces if len(piece) == step)]
+        ranges = [Range(fold.stream, each - 1, each) for each in marked if each]
+        found = (yield from store.histories(ranges)) if ranges else []
+        return Path(pieces, {record.seq: record.id for records in found for record in records})
+
+    def _walk(self, fold: Deciding[Any], path: Path) -> None:
         """Folds what was read, and leaves marks."""
-        step, types = max(EVERY, -(-len(news) // PIECES)), fold.owner.heeds
-        for start in range(0, len(news), step):
-            piece = news[start : start + step]
-            foreground.feed(self._app._engine, fold, piece)
-            if len(piece) == step and (types is None or piece[-1].type in types):
-                self._keep(fold, piece[-1].id)
+        for piece in path.pieces:
+            foreground.take(fold, piece)
+            if fold.seq in path.ids:
+                self._keep(fold, path.ids[fold.seq])
 
     def _nearest(self, fold: Deciding[Any], upto: int) -> Mark | None:
         key = _key(fold)

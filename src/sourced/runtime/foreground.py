@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -12,7 +12,7 @@ from sourced.actions import AfterCommit, Batch, Sync
 from sourced.actor import ActorMemo, Deciding, Decision, resume, snapshot_of
 from sourced.codec import Content, Record
 from sourced.envelope import Message
-from sourced.errors import Conflict, Duplicate, StillWaiting
+from sourced.errors import Conflict, Duplicate, StillWaiting, Undecodable
 from sourced.ops import Call, Op
 from sourced.runtime import inline, seams
 from sourced.runtime.engine import Engine, committed, remembered, stored, write_down
@@ -32,7 +32,7 @@ def catch_up(engine: Engine, fold: Deciding[Any], upto: int | None = None) -> Pr
     """Folds what was stored since."""
     if fold.seq == 0:
         yield from begin(engine, fold, upto)
-    feed(engine, fold, (yield from news(engine, fold, fold.seq, upto)))
+    take(fold, (yield Transact(news(engine, fold, fold.seq, upto), reading=True)))
 
 
 def begin(engine: Engine, fold: Deciding[Any], upto: int | None) -> Program[None]:
@@ -42,17 +42,22 @@ def begin(engine: Engine, fold: Deciding[Any], upto: int | None) -> Program[None
         resume(fold, fold.owner.snapshots, (yield Transact(op, reading=True)).get(fold.stream), upto)
 
 
-def news(engine: Engine, fold: Deciding[Any], after: int, upto: int | None) -> Program[Sequence[Record | Content]]:
+def news(engine: Engine, fold: Deciding[Any], after: int, upto: int | None) -> Op[Sequence[Content]]:
     """What its stream holds after a seq, as far as the state is made of it."""
     types = fold.owner.heeds
-    if types is None:
-        return (yield from read(engine, fold.stream, after, upto))
-    return (yield Transact(engine.store.contents(fold.stream, types, after=after, upto=upto), reading=True))
+    if types is not None:
+        found = yield from engine.store.contents(fold.stream, types, after=after, upto=upto)
+        try:
+            return engine.codec.contents(found, types)
+        except Undecodable:
+            pass  # which of them, is told when each is read by itself
+    (records,) = yield from engine.store.histories([Range(fold.stream, after, upto)])
+    return fold.contents(records, engine.codec)
 
 
-def feed(engine: Engine, fold: Deciding[Any], records: Sequence[Record | Content]) -> None:
+def take(fold: Deciding[Any], contents: Iterable[Content]) -> None:
     try:
-        fold.feed(records, engine.codec)
+        fold.take(contents)
     except BaseException:
         fold.restart()  # states change in place: half of the news may be in it
         raise

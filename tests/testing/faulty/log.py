@@ -5,9 +5,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from sourced.codec import together
 from sourced.errors import Conflict
 from sourced.ops import Op
-from sourced.store import Entry
+from sourced.store import Entry, Range
 from tests.testing.faulty._registry import Faulty, breaks
 
 
@@ -93,8 +94,20 @@ class LastOfTheStream(Faulty):
     """takes the stream's last message for the piece's."""
 
     def contents(self, stream, types, *, after=0, upto=None):
-        found = yield from super().contents(stream, types, after=after)
-        return [each for each in found if upto is None or each.seq <= upto]
+        found = yield from super().histories([Range(stream, after)])
+        records = [each for each in found[0] if each.type in types or each is found[0][-1]]
+        return together(
+            (each.seq, each.type, each.version, each.payload) for each in records if upto is None or each.seq <= upto
+        )
+
+
+@breaks("contents")
+class VersionsInOne(Faulty):
+    """puts together what was stored in several versions."""
+
+    def contents(self, stream, types, **piece):
+        found = yield from super().contents(stream, types, **piece)
+        return [replace(each, version=found[0].version) for each in found]
 
 
 @breaks("read_all")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,8 +15,8 @@ _ARGUMENT = re.compile(r"(?<!:):(\w+)")
 
 class PostgresDialect:
     words: Mapping[str, str] = {
-        "greatest": "greatest", "instr": "strpos", "lock": "for update", "share": "for share",
-        "skip_locked": "for update skip locked",
+        "greatest": "greatest", "instr": "strpos", "joined": "string_agg(m.payload, ',')",
+        "lock": "for update", "numbers": "array_agg", "share": "for share", "skip_locked": "for update skip locked",
         # Compared as one, they leave it no other index; it would go by positions alone, through all other shards, or by
         # types, most of all while a log is being filled and there are no statistics of it.
         "beyond": "(m.shard, m.position) > (p.shard, %s) and m.shard <= p.shard",
@@ -53,6 +53,10 @@ class PostgresDialect:
     def time(self, value: Any) -> datetime:
         time: datetime = value
         return time if time.tzinfo is UTC else time.astimezone(UTC)
+
+    def numbers(self, value: Any) -> Sequence[int]:
+        numbers: Sequence[int] = value
+        return numbers
 
 
 def _listed(values: Collection[Any]) -> Collection[Any]:

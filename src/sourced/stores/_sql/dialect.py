@@ -47,6 +47,10 @@ class Dialect(Protocol):
 
     def time(self, value: Any) -> datetime: ...
 
+    def numbers(self, value: Any) -> Sequence[int]:
+        """What `{numbers}(…)` has put together."""
+        ...
+
 
 def named(text: str, prefix: str, schema: str | None, words: Mapping[str, str]) -> str:
     """The text with tables named as this installation names them."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sourced.codec import Content, Record
+from sourced.codec import Contents, Record, together
 from sourced.ops import Op, Statement
 from sourced.store import Names, Range, StreamState
 from sourced.stores._sql.base import ALL, Tables
@@ -23,6 +23,17 @@ select {{record}} from {{messages}} m where m.id = ({_STORY}) and m.correlation_
 union all
 select {{record}} from {{messages}} m where m.correlation_id = ({_STORY}) and m.correlation_id <> m.id
 order by 4
+"""
+FEW = 100  # messages: more of them are worth putting together
+PIECE = 256  # and so many at most: no value could hold all of a stream that is long enough
+# Worded so that no index of types is thought of: the stream's own one is the way.
+CONTENTS = """
+from {messages} m where m.stream = :stream and m.seq > :after and m.seq <= :upto
+  and case when m.type in :types then true
+  else m.seq = (select max(l.seq) from {messages} l where l.stream = :stream and l.seq <= :upto) end
+"""
+TOGETHER = f"""
+select m.seq / {PIECE}, m.type, m.version, {{numbers}}(m.seq), {{joined}} {CONTENTS} group by 1, m.type, m.version
 """
 _TIMES = {"since": "m.created_at >= :since", "until": "m.created_at < :until"}
 
@@ -52,22 +63,18 @@ class Log(Tables):
 
     def contents(
         self, stream: str, types: Collection[str], *, after: int = 0, upto: int | None = None
-    ) -> Op[list[Content]]:
-        """Worded so that no index of types is thought of: the stream's own one is the way."""
-        rows = yield self.say(
-            "contents",
-            """
-            select m.id, m.seq, m.type, m.version, m.payload from {messages} m
-            where m.stream = :stream and m.seq > :after and m.seq <= :upto and case when m.type in :types then true
-              else m.seq = (select max(l.seq) from {messages} l where l.stream = :stream and l.seq <= :upto) end
-            order by m.seq
-            """,
-            stream=stream,
-            types=types,
-            after=after,
-            upto=_upto(Range(stream, after, upto)),
-        )
-        return [Content(*row) for row in rows]
+    ) -> Op[list[Contents]]:
+        """The database puts together what a long stream holds, which halves the time it takes to hand it over; that it
+        does so takes a few microseconds, and most streams are short."""
+        asked = {"stream": stream, "types": types, "upto": _upto(Range(stream, after, upto))}
+        first = f"select m.seq, m.type, m.version, m.payload {CONTENTS} order by m.seq limit {FEW}"
+        rows = yield self.say("contents", first, after=after, **asked)
+        found = together(rows)
+        if len(rows) == FEW:
+            numbers = self.dialect.numbers
+            rows = yield self.say("contents put together", TOGETHER, after=rows[-1][0], **asked)
+            found += [Contents(type, version, numbers(seqs), f"[{said}]") for _, type, version, seqs, said in rows]
+        return found
 
     def read_all(
         self, *, after: int = 0, limit: int | None = None, types: Collection[str] | None = None,

@@ -11,14 +11,15 @@ import msgspec
 from sourced.stores._sql.dialect import Arguments, Query, Rows, lists_as, rows_as
 
 _json = msgspec.json.Encoder().encode
+_numbers = msgspec.json.Decoder(list[int]).decode
 
 
 class SqliteDialect:
     """Lists and rows are handed over as JSON, times as text that sorts."""
 
     words: Mapping[str, str] = {
-        "beyond": "m.shard = p.shard and m.position > %s", "greatest": "max", "instr": "instr", "lock": "", "share": "",
-        "skip_locked": "",
+        "beyond": "m.shard = p.shard and m.position > %s", "greatest": "max", "instr": "instr",
+        "joined": "group_concat(m.payload)", "lock": "", "numbers": "json_group_array", "share": "", "skip_locked": "",
     }  # fmt: skip
 
     def query(self, text: str, lists: Collection[str], rows: Rows) -> Query:
@@ -47,6 +48,9 @@ class SqliteDialect:
 
     def time(self, value: Any) -> datetime:
         return datetime.fromisoformat(value)
+
+    def numbers(self, value: Any) -> Sequence[int]:
+        return _numbers(value)
 
 
 def iso(time: datetime) -> str:

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
+from typing import NamedTuple
 
-from sourced.codec import Content, Record
+import msgspec
+
+from sourced.codec import Contents, Record
 from sourced.errors import Invalid
 from sourced.store import Names, Range, StreamState
-from sourced.testing.conformance.bench import TYPES, Bench, at, entry, refused
+from sourced.testing.conformance.bench import TYPES, Bench, at, entry, kept, refused
+
+
+class Said(NamedTuple):
+    """What a message says, as it was stored."""
+
+    seq: int
+    type: str
+    version: int
+    payload: str
 
 
 class Reading(Bench):
@@ -67,15 +80,27 @@ class Reading(Bench):
             ("a", 5, 5, []), ("a", 5, 2, []), ("a", 6, None, []), ("a", 99, None, []), ("a", 5, None, [6]),
         ):  # fmt: skip
             found = self.do(self.store.contents("s", set(types), after=after, upto=upto))
-            assert list(found) == [content_of(stored[seq - 1]) for seq in expected], (types, after, upto)
+            assert said(found) == [said_by(stored[seq - 1]) for seq in expected], (types, after, upto)
 
     def test_contents_of_nothing_are_none(self) -> None:
         self.put("s")
         assert list(self.do(self.store.contents("nobody", {"a"}))) == []
 
     def test_contents_are_as_they_were_stored(self) -> None:
-        stored = self.put("s", 1, payload='{"said": "\\u00e4 \'x\' ä"}', version=3)
-        assert list(self.do(self.store.contents("s", {stored[0].type}))) == [content_of(stored[0])]
+        """Each as whoever stored it wrote it, with an end of a line in it."""
+        payloads = '{"said": "\\u00e4 \'x\' ä"}', "{}", "[\n  1,\n  2\n]", '"[1], [2]"', "null"
+        stored = [self.put("s", payload=payload, version=len(payload) % 3)[0] for payload in payloads]
+        assert said(self.do(self.store.contents("s", {stored[0].type}))) == [said_by(each) for each in stored]
+
+    def test_contents_of_a_long_stream_are_all_there_whatever_they_are_put_together_by(self) -> None:
+        """Types and versions that take turns, and each where it belongs."""
+        outcomes = self.append(
+            *(entry("s", type="ab"[number % 2], version=1 + number // 3 % 2) for number in range(700))
+        )
+        stored = [each for outcome in outcomes for each in kept(outcome)]
+        for after, upto in ((0, None), (1, 699), (255, 513), (256, 512), (511, 512)):
+            found = self.do(self.store.contents("s", {"a", "b"}, after=after, upto=upto))
+            assert said(found) == [said_by(each) for each in stored[after:upto]]
 
     def of_types(self, stream: str, types: str) -> list[Record]:
         return [record for type in types for record in self.put(stream, type=type)]
@@ -233,5 +258,15 @@ class Reading(Bench):
         assert self.do(self.store.count(types=())) == 0
 
 
-def content_of(record: Record) -> Content:
-    return Content(record.id, record.seq, record.type, record.version, record.payload)
+def said_by(record: Record) -> Said:
+    return Said(record.seq, record.type, record.version, record.payload)
+
+
+def said(contents: Iterable[Contents]) -> list[Said]:
+    """One by one, in order of seq."""
+    each = msgspec.json.Decoder(list[msgspec.Raw])
+    return sorted(
+        Said(seq, some.type, some.version, bytes(payload).decode())
+        for some in contents
+        for seq, payload in zip(some.seqs, each.decode(some.payloads), strict=True)
+    )

@@ -13,6 +13,7 @@ from sourced.testing.conformance.bench import at
 from sourced.testing.conformance.machine.base import Base
 from sourced.testing.conformance.machine.drawn import STREAMS, Wish, kinds, seconds, streams, wishes
 from sourced.testing.conformance.machine.sides import Side
+from sourced.testing.conformance.reading import said
 
 
 class Log(Base):
@@ -46,7 +47,7 @@ class Log(Base):
             store, place = side.store, side.position(min(after, len(side.log)))
             pieces: list[Any] = yield from store.histories([Range(*each) for each in ranges])
             for stream, first, last in ranges:
-                pieces.append((yield from store.contents(stream, some or (), after=first, upto=last)))
+                pieces.append(said((yield from store.contents(stream, some or (), after=first, upto=last))))
             log = yield from store.read_all(
                 after=place, limit=limit, types=some, since=since, until=until, backwards=backwards
             )
