@@ -147,7 +147,7 @@ def test_what_it_would_decide_is_decided_on_the_state_as_of_then(app: Sourced):
     caller = Caller(dashboard(app))
     caller.see("/streams/s?at=6")
     page = caller.send("/would/s", command="shelf.put", at=6, name="jug").page
-    (test,) = re.findall(r'<pre id="scenario">(.*?)</pre>', page, re.DOTALL)
+    (test,) = re.findall(r'<pre id="scenario"[^>]*>(.*?)</pre>', page, re.DOTALL)
     happened = [repr(each.payload) for each in app.history("s", upto=6) if isinstance(each.payload, PutThere)]
     assert re.findall(r"^        (PutThere.*),$", unescape(test), re.MULTILINE) == happened
     assert "then(PutThere(name='jug', sizes=[2]))" in unescape(test)

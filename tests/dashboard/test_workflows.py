@@ -1,13 +1,17 @@
 """The room of workflows: runs page by page, and what is done to them, told with who and why."""
 
 import re
-from urllib.parse import unquote
+from collections.abc import Sequence
+from urllib.parse import quote, unquote
 
 import pytest
 
 from sourced import Sourced
 from sourced.audit import OPERATIONS, WorkflowCancelled, WorkflowForked
+from sourced.codec import Record
 from sourced.dashboard import dashboard
+from sourced.ops import Op
+from sourced.store import Range
 from tests.dashboard.asking import Caller, text_of
 from tests.workflows.holiday import Agency, BookHoliday, FullyBooked, Sum, Trip, later, working
 
@@ -89,3 +93,30 @@ def test_a_run_is_forked_and_the_new_one_is_shown(app: Sourced, agency: Agency, 
     assert (done.status, done.headers["location"]) == (303, f"/runs/{told.payload.fork}")
     assert "forked from" in caller.see(f"/runs/{told.payload.fork}")
     assert caller.send("/act", act="fork", run=run.id, step="fly").status == 422
+
+
+def test_whatever_a_run_is_called_an_act_leads_back_to_it(app: Sourced, caller: Caller):
+    run = app.start(BookHoliday.named("größe? #1/a b"), Trip("Rome"))
+    app.drain()
+    there = f"/runs/{quote(run.id, safe='')}"
+    caller.see(there)
+    assert caller.send(f"{there}/signal", message="trip_approved", by="Ann").headers["location"] == there
+    answer = caller.send(f"{there}/signal", {"hx-request": "true"}, message="trip_approved", by="Ann")
+    assert (answer.status, answer.headers["hx-redirect"]) == (204, there)
+    forked = caller.send("/act", act="fork", run=run.id, step="book_flight#1", confirmed="1").headers["location"]
+    assert "forked from" in caller.see(forked)
+
+
+def test_how_a_run_is_doing_and_what_tells_it_are_of_one_read(app: Sourced, caller: Caller, agency: Agency):
+    """Or it has ended on one half of the page, and goes on on the other."""
+    run = app.start(Sum.named("1"), 1)
+    app.drain()
+    read, histories = list[str](), app.store.histories
+
+    def counted(ranges: Sequence[Range]) -> Op[list[Sequence[Record]]]:
+        read.extend(each.stream for each in ranges)
+        return (yield from histories(ranges))
+
+    app.store.histories = counted  # type: ignore[method-assign]
+    assert "completed" in caller.see(f"/runs/{run.id}")
+    assert read == [run.id]

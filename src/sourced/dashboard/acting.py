@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from sourced.audit import ParkedRetried, WorkflowForked
 from sourced.dashboard.confirming import prospect
-from sourced.dashboard.desk import Desk
+from sourced.dashboard.desk import Desk, quoted
 from sourced.dashboard.waiting import cause_of
 from sourced.errors import NotKnown, SourcedError
 from sourced.web.guard import form_of, is_htmx
@@ -49,7 +49,7 @@ class Acting:
         """First what would be done, to be confirmed; then it is done."""
         said = Said(await form_of(request))
         name, confirmed, reason = said.pop("act", ""), said.pop("confirmed", ""), said.pop("reason", "").strip()
-        back = said.pop("back", "") or urlsplit(request.headers.get("referer", "")).path
+        back = said.pop("back", "") or _place(request.headers.get("referer", ""))
         trying = not confirmed or (name == "skip" and not reason)
         try:
             act = self._does(name, said)
@@ -65,7 +65,7 @@ class Acting:
                 request, "confirm.html", name=name, said=said, prospect=would, missing=missing, back=back
             )
         root, forked = request.scope.get("root_path", ""), isinstance(told, WorkflowForked)
-        back = f"{root}/runs/{told.fork}" if forked else back
+        back = f"{root}/runs/{quoted(told.fork)}" if forked else back
         if is_htmx(request):
             return Response(status_code=204, headers={"hx-redirect": back} if forked else {"hx-refresh": "true"})
         ours = back.startswith("/") and not back.startswith("//")
@@ -105,3 +105,9 @@ class Acting:
         found = await parked.list(group)
         alike = [each.stream for each in found if cause_of(each, self.desk.veil) == said["cause"]]
         return await parked.retry(group, alike, **how)
+
+
+def _place(address: str) -> str:
+    """Where on this site it leads, with what is looked for there."""
+    parts = urlsplit(address)
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path

@@ -1,4 +1,4 @@
-"""Forms made from messages: a field for each of theirs; and what was tried, written down as a test."""
+"""Forms made from messages: a field for each of theirs."""
 
 from __future__ import annotations
 
@@ -64,22 +64,3 @@ def given_fields(fields: Sequence[Field], said: Mapping[str, str]) -> dict[str, 
         elif value or (field.kind == "text" and field.required):
             given[field.name] = value
     return given
-
-
-def scenario(
-    actor: type, stream: str, history: Sequence[Payload], command: Payload, events: Sequence[Payload],
-    refusal: Exception | None,
-) -> str:  # fmt: skip
-    """A given/when/then test of it, to be put into a test file."""
-    used = sorted({type(each).__name__ for each in (*history, command, *events)} | {actor.__name__})
-    happened = "".join(f"\n        {each!r}," for each in history)
-    given = f"given(\n        {actor.__name__}, {stream!r},{happened}\n    )"
-    then = f"then_raises({type(refusal).__name__})" if refusal else f"then({', '.join(map(repr, events))})"
-    if refusal:
-        used.append(type(refusal).__name__)
-    return (
-        f"from {actor.__module__} import {', '.join(used)}  # or wherever they live\n"
-        f"from sourced.testing import given\n\n\n"
-        f"def test_{command.__sourced__.name.rpartition('.')[2]}():\n"
-        f"    {given}.when({command!r}).{then}\n"
-    )

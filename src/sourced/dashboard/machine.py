@@ -13,8 +13,9 @@ from starlette.routing import Route
 from sourced.actor import Actor
 from sourced.dashboard.desk import Desk, quoted
 from sourced.dashboard.difference import changes
-from sourced.dashboard.fields import fields_of, given_fields, scenario
+from sourced.dashboard.fields import fields_of, given_fields
 from sourced.dashboard.marks import Marks
+from sourced.dashboard.written import scenario
 from sourced.envelope import Message
 from sourced.errors import Invalid, NotKnown, Rejection
 from sourced.messages import Command, Payload, parse

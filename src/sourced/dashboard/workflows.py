@@ -10,11 +10,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from sourced.dashboard.desk import Desk, Page
+from sourced.dashboard.desk import Desk, Page, quoted
 from sourced.dashboard.fields import fields_of, given_fields
 from sourced.errors import Invalid, NotKnown
 from sourced.messages import Payload, parse
-from sourced.runtime.runs import workflows_in
+from sourced.runtime.runs import info_and_history, workflows_in
 from sourced.web.guard import form_of, is_htmx
 from sourced.web.live import Fragments, live
 from sourced.workflow.info import RunInfo, Status, StepInfo
@@ -100,8 +100,7 @@ class Workflows:
         return {"live": self.desk.pages.render("_run.html", page=page, **await self._run(run))}
 
     async def _run(self, run: str) -> dict[str, Any]:
-        info = await self.desk.app.aio.workflows.get(run)
-        history = await self.desk.app.aio.history(run)
+        info, history = await self.desk.look(info_and_history(self.desk.app._engine, run))
         end = info.ended_at or max([each.created_at for each in history], default=info.started_at)
         signals = sorted(message.__sourced__.name for message in self._signals(run))
         return {"info": info, "history": history, "spans": spans(info, end), "signals": signals}
@@ -122,7 +121,7 @@ class Workflows:
                 complaints = invalid.fields
             else:
                 await self.desk.app.aio.workflows.run(run).signal(payload)
-                where = f"{request.scope.get('root_path', '')}/runs/{run}"
+                where = f"{request.scope.get('root_path', '')}/runs/{quoted(run)}"
                 return Response(status_code=204, headers={"hx-redirect": where}) if is_htmx(request) else see(where)
         template = "_signal.html" if is_htmx(request) else "signal.html"
         return self.desk.page(

@@ -8,10 +8,12 @@ found in what it has not handled yet. So a page costs what is on it, and how far
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 from msgspec.structs import replace
 
 from sourced.codec import Record
+from sourced.envelope import Message
 from sourced.errors import Invalid, NotKnown
 from sourced.ops import Op
 from sourced.runtime.engine import Engine
@@ -42,7 +44,21 @@ def infos(engine: Engine, runs: Sequence[str]) -> Op[list[RunInfo]]:
     if not runs:
         return []
     histories = yield from engine.store.histories([Range(run) for run in runs])
-    found = [info for records in histories if (info := RunInfo.of(engine.codec.decode_all(records)))]
+    return (yield from _told(engine, [engine.codec.decode_all(records) for records in histories]))
+
+
+def info_and_history(engine: Engine, run: str) -> Op[tuple[RunInfo, list[Message[Any]]]]:
+    """What is to be known of one run, and what tells it; of one read, so that they cannot disagree."""
+    (records,) = yield from engine.store.histories([Range(run)])
+    history = engine.codec.decode_all(records)
+    found = yield from _told(engine, [history])
+    if not found:
+        raise NotKnown(f"there is no run {run!r}")
+    return found[0], history
+
+
+def _told(engine: Engine, histories: Sequence[Sequence[Message[Any]]]) -> Op[list[RunInfo]]:
+    found = [info for history in histories if (info := RunInfo.of(history))]
     parked: dict[str, str] = {}
     for group in {workflow_of(engine, info.id).group for info in found if info.status == "running"}:
         waiting = yield from engine.store.stragglers(group)
@@ -51,10 +67,7 @@ def infos(engine: Engine, runs: Sequence[str]) -> Op[list[RunInfo]]:
 
 
 def info_of(engine: Engine, run: str) -> Op[RunInfo]:
-    found = yield from infos(engine, [run])
-    if not found:
-        raise NotKnown(f"there is no run {run!r}")
-    return found[0]
+    return (yield from info_and_history(engine, run))[0]
 
 
 def page(

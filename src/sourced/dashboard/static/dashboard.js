@@ -11,6 +11,14 @@ document.addEventListener("DOMContentLoaded", () => {
   if (here && bar.scrollWidth > bar.clientWidth) bar.scrollLeft = here.offsetLeft - (bar.clientWidth - here.offsetWidth) / 2;
 });
 
+// Where a browser lets nobody copy, what is to be copied is marked.
+document.addEventListener("click", async ({target}) => {
+  if (!target.matches?.("[data-copy]")) return;
+  const text = document.getElementById(target.dataset.copy);
+  getSelection().selectAllChildren(text);
+  if (navigator.clipboard) await navigator.clipboard.writeText(text.textContent).then(() => target.textContent = "Copied", () => {});
+});
+
 document.addEventListener("keydown", (event) => {
   if (event.target !== document.body) return;
   const label = {ArrowLeft: "One message back", ArrowRight: "One message on"}[event.key];
