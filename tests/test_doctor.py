@@ -22,6 +22,7 @@ from sourced import (
     on,
 )
 from sourced.doctor import ago
+from sourced.operations import diagnosing
 from sourced.ops import Op
 from sourced.store import COUNTED, Store, Worker
 from sourced.testing import VirtualClock
@@ -262,6 +263,21 @@ def test_a_shard_where_a_worker_has_died(app: Sourced, clock: VirtualClock):
         clock.advance(31)
     why = "a shard of it is gone through message by message, since a worker died there in the middle of them"
     assert ("waiting", "patient", why) in told(app)
+
+
+def test_of_very_much_that_is_due_what_comes_first_is_told_and_how_much_more_there_is(
+    app: Sourced, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(diagnosing, "LOOKED", 2)
+    for days in (1, 1, 1, 1, 3):
+        app.dispatch(Do("well"), to="p1", after=timedelta(days=days))
+    assert app.doctor() == []
+    clock.advance(timedelta(days=2).total_seconds())
+    once, more = app.doctor()
+    assert once.why == "none is alive; these wait for one: the schedule (2 messages)"
+    assert (more.about, more.why) == ("the schedule", "2 more than these are overdue, or set aside")
+    assert more.advice == "all of them: sourced scheduled module:app"
+    assert app.status().scheduled == 5
 
 
 def test_a_machine_whose_clock_is_ahead(app: Sourced, clock: VirtualClock):

@@ -43,6 +43,17 @@ def test_messages_are_promoted_when_they_are_due(app: Sourced, clock: VirtualClo
     assert app.scheduled.list() == []
 
 
+def test_what_waits_is_listed_page_by_page(app: Sourced):
+    rows = [app.dispatch(Remind("ada"), to="p", after=seconds) for seconds in (9, 1, 5, 5, 5)]
+    found, page = [], app.scheduled.list(limit=2)
+    while page:
+        found += page
+        page = app.scheduled.list(after=page[-1], limit=2)
+    assert [each.record.id for each in found] == [rows[index].id for index in (1, 2, 3, 4, 0)]
+    with pytest.raises(Invalid, match="expected 0 or more"):
+        app.scheduled.list(limit=-1)
+
+
 def test_a_message_that_waits_is_in_nobodys_sight(app: Sourced):
     """I149. Not in the log, not in a story, not handed to anybody; the status counts it."""
     waiting = app.dispatch(Remind("ada"), to="p", after=1)

@@ -79,12 +79,20 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def findings(
-    groups: Iterable[GroupInfo], workers: Sequence[Worker], scheduled: Iterable[Scheduled], now: datetime
+    groups: Iterable[GroupInfo],
+    workers: Sequence[Worker],
+    scheduled: Iterable[Scheduled],
+    now: datetime,
+    *,
+    unseen: int = 0,
 ) -> list[Finding]:
-    """What there is to say of everything, trouble first; nothing when all is well."""
+    """What there is to say of everything, trouble first; nothing when all is well.
+
+    Of the schedule what comes first is enough: `unseen` is how many more are due.
+    """
     infos = tuple(groups)
     found = [each for info in infos for each in of_group(info, workers, now)]
-    found += of_schedule(scheduled, now)
+    found += of_schedule(scheduled, now, unseen)
     found += of_clocks(workers, now)
     found = found if workers else _once(found, infos, now)
     return in_order(found)
@@ -223,7 +231,7 @@ def _word(text: str) -> str:
     return shlex.quote(text)
 
 
-def of_schedule(scheduled: Iterable[Scheduled], now: datetime) -> Iterator[Finding]:
+def of_schedule(scheduled: Iterable[Scheduled], now: datetime, unseen: int = 0) -> Iterator[Finding]:
     for each in scheduled:
         about = f"scheduled {each.record.type} for {each.record.stream!r}"
         if each.error:
@@ -236,6 +244,9 @@ def of_schedule(scheduled: Iterable[Scheduled], now: datetime) -> Iterator[Findi
         elif each.at < now - PATIENCE:
             why = f"it has been due for {ago(each.at, now)} and nobody moved it into the log"
             yield Finding("trouble", about, why, WORK)
+    if unseen:
+        why = f"{unseen:,} more than these {'are' if unseen > 1 else 'is'} overdue, or set aside"
+        yield Finding("trouble", "the schedule", why, f"all of them: sourced scheduled {TARGET}")
 
 
 def of_clocks(workers: Iterable[Worker], now: datetime) -> Iterator[Finding]:

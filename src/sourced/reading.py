@@ -48,7 +48,7 @@ class ReadingVerbs(Side):
             if time is not None:
                 zoned("read_all", time)
         op = self._engine.store.read_all(
-            after=_position(after), limit=_not_negative(limit), types=names, since=since, until=until,
+            after=_position(after), limit=not_negative(limit), types=names, since=since, until=until,
             backwards=backwards,
         )  # fmt: skip
         return self._engine.codec.decode_all((yield Transact(op, reading=True)))
@@ -62,7 +62,7 @@ class ReadingVerbs(Side):
     @verb
     def streams(self, limit: int | None = 10) -> Program[list[StreamState]]:
         """The streams that changed last, newest first."""
-        return (yield Transact(self._engine.store.streams(_not_negative(limit)), reading=True))
+        return (yield Transact(self._engine.store.streams(not_negative(limit)), reading=True))
 
     @verb
     def status(self) -> Program[Status]:
@@ -71,7 +71,7 @@ class ReadingVerbs(Side):
         def op() -> Op[Status]:
             streams, position = yield from self._engine.store.extent()
             groups = yield from group_infos(self._engine)
-            return Status(streams, position, tuple(groups), len((yield from self._engine.store.scheduled())))
+            return Status(streams, position, tuple(groups), (yield from self._engine.store.count_scheduled()))
 
         return (yield Transact(op(), reading=True))
 
@@ -98,7 +98,7 @@ def at_least_one(size: int) -> int:
     return size
 
 
-def _not_negative(limit: int | None) -> int | None:
+def not_negative(limit: int | None) -> int | None:
     if limit is not None and limit < 0:
         raise Invalid("limit", {"limit": f"expected 0 or more, or None for all, found {limit}"})
     return limit

@@ -319,8 +319,18 @@ class Store(ViewStore, Protocol):
         """
         ...
 
-    def scheduled(self) -> Op[list[Scheduled]]:
-        """What waits, in the order it will be promoted."""
+    def scheduled(
+        self, ids: Collection[str] | None = None, *, after: tuple[datetime, str] | None = None, limit: int | None = None
+    ) -> Op[list[Scheduled]]:
+        """What waits, in the order it will be promoted; of these ids, if they are given.
+
+        A page begins after the message that is due at that time and has that id. If it waits no longer, all that
+        are due at that very time come again.
+        """
+        ...
+
+    def count_scheduled(self, until: datetime | None = None) -> Op[int]:
+        """How many wait; or how many of them are due by then."""
         ...
 
     def cancel(self, message_ids: Sequence[str]) -> Op[list[str]]:

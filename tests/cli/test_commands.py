@@ -212,6 +212,10 @@ def test_what_is_scheduled_is_listed_cancelled_and_hastened(shop: Any):
     assert one in shop("scheduled", "sqlite:///shop.db")
     first = told(shop, "scheduled", "sqlite:///shop.db")[0]
     assert (first["id"], first["stream"], first["type"], first["payload"]) == (one, "o1", "order", {"n": 1})
+    assert f"more are due later: --after {one}\n" in shop("scheduled", "shop:app", "-n", 1)
+    assert [each["id"] for each in told(shop, "scheduled", "sqlite:///shop.db", "-n", 1, "--after", one)] == [other]
+    assert shop("scheduled", "shop:app", "--after", other) == "nothing more is scheduled\n"
+    assert "--after nobody: no such message waits" in shop("scheduled", "shop:app", "--after", "nobody", code=2)
     cancelling = ["cancel", "shop:app", one, "nobody", "--reason", "a test"]
     assert shop(*cancelling, "--dry-run", code=1).endswith("not on the schedule: nobody\n")
     assert len(told(shop, "scheduled", "shop:app")) == 2

@@ -1,12 +1,14 @@
 """What waits for people: what is parked, by what went wrong, and what is scheduled."""
 
+import re
 from datetime import timedelta
+from html import unescape
 
 import pytest
 
 from sourced import Actor, Command, Park, Retry, Sourced, decide
 from sourced.audit import OPERATIONS
-from sourced.dashboard import dashboard
+from sourced.dashboard import dashboard, waiting
 from sourced.dashboard.veil import Veil
 from sourced.dashboard.waiting import cause_of
 from sourced.store import Store, Straggler
@@ -71,6 +73,23 @@ def test_without_a_place_the_whole_of_it_is_the_cause(trace: str):
     row = Straggler("g", "s", 1, parked=True, error="ValueError: no box for 7", traceback=trace)
     assert cause_of(row, Veil()) == "ValueError: no box for 7"
     assert cause_of(row, Veil(lambda thing, plain: plain)) == "ValueError: (masked)"
+
+
+def test_what_is_scheduled_comes_in_pages(app: Sourced, caller: Caller, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(waiting, "SHOWN", 2)
+    for days in (1, 2, 3):
+        app.dispatch(Pack("ink"), to=f"due-{days}", after=timedelta(days=days))
+    first = caller.see("/scheduled")
+    assert [f"due-{days}" in first for days in (1, 2, 3)] == [True, True, False]
+    (later,) = re.findall(r'rel="next" href="([^"]*)"', first)
+    second = caller.see(unescape(later))
+    assert [f"due-{days}" in second for days in (1, 2, 3)] == [False, False, True]
+    assert 'rel="next"' not in second
+    (updates,) = re.findall(r'sse-connect="([^"]*)"', second)
+    live = caller.live(unescape(updates))
+    assert ("due-3" in live, "due-1" in live) == (True, False)
+    for due in ("yesterday", "2030-01-01T12:00:00"):
+        assert f"found {due!r}" in text_of(caller.get(f"/scheduled?due={due}").page)
 
 
 def test_what_is_scheduled_says_when_and_goes_when_its_time_has_come(app: Sourced, caller: Caller):

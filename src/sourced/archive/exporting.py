@@ -28,7 +28,7 @@ from sourced.ids import new_id
 from sourced.lines import embedded, encode, message_line
 from sourced.ops import Connection, Op, run
 from sourced.runtime.rebuild import BESIDE
-from sourced.store import Group, Progress, Scheduled, Store, Straggler, ViewRow, shard_of
+from sourced.store import Group, Progress, Store, Straggler, ViewRow, shard_of
 from sourced.view import NOTHING
 
 PAGE = 2_000
@@ -68,8 +68,8 @@ class Export:
         self.write(Line(group=each.line(places)) for each in standings)
         waiting = [row for each in standings for row in each.stragglers]
         self.write(Line(straggler=_straggler_line(row, places, store.shards)) for row in waiting)
-        self.write(Line(scheduled=ScheduledLine(each.at, message_line(each.record))) for each in scheduled)
-        contents = Contents(messages, rows, len(names), len(waiting), len(scheduled))
+        self.schedule()
+        contents = Contents(messages, rows, len(names), len(waiting), scheduled)
         self.write([Line(end=Ending(contents, f"{self.crc:08x}"))])
         return contents
 
@@ -89,6 +89,12 @@ class Export:
                 done, after = done + len(page), page[-1].key
                 self.told(done, total)
 
+    def schedule(self) -> None:
+        after = None
+        while page := run(self.store.scheduled(after=after, limit=PAGE), self.connection):
+            self.write(Line(scheduled=ScheduledLine(each.at, message_line(each.record))) for each in page)
+            after = page[-1].at, page[-1].record.id
+
     def write(self, lines: Iterable[Line]) -> None:
         self.put(b"".join(encode(each) + b"\n" for each in lines))
 
@@ -97,8 +103,8 @@ class Export:
         self.file.write(data)
 
 
-def beside_the_log(store: Store) -> Op[tuple[list[Standing], Sequence[Scheduled], int, int]]:
-    """How groups stand, what is scheduled, how many messages and rows there are. Rows that are being built, or are
+def beside_the_log(store: Store) -> Op[tuple[list[Standing], int, int, int]]:
+    """How groups stand, how much is scheduled, how many messages and rows there are. Rows that are being built, or are
     kept from before a rebuild, are not among them."""
     standings: list[Standing] = []
     rows = 0
@@ -107,8 +113,7 @@ def beside_the_log(store: Store) -> Op[tuple[list[Standing], Sequence[Scheduled]
             progress = yield from store.progress(group.name)
             standings.append(Standing(group, progress, (yield from store.stragglers(group.name))))
             rows += yield from store.count_views(group.name)
-    scheduled = yield from store.scheduled()
-    return standings, scheduled, (yield from store.count()), rows
+    return standings, (yield from store.count_scheduled()), (yield from store.count()), rows
 
 
 class Standing:

@@ -82,7 +82,7 @@ class Import:
         """The groups are there, and stopped."""
         messages = yield from self.store.count()
         groups = yield from self.store.groups()
-        if messages or groups or (yield from self.store.scheduled()):
+        if messages or groups or (yield from self.store.count_scheduled()):
             yield from self.undisturbed()
             return
         for name in self.heading.groups:
@@ -93,7 +93,7 @@ class Import:
         found = yield from self.store.count()
         groups = yield from self.store.groups()
         expected = {name: _held_up(name, self.heading) for name in self.heading.groups}
-        scheduled = yield from self.store.scheduled()
+        scheduled = yield from self.store.count_scheduled()
         if scheduled or {each.name: each for each in groups} != expected or messages not in (None, found):
             raise NotEmpty(repr(self.store), found, tuple(each.name for each in groups))
 

@@ -78,14 +78,28 @@ def _why(row: Straggler) -> str:
     return f"{row.error} ({row.reason})" if row.reason else row.error
 
 
-def scheduled(target: Target, json: AsJson = False) -> None:
-    """Messages that wait for their time."""
+def scheduled(
+    target: Target,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many.")] = 100,
+    after: Annotated[str, typer.Option("--after", help="The id of the last message of the page before this one.")] = "",
+    json: AsJson = False,
+) -> None:
+    """Messages that wait for their time, those first that are due first."""
     with looked_at(target) as app:
-        found, now = app.scheduled.list(), now_of(app)
+        last = app.store.transact(app.store.scheduled([after]), reading=True) if after else []
+        if after and not last:
+            raise typer.BadParameter(f"--after {after}: no such message waits (any longer)", param_hint="")
+        found = app.scheduled.list(after=last[0] if last else None, limit=limit + 1)
+        now, more, found = now_of(app), len(found) > limit, found[:limit]
     if json:
         return show_json([_waiting(app, each) for each in found])
     rows = [
         (when(each.at, now), each.record.type, each.record.stream, each.record.id, Text(each.error, style="red"))
         for each in found
     ]
-    return show_table(("due", "message", "for", "id", "set aside"), rows, nothing="nothing is scheduled")
+    show_table(
+        ("due", "message", "for", "id", "set aside"), rows, nothing=f"nothing {'more ' * bool(after)}is scheduled"
+    )
+    if more:
+        show(Text(f"more are due later: --after {found[-1].record.id}", style="dim"))
+    return None

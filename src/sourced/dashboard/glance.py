@@ -10,6 +10,7 @@ import msgspec
 from sourced.dashboard.veil import Veil
 from sourced.doctor import Finding, GroupInfo, findings
 from sourced.errors import DefinitionError
+from sourced.operations.diagnosing import overdue
 from sourced.operations.groups import alive, group_infos
 from sourced.ops import Op
 from sourced.projector import Projector
@@ -55,14 +56,15 @@ def glanced(engine: Engine, target: str, veil: Veil) -> Op[Glance]:
     infos = [veil.info(each) for each in (yield from group_infos(engine)) if not each.name.endswith(BESIDE)]
     beside = {each.name.removesuffix(BESIDE): each for each in (yield from store.groups()) if BESIDE in each.name}
     workers = yield from alive(engine)
-    scheduled = [veil.scheduled(each) for each in (yield from store.scheduled())]
+    late, unseen = yield from overdue(store, now)
+    scheduled = yield from store.count_scheduled()
     building: dict[str, Building] = {}
     for name, group in beside.items():
         if group.status == "active":
             building[name] = Building(*(yield from measured(store, name, group)))
     kept = frozenset(beside.keys() - building.keys())
-    found = [each.naming(target) for each in findings(infos, workers, scheduled, now)]
-    return Glance(now, streams, position, infos, workers, len(scheduled), found, building, kept)
+    found = [each.naming(target) for each in findings(infos, workers, map(veil.scheduled, late), now, unseen=unseen)]
+    return Glance(now, streams, position, infos, workers, scheduled, found, building, kept)
 
 
 def rebuildable(engine: Engine) -> frozenset[str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,10 +16,13 @@ from starlette.routing import Route
 
 from sourced.dashboard.desk import Desk, Page
 from sourced.dashboard.veil import Veil
+from sourced.envelope import zoned
+from sourced.errors import Invalid, NotKnown
 from sourced.store import Straggler
 from sourced.web.live import Fragments, live
 
 SHOWN = 100  # streams with the same cause
+Due: TypeAlias = tuple[datetime, str]
 EVERY = 2.0  # seconds: how long each has waited is told
 
 KIND = re.compile(r"([A-Za-z_][\w.]*)(?=: |$)")
@@ -90,15 +95,36 @@ class Waiting:
         return {"causes": found, "last": {stream: head.seq for stream, head in heads.items()}, "shown": SHOWN}
 
     async def scheduled(self, request: Request) -> Response:
-        return self.desk.page(request, "scheduled.html", **await self._scheduled())
+        return self.desk.page(request, "scheduled.html", **await self._scheduled(_begins(request)))
 
     async def scheduled_updates(self, request: Request) -> Response:
-        return live(self.desk.app, partial(self._look_at_scheduled, self.desk.about(request)), every=EVERY)
+        look = partial(self._look_at_scheduled, self.desk.about(request), _begins(request))
+        return live(self.desk.app, look, every=EVERY)
 
-    async def _look_at_scheduled(self, page: Page) -> Fragments:
-        return {"live": self.desk.pages.render("_scheduled.html", page=page, **await self._scheduled())}
+    async def _look_at_scheduled(self, page: Page, after: Due | None) -> Fragments:
+        return {"live": self.desk.pages.render("_scheduled.html", page=page, **await self._scheduled(after))}
 
-    async def _scheduled(self) -> dict[str, Any]:
-        found = await self.desk.app.aio.scheduled.list()
-        messages = self.desk.app._engine.codec.decode_all([each.record for each in found[: 2 * SHOWN]])
-        return {"found": [*zip(found, messages, strict=False)], "count": len(found)}
+    async def _scheduled(self, after: Due | None) -> dict[str, Any]:
+        found = await self.desk.look(self.desk.app.store.scheduled(after=after, limit=SHOWN + 1))
+        last, shown = found[SHOWN - 1 : SHOWN], found[:SHOWN]
+        messages = self.desk.app._engine.codec.decode_all([each.record for each in shown])
+        return {
+            "found": [*zip(shown, messages, strict=True)],
+            "here": _address(*after) if after else "",
+            "later": _address(last[0].at, last[0].record.id) if len(found) > SHOWN else "",
+        }
+
+
+def _begins(request: Request) -> Due | None:
+    """After which message a page of the schedule begins."""
+    due, last = request.query_params.get("due"), request.query_params.get("after", "")
+    if not due:
+        return None
+    try:
+        return zoned("due", datetime.fromisoformat(due)), last
+    except (ValueError, Invalid) as error:
+        raise NotKnown(f"expected a time such as 2030-01-01T12:00:00+00:00 as due, found {due!r}") from error
+
+
+def _address(due: datetime, last: str) -> str:
+    return urlencode({"due": due.isoformat(), "after": last})

@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from shlex import quote
 
-from sourced.doctor import Finding, findings, in_order, of_strangers
+from sourced.doctor import PATIENCE, Finding, findings, in_order, of_strangers
 from sourced.operations.groups import alive, group_infos
 from sourced.ops import Op
 from sourced.runtime.engine import Engine
 from sourced.runtime.rebuild import BESIDE
 from sourced.runtime.runs import workflows_in
-from sourced.store import Group
+from sourced.store import Group, Scheduled, Store
+
+LOOKED = 500  # messages of the schedule
 
 
 def diagnosed(engine: Engine) -> Op[list[Finding]]:
     now, known = engine.clock.now(), {reactor.group for reactor in engine.router}
     workers = yield from alive(engine)
     infos = yield from group_infos(engine)
-    found = findings(infos, workers, (yield from engine.store.scheduled()), now)
+    late, unseen = yield from overdue(engine.store, now)
+    found = findings(infos, workers, late, now, unseen=unseen)
     if known:
         groups = yield from engine.store.groups()
         found += _rebuilds(groups)
         found += yield from _runs(engine)
         found += of_strangers((each for each in groups if not each.name.endswith(BESIDE)), known)
     return in_order(found)
+
+
+def overdue(store: Store, now: datetime) -> Op[tuple[list[Scheduled], int]]:
+    """What should be in the log by now: what comes first of it, and how many more there are."""
+    due = now - PATIENCE
+    found = [each for each in (yield from store.scheduled(limit=LOOKED)) if each.at < due or each.error]
+    unseen = (yield from store.count_scheduled(due)) - LOOKED if len(found) == LOOKED else 0
+    return found, max(0, unseen)
 
 
 def _rebuilds(groups: Iterable[Group]) -> Iterable[Finding]:

@@ -14,6 +14,7 @@ from sourced.codec import Record
 from sourced.envelope import Message
 from sourced.errors import Undecodable
 from sourced.ops import Op
+from sourced.reading import not_negative
 from sourced.runtime import seams
 from sourced.runtime.engine import Engine, committed
 from sourced.runtime.programs import Afterwards, Program, Transact
@@ -27,9 +28,10 @@ class ScheduledVerbs(Side):
     """`app.scheduled`: messages that wait for their time."""
 
     @verb
-    def list(self) -> Program[list[Scheduled]]:
-        """In the order they will be promoted; one with an `error` was set aside."""
-        return (yield Transact(self._engine.store.scheduled(), reading=True))
+    def list(self, *, after: Scheduled | None = None, limit: int | None = None) -> Program[list[Scheduled]]:
+        """In the order they will be promoted; one with an `error` was set aside. The next page comes after its last."""
+        place = (after.at, after.record.id) if after else None
+        return (yield Transact(self._engine.store.scheduled(after=place, limit=not_negative(limit)), reading=True))
 
     @verb
     def cancel(
@@ -86,8 +88,8 @@ def _unscheduled(
     engine: Engine, messages: Iterable[str | Message[Any]], *, dry_run: bool
 ) -> Op[list[Scheduled]]:  # fmt: skip
     """Those of the messages that were still waiting, once they have been taken off the schedule."""
-    waiting = {each.record.id: each for each in (yield from engine.store.scheduled())}
     ids = [each if isinstance(each, str) else each.id for each in messages]
+    waiting = {each.record.id: each for each in (yield from engine.store.scheduled(ids))}
     there = [id for id in dict.fromkeys(ids) if id in waiting]
     gone = there if dry_run else (yield from engine.store.cancel(there))
     return [waiting[id] for id in gone]

@@ -230,7 +230,6 @@ def _waiting_for(engine: Engine, message_id: str) -> Op[Mapping[str, str]]:
 
 
 def _not_stored(engine: Engine, message_id: str) -> Op[Mapping[str, str]]:
-    for each in (yield from engine.store.scheduled()):
-        if each.record.id == message_id:
-            return {"the schedule": f"it was set aside: {each.error}" if each.error else f"it is due at {each.at}"}
+    for each in (yield from engine.store.scheduled([message_id])):
+        return {"the schedule": f"it was set aside: {each.error}" if each.error else f"it is due at {each.at}"}
     return {"the log": "no message with this id is stored"}

@@ -203,8 +203,13 @@ class TableStore(Store):
                 return records
         return []
 
-    def scheduled(self) -> Op[list[Scheduled]]:
-        return (yield Statement("scheduled", Tables.due, (None, None)))
+    def scheduled(
+        self, ids: Collection[str] | None = None, *, after: tuple[datetime, str] | None = None, limit: int | None = None
+    ) -> Op[list[Scheduled]]:
+        return (yield Statement("scheduled", Tables.list_scheduled, (ids, after, limit)))
+
+    def count_scheduled(self, until: datetime | None = None) -> Op[int]:
+        return (yield Statement("count scheduled", Tables.count_scheduled, (until,)))
 
     def cancel(self, message_ids: Sequence[str]) -> Op[list[str]]:
         return (yield Statement("cancel", Tables.cancel, (message_ids,)))

@@ -56,9 +56,35 @@ class GivesUp(Faulty):
 class ListsAsGiven(Faulty):
     """lists what waits as it came."""
 
-    def scheduled(self):
-        found: list[Scheduled] = yield from super().scheduled()
+    def scheduled(self, ids=None, *, after=None, limit=None):
+        found: list[Scheduled] = yield from super().scheduled(ids, after=after, limit=limit)
         return sorted(found, key=lambda each: self._tables.schedule[each.record.id][0])
+
+
+@breaks("scheduled")
+class PagesByTimeAlone(Faulty):
+    """passes over those that are due at the same time as the last one of a page."""
+
+    def scheduled(self, ids=None, *, after=None, limit=None):
+        found: list[Scheduled] = yield from super().scheduled(ids)
+        return [each for each in found if after is None or each.at > after[0]][:limit]
+
+
+@breaks("scheduled")
+class LosesTheirPlace(Faulty):
+    """begins anew when the last message of a page waits no longer."""
+
+    def scheduled(self, ids=None, *, after=None, limit=None):
+        there = after and after[1] in self._tables.schedule
+        return (yield from super().scheduled(ids, after=after if there else None, limit=limit))
+
+
+@breaks("count_scheduled")
+class CountsWhatIsNotDue(Faulty):
+    """counts what is due, whenever that is."""
+
+    def count_scheduled(self, until=None):
+        return (yield from super().count_scheduled())
 
 
 @breaks("cancel")

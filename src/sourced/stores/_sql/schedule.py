@@ -11,12 +11,17 @@ import msgspec
 from sourced.codec import Record
 from sourced.ops import Op
 from sourced.store import Entry, Scheduled
-from sourced.stores._sql.base import Tables
+from sourced.stores._sql.base import ALL, Tables
 from sourced.stores._sql.dialect import own_values, settled
 
 SCHEDULED = """
 select s.id, s.stream, s.type, s.version, s.payload, s.metadata, s.causation_id, s.correlation_id, s.created_at,
   s.settled_by, s.due_at, s.error from {scheduled} s
+"""
+
+_THESE = "s.id in :ids"
+_AFTER = """
+(s.due_at, s.ordinal) > (:at, coalesce((select l.ordinal from {scheduled} l where l.id = :last and l.due_at = :at), 0))
 """
 
 _record: Any = Record
@@ -87,8 +92,20 @@ class Schedule(Tables):
         text = "update {scheduled} set error = :error where id = :id"
         return self.say("set aside", text, error=error, id=scheduled.record.id)
 
-    def scheduled(self) -> Op[list[Scheduled]]:
-        return self.read_scheduled((yield self.say("scheduled", SCHEDULED + "order by s.due_at, s.ordinal")))
+    def scheduled(
+        self, ids: Collection[str] | None = None, *, after: tuple[datetime, str] | None = None, limit: int | None = None
+    ) -> Op[list[Scheduled]]:
+        wanted = [_THESE] * (ids is not None) + [_AFTER] * (after is not None)
+        values: dict[str, Any] = {} if ids is None else {"ids": sorted(ids)}
+        values |= {"at": after[0], "last": after[1]} if after else {}
+        where = f"where {' and '.join(wanted)}" if wanted else ""
+        text = f"{SCHEDULED} {where} order by s.due_at, s.ordinal limit :limit"
+        return self.read_scheduled((yield self.say("scheduled", text, limit=ALL if limit is None else limit, **values)))
+
+    def count_scheduled(self, until: datetime | None = None) -> Op[int]:
+        text, by_then = "select count(*) from {scheduled} s", {"until": until} if until else {}
+        ((count,),) = yield self.say("count scheduled", text + " where s.due_at <= :until" * bool(until), **by_then)
+        return count
 
     def read_scheduled(self, rows: Sequence[Any]) -> list[Scheduled]:
         time = self.dialect.time

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from operator import attrgetter
 
@@ -20,9 +20,26 @@ class Schedule(Base):
         order, _ = self.schedule[scheduled.record.id]
         self.put(self.schedule, scheduled.record.id, (order, scheduled))
 
-    def due(self, now: datetime | None, limit: int | None) -> list[Scheduled]:
-        waiting = (row for row in self.schedule.values() if now is None or (row[1].at <= now and not row[1].error))
+    def due(self, now: datetime, limit: int | None) -> list[Scheduled]:
+        waiting = (row for row in self.schedule.values() if row[1].at <= now and not row[1].error)
         return [each for _, _, each in sorted((each.at, order, each) for order, each in waiting)][:limit]
+
+    def list_scheduled(
+        self, ids: Collection[str] | None, after: tuple[datetime, str] | None, limit: int | None
+    ) -> list[Scheduled]:
+        place = self._place(*after) if after else None
+        found = sorted((each.at, order, each) for order, each in self.schedule.values())
+        return [
+            each for at, order, each in found
+            if (place is None or (at, order) > place) and (ids is None or each.record.id in ids)
+        ][:limit]  # fmt: skip
+
+    def _place(self, at: datetime, message_id: str) -> tuple[datetime, int]:
+        order, last = self.schedule.get(message_id, (-1, None))
+        return at, order if last and last.at == at else -1
+
+    def count_scheduled(self, until: datetime | None) -> int:
+        return sum(until is None or each.at <= until for _, each in self.schedule.values())
 
     def cancel(self, message_ids: Sequence[str]) -> list[str]:
         there = [each for each in dict.fromkeys(message_ids) if each in self.schedule]

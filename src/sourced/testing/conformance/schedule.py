@@ -53,6 +53,36 @@ class Schedule(Bench):
         self.plan(*rows, precise)
         assert self.do(self.store.scheduled()) == [rows[1], rows[3], precise, rows[0], rows[2]]
 
+    def test_scheduled_comes_in_pages_that_leave_out_nothing(self) -> None:
+        """Also of messages that are due at the same time, and when the last one of a page is gone meanwhile."""
+        rows = [scheduled("s", due) for due in (5, 1, 5, 5, 9, 0)]
+        self.plan(*rows)
+        expected, found, after = [rows[index] for index in (5, 1, 0, 2, 3, 4)], [], None
+        while page := self.do(self.store.scheduled(after=after, limit=2)):
+            assert len(page) <= 2
+            found += page
+            after = page[-1].at, page[-1].record.id
+        assert found == expected
+        assert self.do(self.store.scheduled(limit=0)) == []
+        self.do(self.store.cancel([rows[1].record.id, rows[3].record.id]))
+        assert self.do(self.store.scheduled(after=(rows[1].at, rows[1].record.id))) == [rows[0], rows[2], rows[4]]
+        again = self.do(self.store.scheduled(after=(rows[3].at, rows[3].record.id)))
+        assert again == [rows[0], rows[2], rows[4]]  # whoever was due at that very time
+
+    def test_scheduled_gives_those_that_are_asked_for(self) -> None:
+        rows = [scheduled("s", 5), scheduled("t", 1), scheduled("s", 3)]
+        self.plan(*rows)
+        wanted = [rows[0].record.id, "nobody", rows[2].record.id, rows[0].record.id]
+        assert self.do(self.store.scheduled(wanted)) == [rows[2], rows[0]]
+        assert self.do(self.store.scheduled([])) == []
+
+    def test_count_scheduled_is_how_many_wait_and_how_many_are_due_by_then(self) -> None:
+        assert self.do(self.store.count_scheduled()) == 0
+        self.plan(scheduled("s", 5), scheduled("t", 1), scheduled("s", 1, metadata="{"))
+        self.promote(0)
+        counted = [self.do(self.store.count_scheduled(until)) for until in (None, at(0.999999), at(1), at(5))]
+        assert counted == [3, 0, 2, 3]
+
     # -- promotion
 
     def test_promote_moves_what_is_due_into_the_log_and_nothing_else(self) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
+from sourced.ops import Op
 from sourced.store import Snapshot
 from sourced.testing.conformance.bench import at
 from sourced.testing.conformance.machine.base import Base
 from sourced.testing.conformance.machine.drawn import Wish, groups, limits, seconds, streams, wishes
+from sourced.testing.conformance.machine.sides import Side
 
 
 class Schedule(Base):
@@ -21,6 +25,15 @@ class Schedule(Base):
     def promote(self, limit: int, awaited: bool) -> None:
         now = at(self.now)
         self.both(lambda side: side.store.promote(now, limit), awaited=awaited)
+
+    @rule(due=seconds, known=st.integers(0, 40), limit=limits)
+    def scheduled_page(self, due: int, known: int, limit: int) -> None:
+        def step(side: Side) -> Op[Any]:
+            page = yield from side.store.scheduled(after=(at(due), f"m-{known}"), limit=limit)
+            one = yield from side.store.scheduled([f"m-{known}"])
+            return page, one, (yield from side.store.count_scheduled(at(due)))
+
+        self.both(step, reading=True)
 
     @rule(known=st.lists(st.integers(0, 40), max_size=3))
     def cancel(self, known: list[int]) -> None:
