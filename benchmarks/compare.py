@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
 import platform
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 
 from benchmarks import ours, theirs
+from benchmarks.asking import asked
 from benchmarks.measure import Row, head, line, measure
 
 
@@ -88,7 +87,7 @@ def flows(sizes: Sizes) -> list[Row]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    sizes, only = _asked(arguments)
+    sizes, only = asked("benchmarks.compare", __doc__, Sizes(), QUICK, arguments)
     ours_is, theirs_is = f"sourced-py {version('sourced-py')}", f"eventsourcing {version('eventsourcing')}"
     print(f"{ours_is}, {theirs_is}, Python {platform.python_version()}; medians of {sizes.runs} runs in turn\n")
     print(head("eventsourcing"))
@@ -97,18 +96,6 @@ def main(arguments: list[str] | None = None) -> None:
             measure(warm_up, runs=1)
             print(line(row, measure(row, sizes.runs)), flush=True)
     print(f"\n{NOTES}")
-
-
-def _asked(arguments: list[str] | None) -> tuple[Sizes, str]:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: that it runs, not how fast")
-    parser.add_argument("--only", default="", metavar="WORDS", help="rows whose label contains this")
-    for each in dataclasses.fields(Sizes):
-        name = f"--{each.name.replace('_', '-')}"
-        parser.add_argument(name, type=int, metavar="N", help=f"default {getattr(Sizes, each.name):,}")
-    asked = vars(parser.parse_args(arguments))
-    base, only = (QUICK if asked.pop("quick") else Sizes()), asked.pop("only")
-    return dataclasses.replace(base, **{name: size for name, size in asked.items() if size is not None}), only
 
 
 if __name__ == "__main__":

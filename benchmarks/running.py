@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +12,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from benchmarks import crew, their_runners
+from benchmarks.asking import asked
 from benchmarks.crew import Crew
 from benchmarks.measure import Measured, Row, Trial, head, line, rate
 from benchmarks.ours import AddItem, ItemAdded, PlaceOrder, Reserved
@@ -240,7 +239,7 @@ def measured(several: Several, runs: int, only: str) -> Iterator[tuple[Row, Meas
 
 
 def main(arguments: list[str] | None = None) -> None:
-    sizes, only = _asked(arguments)
+    sizes, only = asked("benchmarks.running", __doc__, Sizes(), QUICK, arguments)
     versions = ", ".join(f"{name} {version(name)}" for name in ("sourced-py", "eventsourcing", "psycopg"))
     print(f"{versions}, Python {platform.python_version()}; medians of {sizes.runs} runs in turn")
     with sqlite_place() as sqlite, postgres_place() as postgres:
@@ -260,18 +259,6 @@ def main(arguments: list[str] | None = None) -> None:
                 p50, p99, idle = (median(values) for values in zip(*found_alone, strict=True))
                 print(f"| {label} | {p50:.1f} | {p99:.1f} | {idle:.2%} |", flush=True)
     print(f"\n{NOTES}")
-
-
-def _asked(arguments: list[str] | None) -> tuple[Sizes, str]:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.running", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: that it runs, not how fast")
-    parser.add_argument("--only", default="", metavar="WORDS", help="rows whose label contains this")
-    for each in dataclasses.fields(Sizes):
-        name = f"--{each.name.replace('_', '-')}"
-        parser.add_argument(name, type=int, metavar="N", help=f"default {getattr(Sizes, each.name):,}")
-    asked = vars(parser.parse_args(arguments))
-    base, only = (QUICK if asked.pop("quick") else Sizes()), asked.pop("only")
-    return dataclasses.replace(base, **{name: size for name, size in asked.items() if size is not None}), only
 
 
 if __name__ == "__main__":

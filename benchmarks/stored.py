@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
-import dataclasses
 import platform
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
+from operator import methodcaller
 from typing import Any
 
+from benchmarks.asking import asked
 from benchmarks.measure import Row, Trial, head, line, measure
-from benchmarks.places import Place, postgres_place, sqlite_place
+from benchmarks.places import Database, Place, postgres_place, sqlite_place
 from benchmarks.sides import Batches, Decides, Ours, Reads, Theirs, Writes, WritesAsync
 
 
@@ -207,18 +207,23 @@ async def _by_tasks(writers: int, write: Callable[[int], Coroutine[Any, Any, Non
 # -- the tables --------------------------------------------------------------------------------------------------------
 
 
-def beside_the_driver(place: Place, sizes: Sizes) -> list[Row]:
-    s = sizes
-    several = s.writers * s.each
+def pairing(place: Place, where: str, theirs: Callable[[Database], Any]) -> Callable[..., Row]:
+    """Makes the rows of a table: the same work on our store and on theirs, each in a database of its own."""
 
     def pair(label: str, amount: int, work: Callable[..., Trial], *arguments: int) -> Row:
         return Row(
-            f"{place.name}: {label}",
+            f"{where}: {label}",
             amount,
             lambda: work(Ours(place.database()), *arguments),
-            lambda: work(place.database().driver(), *arguments),
+            lambda: work(theirs(place.database()), *arguments),
         )
 
+    return pair
+
+
+def beside_the_driver(place: Place, sizes: Sizes) -> list[Row]:
+    s = sizes
+    several, pair = s.writers * s.each, pairing(place, place.name, methodcaller("driver"))
     return [
         pair("single appends", s.appends, appends, s.appends),
         pair(f"single appends, {s.writers} threads", several, appends_by_threads, s.writers, s.each),
@@ -230,16 +235,7 @@ def beside_the_driver(place: Place, sizes: Sizes) -> list[Row]:
 
 def beside_eventsourcing(place: Place, sizes: Sizes) -> list[Row]:
     s = sizes
-    several = s.writers * s.each
-
-    def pair(label: str, amount: int, work: Callable[..., Trial], *arguments: int) -> Row:
-        return Row(
-            f"{place.name}: {label}",
-            amount,
-            lambda: work(Ours(place.database()), *arguments),
-            lambda: work(Theirs(place.database()), *arguments),
-        )
-
+    several, pair = s.writers * s.each, pairing(place, place.name, Theirs)
     return [
         pair("single appends", s.appends, appends, s.appends),
         pair(f"single appends, {s.writers} threads", several, appends_by_threads, s.writers, s.each),
@@ -254,16 +250,8 @@ def beside_eventsourcing(place: Place, sizes: Sizes) -> list[Row]:
 def on_a_disk(place: Place, sizes: Sizes, neighbour: str) -> list[Row]:
     """Single appends alone: what is read, and what comes in rounds, hardly waits for it."""
     s, each = sizes, max(1, sizes.durable // 10)
-
-    def pair(label: str, amount: int, work: Callable[..., Trial], *arguments: int) -> Row:
-        theirs = {"driver": lambda: place.database().driver(), "eventsourcing": lambda: Theirs(place.database())}
-        return Row(
-            f"{place.name}, on a disk: {label}",
-            amount,
-            lambda: work(Ours(place.database()), *arguments),
-            lambda: work(theirs[neighbour](), *arguments),
-        )
-
+    theirs = {"driver": methodcaller("driver"), "eventsourcing": Theirs}[neighbour]
+    pair = pairing(place, f"{place.name}, on a disk", theirs)
     return [
         pair("single appends", s.durable, appends, s.durable),
         pair(f"single appends, {s.writers} threads", s.writers * each, appends_by_threads, s.writers, each),
@@ -271,7 +259,7 @@ def on_a_disk(place: Place, sizes: Sizes, neighbour: str) -> list[Row]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    sizes, only = _asked(arguments)
+    sizes, only = asked("benchmarks.stored", __doc__, Sizes(), QUICK, arguments)
     versions = ", ".join(f"{name} {version(name)}" for name in ("sourced-py", "eventsourcing", "psycopg"))
     print(f"{versions}, Python {platform.python_version()}; medians of {sizes.runs} runs in turn")
     with _places(durable=False) as places:
@@ -306,17 +294,6 @@ def _measure(rows: list[Row], quick: list[Row], runs: int, only: str) -> None:
 def _places(*, durable: bool) -> Iterator[list[Place]]:
     with sqlite_place(durable=durable) as sqlite, postgres_place(durable=durable) as postgres:
         yield [sqlite, postgres]
-
-
-def _asked(arguments: list[str] | None) -> tuple[Sizes, str]:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.stored", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: that it runs, not how fast")
-    parser.add_argument("--only", default="", metavar="WORDS", help="rows whose label contains this")
-    for each in dataclasses.fields(Sizes):
-        parser.add_argument(f"--{each.name}", type=int, metavar="N", help=f"default {getattr(Sizes, each.name):,}")
-    asked = vars(parser.parse_args(arguments))
-    base, only = (QUICK if asked.pop("quick") else Sizes()), asked.pop("only")
-    return dataclasses.replace(base, **{name: size for name, size in asked.items() if size is not None}), only
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from sourced.store import Store
+from sourced.testing import VirtualClock
 from sourced.testing.postgres import NoPostgres, Postgres, find_binaries
 from tests.every_store import EmptiedDatabases, Maker, in_databases, in_files, in_memory
 
@@ -33,6 +34,11 @@ def emptied_database(emptied_databases: EmptiedDatabases):
     """The URL of a database with all tables in it, and nothing in them."""
     with emptied_databases.one() as url:
         yield url
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])

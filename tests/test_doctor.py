@@ -54,11 +54,6 @@ class Healed(Projector[Health], group="healed"):
 
 
 @pytest.fixture
-def clock() -> VirtualClock:
-    return VirtualClock()
-
-
-@pytest.fixture
 def app(clock: VirtualClock) -> Sourced:
     return admitted(clock, errors=Park())
 

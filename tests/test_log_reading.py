@@ -15,11 +15,6 @@ from tests.logbook import Marked, Noted, seqs, told
 
 
 @pytest.fixture
-def clock() -> VirtualClock:
-    return VirtualClock()
-
-
-@pytest.fixture
 def app(clock: VirtualClock, store: Store) -> Sourced:
     app = Sourced(store, clock=clock)
     app.register(Noted, Marked, Cart, Stock)

@@ -16,11 +16,6 @@ from tests.party import Invite, Party, Remind, names
 
 
 @pytest.fixture
-def clock() -> VirtualClock:
-    return VirtualClock()
-
-
-@pytest.fixture
 def app(clock: VirtualClock, store: Store) -> Sourced:
     app = Sourced(store, clock=clock)
     app.register(Party)

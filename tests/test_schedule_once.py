@@ -20,11 +20,6 @@ from tests.party import Party, Remind, names, party
 
 
 @pytest.fixture
-def clock() -> VirtualClock:
-    return VirtualClock()
-
-
-@pytest.fixture
 def app(clock: VirtualClock, store: Store) -> Sourced:
     app = Sourced(store, clock=clock)
     app.register(Party)

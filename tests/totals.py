@@ -24,18 +24,11 @@ class Reward(Command, type="pay.reward"):
     total: Annotated[int, Meta(lt=1_000_000)]
 
 
-class Totals(Projector[dict[str, int]], group="totals"):
-    """State-stored: the row is a dictionary in the table `totals`; the table `log` tells what was saved."""
-
-    loads = 0
+class Sums:
+    """How payments are added up."""
 
     def initial(self, stream: str) -> dict[str, int]:
         return {"total": 0}
-
-    def load(self, key: str, tx: Any) -> dict[str, int] | None:
-        self.loads += 1
-        row = table(tx, "totals").get(key)
-        return dict(row) if row else None
 
     @evolve
     def paid(self, row: dict[str, int], event: Paid) -> None:
@@ -44,6 +37,17 @@ class Totals(Projector[dict[str, int]], group="totals"):
     @evolve
     def refunded(self, row: dict[str, int], event: Refunded) -> None:
         row["total"] -= event.amount
+
+
+class Totals(Sums, Projector[dict[str, int]], group="totals"):
+    """State-stored: the row is a dictionary in the table `totals`; the table `log` tells what was saved."""
+
+    loads = 0
+
+    def load(self, key: str, tx: Any) -> dict[str, int] | None:
+        self.loads += 1
+        row = table(tx, "totals").get(key)
+        return dict(row) if row else None
 
     @react
     def reward(self, row: dict[str, int], event: Paid) -> Commands:
@@ -79,19 +83,8 @@ def rewards(app: Sourced) -> list[int]:
     return [m.payload.total for m in app.read_all(types=[Reward])]
 
 
-class Rebuilt(EventSourced[dict[str, int]], group="rebuilt"):
+class Rebuilt(Sums, EventSourced[dict[str, int]], group="rebuilt"):
     """Event-sourced: the same sums, worked out from history."""
-
-    def initial(self, stream: str) -> dict[str, int]:
-        return {"total": 0}
-
-    @evolve
-    def paid(self, row: dict[str, int], event: Paid) -> None:
-        row["total"] += event.amount
-
-    @evolve
-    def refunded(self, row: dict[str, int], event: Refunded) -> None:
-        row["total"] -= event.amount
 
     @react
     def reward(self, row: dict[str, int], event: Paid) -> Commands:

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from importlib import import_module
 from typing import Any, ParamSpec, TypeAlias, TypeVar, cast
-from urllib.request import url2pathname
 
 from sourced.actions import Policy
 from sourced.client import AsyncClient, Client
@@ -238,6 +237,8 @@ def store_at(url: str, **options: Any) -> Store:
 
         return PostgresStore(url, **options)
     if url.startswith("file:"):
+        from urllib.request import url2pathname  # which brings HTTP and mail along
+
         from sourced.stores.file import FileStore
 
         return FileStore(url2pathname(url.removeprefix("file:").removeprefix("//")), **options)

@@ -63,14 +63,16 @@ def coming(start: Any, committer: Committer, desk: Desk, streams: str) -> list[A
     return others
 
 
-def test_who_comes_while_a_commit_is_under_way_shares_the_next(desk: Desk):
+@pytest.mark.parametrize("late", ["b", "bcd", "bcdefgh"])
+def test_who_comes_while_a_commit_is_under_way_shares_the_next(desk: Desk, late: str):
+    """However many they are: all of them are answered."""
     committer = Committer(desk)
     with thread() as start:
         first = start(committer.commit, entry("a"))
-        others = coming(start, committer, desk, "bcd")
+        others = coming(start, committer, desk, late)
         desk.lets(2)
-        assert [each.result(PATIENCE) for each in (first, *others)] == [[()]] * 4
-    assert desk.visits == [["a"], ["b", "c", "d"]]
+        assert [each.result(PATIENCE) for each in (first, *others)] == [[()]] * (1 + len(late))
+    assert desk.visits == [["a"], [*late]]
 
 
 def test_a_commit_that_fails_is_made_again_for_each_by_himself(desk: Desk):
@@ -175,15 +177,6 @@ def test_who_is_interrupted_rouses_those_whom_he_was_to_rouse(when: str):
     for each in others[:2]:
         each.wait()
     assert all(each.roused for each in callers)
-
-
-def test_all_who_share_a_commit_are_answered(desk: Desk):
-    committer = Committer(desk)
-    with thread() as start:
-        first = start(committer.commit, entry("a"))
-        others = coming(start, committer, desk, "bcdefgh")
-        desk.lets(2)
-        assert [each.result(PATIENCE) for each in (first, *others)] == [[()]] * 8
 
 
 def test_tasks_share_commits_too():

@@ -1,8 +1,9 @@
 """One transaction at a time in memory: threads and tasks wait for their turn, and nobody waits for themselves."""
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -35,6 +36,23 @@ def within(seconds: float, work: Callable[[], Any]) -> Any:
     if isinstance(with_result[0], BaseException):
         raise with_result[0]
     return with_result[0]
+
+
+@contextlib.asynccontextmanager
+async def held(store: MemoryStore) -> AsyncIterator[None]:
+    """Another task has a transaction open, until the end of the block."""
+    inside, done = asyncio.Event(), asyncio.Event()
+
+    async def holder() -> None:
+        async with store.transaction_async():
+            inside.set()
+            await done.wait()
+
+    holding = asyncio.create_task(holder())
+    await inside.wait()
+    yield
+    done.set()
+    await holding
 
 
 def awaiting(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
@@ -115,19 +133,9 @@ def test_blocking_code_is_told_rather_than_stopping_the_loop_that_another_task_n
     """The holder could never come to its end while the loop it runs on waits for it."""
 
     async def crossed() -> None:
-        inside, done = asyncio.Event(), asyncio.Event()
-
-        async def holder() -> None:
-            async with store.transaction_async():
-                inside.set()
-                await done.wait()
-
-        task = asyncio.create_task(holder())
-        await inside.wait()
-        with pytest.raises(InTransaction):
-            append(store)
-        done.set()
-        await task
+        async with held(store):
+            with pytest.raises(InTransaction):
+                append(store)
 
     awaiting(crossed)
 
@@ -200,21 +208,11 @@ def test_a_task_in_a_transaction_may_use_threads_while_many_others_wait(store: M
 
 def test_a_task_that_gives_up_waiting_leaves_nobody_waiting_for_it(store: MemoryStore):
     async def many() -> None:
-        inside, done = asyncio.Event(), asyncio.Event()
-
-        async def holder() -> None:
-            async with store.transaction_async():
-                inside.set()
-                await done.wait()
-
-        holding = asyncio.create_task(holder())
-        await inside.wait()
-        waiting = [asyncio.create_task(append_async(store)) for _ in range(6)]
-        await asyncio.sleep(0)
-        for each in waiting[::2]:
-            each.cancel()
-        done.set()
-        await holding
+        async with held(store):
+            waiting = [asyncio.create_task(append_async(store)) for _ in range(6)]
+            await asyncio.sleep(0)
+            for each in waiting[::2]:
+                each.cancel()
         results = await asyncio.gather(*waiting, return_exceptions=True)
         assert [isinstance(each, asyncio.CancelledError) for each in results] == [True, False] * 3
         await append_async(store)
@@ -225,20 +223,10 @@ def test_a_task_that_gives_up_waiting_leaves_nobody_waiting_for_it(store: Memory
 
 def test_a_task_cancelled_at_the_moment_of_its_turn_passes_it_on(store: MemoryStore):
     async def many() -> None:
-        inside, done = asyncio.Event(), asyncio.Event()
-
-        async def holder() -> None:
-            async with store.transaction_async():
-                inside.set()
-                await done.wait()
-
-        holding = asyncio.create_task(holder())
-        await inside.wait()
-        first, second = (asyncio.create_task(append_async(store)) for _ in range(2))
-        await asyncio.sleep(0)
-        done.set()
-        await holding  # the first has been told that it is its turn, and has not come to it yet
-        first.cancel()
+        async with held(store):
+            first, second = (asyncio.create_task(append_async(store)) for _ in range(2))
+            await asyncio.sleep(0)
+        first.cancel()  # it has been told that it is its turn, and has not come to it yet
         await asyncio.gather(first, second, return_exceptions=True)
         assert first.cancelled()
 

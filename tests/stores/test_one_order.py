@@ -282,17 +282,23 @@ def test_somebody_who_lets_a_stream_go_on_and_somebody_who_resets_its_group(
 TABLE = "create table amounts (name text primary key, amount integer)"
 
 
-class Crossing(Projector[dict[str, int]], group="crossing"):
-    """Writes to two rows of a table of its own, and lets others in between, the first time."""
+class Amounts(Projector[dict[str, int]]):
+    """Sees every message; what it writes, and where, is for those made from it to say."""
 
-    def __init__(self) -> None:
-        self.first, self.go_on, self.over, self.saved = threading.Event(), threading.Event(), threading.Event(), 0
+    saved = 0
 
     def initial(self, key: str) -> dict[str, int]:
         return {}
 
     @evolve
     def added(self, row: dict[str, int], event: Added) -> None: ...
+
+
+class Crossing(Amounts, group="crossing"):
+    """Writes to two rows of a table of its own, and lets others in between, the first time."""
+
+    def __init__(self) -> None:
+        self.first, self.go_on, self.over = threading.Event(), threading.Event(), threading.Event()
 
     @sync
     def save(self, row: dict[str, int], batch: Batch, tx: Any) -> None:
@@ -350,15 +356,7 @@ def test_what_the_database_took_back_is_done_again_and_nobody_is_to_blame(
     assert counted() == 1
 
 
-class Unlucky(Projector[dict[str, int]], group="unlucky"):
-    saved = 0
-
-    def initial(self, key: str) -> dict[str, int]:
-        return {}
-
-    @evolve
-    def added(self, row: dict[str, int], event: Added) -> None: ...
-
+class Unlucky(Amounts, group="unlucky"):
     @sync
     def save(self, row: dict[str, int], batch: Batch, tx: Any) -> None:
         self.saved += 1

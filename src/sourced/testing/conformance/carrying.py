@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any
 
 from sourced.errors import Conflict, Duplicate, Fenced, InTransaction
-from sourced.notifier import Types
+from sourced.notifier import Relay, Types
 from sourced.ops import Op, run, run_async
 from sourced.store import Claim, Entry, Outcome, Range
 from sourced.testing.conformance.bench import TYPES, Bench, Broken, at, breaking, entry, kept, record, refused
@@ -216,30 +216,20 @@ class Carrying(Bench):
         assert (relay is not None) == self.store.capabilities.shared
         if relay is None:
             return
-        hearing, deaf = Heard(), threading.Event()
-        ears = threading.Thread(target=relay.hear, args=(hearing, deaf))
-        ears.start()
-        try:
+        with heard_through(relay) as hearing:
             assert hearing.heard.acquire(timeout=PATIENCE), "expected it to look once it listens"
             self.put("s")
             other = self.store.relay()
             assert other is not None
             other.tell()
             assert hearing.heard.acquire(timeout=PATIENCE), "expected it to hear of a commit"
-        finally:
-            deaf.set()
-            relay.rouse()
-            ears.join()
 
     def test_relay_tells_what_was_stored_or_that_it_may_be_anything(self) -> None:
         """J164. Who is told of types that are not his need not look."""
         relay, other = self.store.relay(), self.store.relay()
         if relay is None or other is None:
             return
-        hearing, deaf = Heard(), threading.Event()
-        ears = threading.Thread(target=relay.hear, args=(hearing, deaf))
-        ears.start()
-        try:
+        with heard_through(relay) as hearing:
             assert hearing.types.get(timeout=PATIENCE) is None, "expected it to know nothing of what was before"
             for types in (TYPES, ("thing.done", 'a "b" żółw'), [f"a.type.of.many.{number}" for number in range(2_000)]):
                 self.put("s", 1, type=types[0])
@@ -248,20 +238,13 @@ class Carrying(Bench):
                 while heard is not None and types[0] not in heard:  # it may be told in pieces
                     news = hearing.types.get(timeout=PATIENCE)
                     heard = None if news is None else heard | news
-        finally:
-            deaf.set()
-            relay.rouse()
-            ears.join()
 
     def test_relay_passes_notes_on_once_they_are_committed(self) -> None:
         """N231, PS2. To this process too, in order, however long they are."""
         relay, other = self.store.relay(), self.store.relay()
         if relay is None or other is None:
             return
-        hearing, deaf = Heard(), threading.Event()
-        ears = threading.Thread(target=relay.hear, args=(hearing, deaf))
-        ears.start()
-        try:
+        with heard_through(relay) as hearing:
             assert hearing.heard.acquire(timeout=PATIENCE), "expected it to look once it listens"
             long = json.dumps({"text": "é" * 20_000}, ensure_ascii=False)
             for channel, text in (("a", "1"), ("b", long)):
@@ -272,10 +255,20 @@ class Carrying(Bench):
             notes = [hearing.notes.get(timeout=PATIENCE) for _ in range(3)]
             assert notes == [("a", "1"), ("b", long), ("a", "3")], "expected what was committed, in order"
             assert not hearing.lapsed
-        finally:
-            deaf.set()
-            relay.rouse()
-            ears.join()
+
+
+@contextlib.contextmanager
+def heard_through(relay: Relay) -> Iterator[Heard]:
+    """What is heard until the end of the block."""
+    hearing, deaf = Heard(), threading.Event()
+    ears = threading.Thread(target=relay.hear, args=(hearing, deaf))
+    ears.start()
+    try:
+        yield hearing
+    finally:
+        deaf.set()
+        relay.rouse()
+        ears.join()
 
 
 class Heard:
