@@ -19,8 +19,6 @@ from sourced import (
     Event,
     Events,
     Projector,
-    Retry,
-    Sourced,
     decide,
     dispatch,
     evolve,
@@ -36,8 +34,8 @@ TABLES = (
     "create table journal (number {serial} primary key, account text not null, seq bigint not null, id text not null)",
 )  # nothing in the journal is unique
 UNLUCKY = 0.005  # how often a handler fails
-LONG = 0.01  # how often a reaction takes long, and how long it takes at most
-LONGEST = 0.6
+LONG = 0.02  # how often a reaction takes long, and how long it takes at most
+LONGEST = 1.5
 
 
 class Open(Command, type="bank.open"):
@@ -89,6 +87,18 @@ class DepositRefused(Event, type="bank.deposit_refused"):
 class Refunded(Event, type="bank.refunded"):
     transfer: int
     amount: int
+
+
+class Noted(Event, type="bank.noted"):
+    """Stored with a row of somebody's own, in two streams, or not at all."""
+
+    number: int
+
+
+class Dripped(Event, type="bank.dripped"):
+    """Comes due at the same time as those before it and those after it."""
+
+    number: int
 
 
 @dataclass
@@ -208,8 +218,9 @@ class Journal(Projector[None], group=GROUPS[2]):
 
     @evolve
     def noted(
-        self, nothing: None, event: Opened | Withdrawn | Declined | Deposited | DepositRefused | Refunded
-    ) -> None: ...
+        self, nothing: None,
+        event: Opened | Withdrawn | Declined | Deposited | DepositRefused | Refunded | Noted | Dripped,
+    ) -> None: ...  # fmt: skip
 
     @sync
     def write(self, nothing: None, batch: Batch, tx: Any) -> None:
@@ -220,12 +231,6 @@ class Journal(Projector[None], group=GROUPS[2]):
 
 def said(tx: Any, text: str, *values: Any) -> Any:
     return tx.execute(text if type(tx).__module__ == "sqlite3" else text.replace("?", "%s"), values)
-
-
-def bank(store: Any, *, lease: float = 1.0) -> Sourced:
-    app = Sourced(store, lease=lease, errors=Retry(times=1_000, after=0.02))
-    app.register(Accounts, Balances, Journal)
-    return app
 
 
 def account(number: int) -> str:

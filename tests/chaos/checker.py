@@ -5,50 +5,39 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from tests.chaos.bank import ACCOUNTS, OPENING, account
+from tests.chaos.further import of_boards, of_drips, of_errands, of_receipts
+from tests.chaos.operators import ALL
+from tests.chaos.rows import ANSWERS, Row
 
-ANSWERS = {
-    "bank.open": {"bank.opened"},
-    "bank.withdraw": {"bank.withdrawn", "bank.declined"},
-    "bank.deposit": {"bank.deposited", "bank.deposit_refused"},
-    "bank.refund": {"bank.refunded"},
-}
 FOLLOWS = {"bank.withdrawn": {"bank.deposit"}, "bank.deposit_refused": {"bank.refund"}}
 CHANGES = {"bank.opened": 1, "bank.deposited": 1, "bank.refunded": 1, "bank.withdrawn": -1}
 
 
-class Row(NamedTuple):
-    position: int
-    stream: str
-    seq: int
-    id: str
-    type: str
-    payload: str
-    causation_id: str
-
-    @property
-    def is_event(self) -> bool:
-        return any(self.type in events for events in ANSWERS.values())
-
-
 def wrong(raw: Any, sent: Mapping[str, str]) -> Iterator[str]:
     """What is not as it should be; `sent` are the ids that clients were told are stored, and their streams."""
-    log = [Row(*row) for row in raw.execute(
-        "select position, stream, seq, id, type, payload, causation_id from sourced_messages "
-        "where stream like 'account-%' order by position"
+    everything = [Row(*row) for row in raw.execute(
+        "select position, stream, seq, id, type, payload, causation_id, metadata "
+        "from sourced_messages order by position"
     )]  # fmt: skip
+    log = [row for row in everything if row.stream.startswith("account-")]
     journal = raw.execute("select account, seq, id from journal order by number").fetchall()
     balances = {row[0]: tuple(row[1:]) for row in raw.execute("select account, balance, changes from balances")}
-    yield from _of_streams(log)
-    yield from _of_sent(log, sent)
+    yield from _of_streams(everything)
+    yield from _of_sent(everything, sent)
     yield from _of_causes(log)
     replayed = yield from _of_money(log)
     if balances != replayed:
         yield f"the table of balances {balances} is not what a replay gives: {replayed}"
-    yield from _of_journal(log, journal)
-    for table in ("stragglers", "scheduled"):
+    yield from _of_journal(everything, journal)
+    yield from of_boards(raw, log)
+    yield from of_receipts(raw, everything)
+    yield from of_drips(everything)
+    yield from of_errands(everything)
+    names = ", ".join(f"'{group}'" for group in ALL)  # rows that were kept from before have stragglers of their own
+    for table in (f"stragglers where group_name in ({names})", "scheduled"):
         for row in raw.execute(f"select * from sourced_{table}").fetchall():
             yield f"{table}: {row} is left"
 
@@ -112,7 +101,7 @@ def _of_money(log: Collection[Row]) -> Any:
 
 def _of_journal(log: Collection[Row], journal: Collection[Any]) -> Iterator[str]:
     """Every event once, and those of a stream in order."""
-    events = [(row.stream, row.seq, row.id) for row in log if row.is_event]
+    events = [(row.stream, row.seq, row.id) for row in log if row.is_journaled]
     for entry, count in (Counter(map(tuple, journal)) - Counter(events)).items():
         yield f"{entry} is in the journal {count} times too often"
     for entry in Counter(events) - Counter(map(tuple, journal)):

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,11 +27,13 @@ from typing import NamedTuple
 from sourced import Sourced
 from sourced.errors import Unavailable
 from sourced.testing.postgres import TempPostgres
-from tests.chaos.bank import GROUPS, bank
 from tests.chaos.checker import wrong
-from tests.chaos.clients import Client, open_accounts
+from tests.chaos.clients import KINDS, Client, Directing, Dripping, Impatient, Joining, Transferring, open_accounts
+from tests.chaos.open import bank
+from tests.chaos.operators import ALL, Operator, let_go, start_all
 from tests.chaos.places import Place, PostgresPlace, SqlitePlace, opened
 from tests.facts import eventually
+from tests.stores.lines import line_to
 
 ROOT = Path(__file__).parents[2]
 PEACE = 120.0  # seconds that everything has to come to its end, once nothing happens any more
@@ -42,7 +45,8 @@ class Plan(NamedTuple):
     seconds: float
     seed: int
     workers: int = 3
-    clients: int = 4
+    clients: int = 4  # who transfer money; there is one of each other kind
+    operators: int = 2
     rate: float = 25.0  # transfers a second, of each client
     every: float = 1.0  # seconds from one blow to the next, on average
     lease: float = 1.0
@@ -55,32 +59,39 @@ class Report(NamedTuple):
     place: str
     plan: Plan
     blows: Counter[str]
+    deeds: Counter[str]  # of operators
     messages: int
-    transfers: int
+    sent: Counter[str]
     seconds: float
     settling: float
     wrong: list[str]
 
     def __str__(self) -> str:
-        blows = ", ".join(f"{name} {count} times" for name, count in sorted(self.blows.items()))
+        blows = _listed(self.blows)
+        deeds, sent = _listed(self.deeds), ", ".join(f"{kind} {count:,}" for kind, count in self.sent.items())
         verdict = "\n".join(["WRONG:", *self.wrong[:50]]) if self.wrong else "everything is as it should be"
         return (
-            f"{self.place}, seed {self.plan.seed}: {self.transfers:,} transfers, {self.messages:,} messages in "
-            f"{self.seconds:.0f} s and {self.settling:.1f} s of peace\n{blows}\n{verdict}"
+            f"{self.place}, seed {self.plan.seed}: {self.messages:,} messages in {self.seconds:.0f} s and "
+            f"{self.settling:.1f} s of peace; {sent}\n{blows}\noperators: {deeds}\n{verdict}"
         )
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {count} times" for name, count in sorted(counts.items()))
 
 
 class Crew:
     """The worker processes, and what can be done to them."""
 
-    def __init__(self, url: str, plan: Plan, log: Path) -> None:
-        self._command = [sys.executable, "-m", "tests.chaos.teller", url, str(plan.lease)]
+    def __init__(self, place: Place, plan: Plan, log: Path) -> None:
+        self._ways = [place.roundabout, *[place.url] * (plan.workers - 1)]  # of each to the database
         self._lease = plan.lease
         self._log = log.open("ab")
-        self.processes = [self._begun() for _ in range(plan.workers)]
+        self.processes = [self._begun(number) for number in range(plan.workers)]
 
-    def _begun(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(self._command, cwd=ROOT, stderr=self._log)
+    def _begun(self, number: int) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "tests.chaos.teller", self._ways[number], str(self._lease)]
+        return subprocess.Popen(command, cwd=ROOT, stderr=self._log)
 
     def harm(self) -> dict[str, Callable[[Random], None]]:
         return {"killed a worker": self._kill, "paused a worker": self._pause, "replaced a worker": self._replace}
@@ -89,7 +100,7 @@ class Crew:
         number = luck.randrange(len(self.processes))
         self.processes[number].kill()
         self.processes[number].wait()
-        self.processes[number] = self._begun()
+        self.processes[number] = self._begun(number)
 
     def _pause(self, luck: Random) -> None:
         one, seconds = luck.choice(self.processes), self._lease * luck.uniform(0.5, 3)
@@ -99,7 +110,7 @@ class Crew:
     def _replace(self, luck: Random) -> None:
         number = luck.randrange(len(self.processes))
         self.processes[number].terminate()
-        leaving, self.processes[number] = self.processes[number], self._begun()
+        leaving, self.processes[number] = self.processes[number], self._begun(number)
         threading.Thread(target=leaving.wait).start()
 
     def revive(self) -> None:
@@ -107,7 +118,7 @@ class Crew:
         for number, each in enumerate(self.processes):
             each.send_signal(signal.SIGCONT)
             if each.poll() is not None:
-                self.processes[number] = self._begun()
+                self.processes[number] = self._begun(number)
 
     def end(self) -> list[int]:
         for each in self.processes:
@@ -120,35 +131,59 @@ class Crew:
 def chaos(place: Place, plan: Plan, log: Path) -> Report:
     luck, began = Random(plan.seed), monotonic()
     blows: Counter[str] = Counter()
-    with bank(opened(place.url)) as app:
+    with bank(opened(place.roundabout)) as app:
         sent = open_accounts(app)
-        crew = Crew(place.url, plan, log)
-        clients = [Client(app, number, plan.seed, plan.rate) for number in range(plan.clients)]
+        crew = Crew(place, plan, log)
+        clients = _clients(app, place, plan)
+        operators = [Operator(app, number, plan.seed, plan.every) for number in range(plan.operators)]
+        people: list[Client | Operator] = [*clients, *operators]
         try:
-            harm = {**crew.harm(), **place.harm, "reset a projector": lambda luck: app.groups.reset(GROUPS[1])}
+            harm = {**crew.harm(), **place.harm}
             while monotonic() < began + plan.seconds or _too_quiet(plan, blows, clients):
                 threading.Event().wait(luck.uniform(0, 2 * plan.every))
                 name = luck.choice([*crew.harm()] * 2 + [*harm])
-                with contextlib.suppress(Unavailable):
+                with contextlib.suppress(Unavailable, *place.errors):
                     harm[name](luck)
                     blows[name] += 1
-            for each in clients:
+            for each in people:
                 each.end()
             crew.revive()
             peace = monotonic()
             left = _left(app)
         finally:
-            for each in clients:
+            for each in people:
                 each.end()
             codes = crew.end()
     for each in clients:
         sent |= each.sent
     with place.asked() as raw:
-        found = [*left, *(f"a client failed: {error!r}" for each in clients for error in each.failures)]
+        found = [
+            *left,
+            *(f"{type(each).__name__} failed: {_told(error)}" for each in people for error in each.failures),
+        ]
         found += [f"a worker ended with {code}" for code in codes if code not in (0, -signal.SIGTERM)]  # so young
         found += wrong(raw, sent)
         ((messages,),) = raw.execute("select count(*) from sourced_messages").fetchall()
-    return Report(place.name, plan, blows, messages, len(sent), peace - began, monotonic() - peace, found)
+    deeds = Counter(deed for each in operators for deed in each.done)
+    by_kind = Counter({kind.__name__: sum(len(each.sent) for each in clients if type(each) is kind) for kind in KINDS})
+    return Report(place.name, plan, blows, deeds, messages, by_kind, peace - began, monotonic() - peace, found)
+
+
+def _clients(app: Sourced, place: Place, plan: Plan) -> list[Client]:
+    """Those who do more at a time, less often."""
+    others: dict[type[Client], float] = {Impatient: 4.0, Joining: 3.0, Dripping: 10.0, Directing: 10.0}
+    transferring = [Transferring(app, place, number, plan.seed, plan.rate) for number in range(plan.clients)]
+    return [
+        *transferring,
+        *(
+            kind(app, place, plan.clients + number, plan.seed, plan.rate / slower)
+            for number, (kind, slower) in enumerate(others.items())
+        ),
+    ]
+
+
+def _told(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
 
 
 def _too_quiet(plan: Plan, blows: Counter[str], clients: list[Client]) -> bool:
@@ -161,8 +196,11 @@ def _left(app: Sourced) -> list[str]:
 
     def at_peace() -> bool:
         with contextlib.suppress(Unavailable):
+            let_go(app)
+            start_all(app)
             status = app.status()
-            return not status.scheduled and not any(info.lag or info.stragglers for info in status.groups)
+            ours = [info for info in status.groups if info.group.name in ALL]
+            return not status.scheduled and not any(info.lag or info.stragglers for info in ours)
         return False
 
     try:
@@ -180,7 +218,8 @@ def place(name: str) -> Iterator[tuple[Place, Path]]:
         if name == "sqlite":
             yield SqlitePlace(Path(folder)), log
         else:
-            yield PostgresPlace(stack.enter_context(TempPostgres())), log
+            server = stack.enter_context(TempPostgres())
+            yield PostgresPlace(server, stack.enter_context(line_to(server.url()))), log
 
 
 def main() -> None:
@@ -213,7 +252,15 @@ def keep(there: Place, log: Path, folder: Path) -> None:
     with there.asked() as raw, (folder / "log.txt").open("w") as file:
         for row in raw.execute("select * from sourced_messages order by position"):
             file.write(f"{row}\n")
-        for table in ("sourced_progress", "sourced_stragglers", "balances", "journal"):
+        for table in (
+            "sourced_groups",
+            "sourced_progress",
+            "sourced_stragglers",
+            "sourced_views",
+            "balances",
+            "journal",
+            "stamps",
+        ):
             file.write(f"\n{table}\n")
             for row in raw.execute(f"select * from {table}"):
                 file.write(f"{row}\n")

@@ -4,7 +4,8 @@ import logging
 import sys
 
 from sourced.runtime.workers import shift
-from tests.chaos.bank import LUCK, bank
+from tests.chaos.bank import LUCK
+from tests.chaos.open import bank
 from tests.chaos.places import opened
 
 

@@ -45,32 +45,42 @@ class Line:
             while True:
                 client, _ = self._listening.accept()
                 server = socket.socket(socket.AF_UNIX)
-                server.connect(self._server)
+                try:
+                    server.connect(self._server)
+                except OSError:  # it is away for a moment
+                    client.close()
+                    server.close()
+                    continue
                 threading.Thread(target=self._carry, args=(client, server), daemon=True).start()
 
     def _carry(self, client: socket.socket, server: socket.socket) -> None:
         cut = threading.Event()
         back = threading.Thread(target=self._answer, args=(server, client, cut), daemon=True)
-        with contextlib.suppress(OSError), client, server:
+        with client, server:
             back.start()
-            while said := client.recv(65536):
-                self.turns += 1
-                mark = next((mark for mark in self._marks if mark in said), None)
-                if mark is not None:
-                    self._marks.remove(mark)
-                    self.cuts += 1
-                    cut.set()
-                server.sendall(said)
-                if cut.is_set():
-                    break
-            server.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):
+                self._ask(client, server, cut)
+            with contextlib.suppress(OSError):
+                server.shutdown(socket.SHUT_WR)
             back.join()  # when the server hangs up it has done what it was told
+
+    def _ask(self, client: socket.socket, server: socket.socket, cut: threading.Event) -> None:
+        while not cut.is_set() and (said := client.recv(65536)):
+            self.turns += 1
+            mark = next((mark for mark in self._marks if mark in said), None)
+            if mark is not None:
+                self._marks.remove(mark)
+                self.cuts += 1
+                cut.set()
+            server.sendall(said)
 
     def _answer(self, server: socket.socket, client: socket.socket, cut: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while said := server.recv(65536):
                 if not cut.is_set():
                     client.sendall(said.replace(*self._heard) if self._heard[0] else said)
+        with contextlib.suppress(OSError):
+            client.shutdown(socket.SHUT_RDWR)  # the server has hung up
 
 
 @contextlib.contextmanager

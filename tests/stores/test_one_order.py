@@ -26,13 +26,16 @@ from sourced import (
 )
 from sourced.actions import Send, Stop, Unschedule
 from sourced.errors import Deadlocked
+from sourced.ops import Op
 from sourced.policy import Retry
 from sourced.reactor import Delivery, Reactor
-from sourced.store import ViewRow
+from sourced.store import Move, ViewRow
 from sourced.stores.postgres import PostgresStore
 from sourced.testing import VirtualClock
+from sourced.testing.conformance.bench import at, entry
 from tests.facts import PATIENCE, eventually
 from tests.listings import Added, Tally
+from tests.runtime.listener import streams
 from tests.stores.meanwhile import OpenTransaction, Paced, thread, waiting_for_locks
 
 ROWS = ("hold views", "add views")
@@ -273,6 +276,50 @@ def test_somebody_who_lets_a_stream_go_on_and_somebody_who_resets_its_group(
         }
         meanwhile(paced, letting_go[what], lambda: other.groups.reset(Early))
     assert other.parked.list() == []
+    assert counted() == 0
+
+
+OPERATORS: dict[str, Callable[[PostgresStore], Op[Any]]] = {
+    "reset": lambda store: store.reset("g"),
+    "seize": lambda store: store.seize("g"),
+    "stop": lambda store: store.stop("g", "enough"),
+    "start": lambda store: store.start("g", at(0)),
+    "settle": lambda store: store.settle("g", [Move(shard, 10, 10) for shard in range(store.shards)], release=True),
+}
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("first", ["operator", "worker"])
+def test_a_lease_that_is_prolonged_while_an_operator_changes_its_group(
+    postgres: PostgresStore, counted: Callable[[], int], operator: str, first: str
+):
+    """J172. What was taken stays taken, whoever was first; what was not stays whose it is. Nobody waits in a circle."""
+    store = postgres
+    store.transact(store.register("g", "beginning"))
+    store.commit([entry(stream) for stream in streams(3)])
+    claim = store.transact(store.claim("g", "worker", now=at(0), until=at(30), limit=100))
+    assert len(claim.leases) == 3
+
+    def at_once(op: Op[Any]) -> Op[None]:
+        """Nothing of it goes out with the commit alone."""
+        yield from op
+        yield from store.groups()
+
+    works = [at_once(OPERATORS[operator](store)), at_once(store.renew(claim, at(1_000)))]
+    one, other = works if first == "operator" else reversed(works)
+    before, after = OpenTransaction(store), OpenTransaction(store)
+    before.do(one)
+    waits = after.start(other)
+    eventually(lambda: waits.done() or waiting_for_locks(store.url))
+    before.commit()
+    waits.result(PATIENCE)
+    after.commit()
+    owners = {each.shard: each.owner for each in store.transact(store.progress("g")) if each.owner}
+    taken = operator in ("reset", "seize", "settle")
+    assert owners == ({} if taken else {lease.shard: "worker" for lease in claim.leases})
+    store.transact(store.start("g", at(0)))
+    found = store.transact(store.claim("g", "another", now=at(500), until=at(530), limit=100))
+    assert len(found.leases) == (3 if operator in ("reset", "seize") else 0)
     assert counted() == 0
 
 
