@@ -1,8 +1,9 @@
 """The pulse: what several looks tell that one alone does not."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from sourced.dashboard.glance import Building, Glance
+from sourced.dashboard.glance import SAMPLE, Building, Glance
 from sourced.dashboard.pulse import EVERY, Pulse, sparkline
 from sourced.doctor import GroupInfo
 from sourced.store import Group, Progress, Worker
@@ -18,11 +19,15 @@ def look(
     handled: int = 0,
     busy: float = 0,
     building: Building | None = None,
+    newest: Sequence[tuple[int, str]] = (),
 ) -> Glance:
     at = NOON + timedelta(seconds=seconds)
     info = GroupInfo(Group("g"), (Progress(0, 0, 0, lag),), ())
     worker = Worker("w", "host", 1, 2, NOON, at, handled, busy)
-    return Glance(at, 1, position, [info], [worker], 0, [], {"g": building} if building else {}, frozenset())
+    return Glance(
+        at, 1, position, [info], [worker], 0, [], {"g": building} if building else {}, frozenset(),
+        newest or [(each, "placed") for each in range(position, max(0, position - SAMPLE), -1)], {"g": {"placed"}},
+    )  # fmt: skip
 
 
 def felt(*looks: Glance) -> Pulse:
@@ -45,6 +50,16 @@ def test_what_comes_in_and_what_is_handled_is_told_look_by_look():
     assert pulse.arriving() == [10, 0]
     assert pulse.handling("g") == [6, 4]
     assert pulse.lagging("g") == [0, 40, 0]
+
+
+def test_a_group_handles_what_it_takes_and_not_whatever_is_stored():
+    """Where more came than is looked at, what is looked at stands for the rest."""
+    idle = felt(look(0), look(10, position=100, newest=[(each, "shipped") for each in range(100, 0, -1)]))
+    assert (idle.arriving(), idle.handling("g")) == ([10], [0])
+    half = [(each, "placed" if each % 2 else "shipped") for each in range(10_000, 10_000 - SAMPLE, -1)]
+    assert felt(look(0), look(10, position=10_000, lag=1_000, newest=half)).handling("g") == [400]
+    some = felt(look(0, position=90), look(10, position=100, newest=[(each, "placed") for each in range(100, 0, -1)]))
+    assert some.handling("g") == [1]
 
 
 def test_what_a_message_takes_is_what_workers_were_busy_for():

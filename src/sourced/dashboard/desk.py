@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse
 from sourced.actor import Actor
 from sourced.app import Sourced
 from sourced.codec import Record
-from sourced.dashboard.glance import Glance, glanced
+from sourced.dashboard.glance import SAMPLE, Glance, glanced
 from sourced.dashboard.handled import HandleTimes
 from sourced.dashboard.pulse import Pulse, sparkline
 from sourced.dashboard.rebuilding import Builders
@@ -84,7 +84,8 @@ class Desk:
         return self.app._engine.codec.decode_all(records), more
 
     async def glance(self) -> Glance:
-        seen = await self.look(glanced(self.app._engine, self.target, self.veil))
+        sample = SAMPLE if self.pulse.due(self.app._engine.clock.now()) else 0
+        seen = await self.look(glanced(self.app._engine, self.target, self.veil, sample=sample))
         self.pulse.feel(seen)
         self.handled.watch()
         return seen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -17,6 +17,8 @@ from sourced.projector import Projector
 from sourced.runtime.engine import Engine
 from sourced.runtime.rebuild import BESIDE, beside_of, measured
 from sourced.store import Worker
+
+SAMPLE = 500  # of the newest messages: what there is of each type is counted in them
 
 
 class Building(msgspec.Struct, frozen=True):
@@ -40,6 +42,8 @@ class Glance(msgspec.Struct, frozen=True):
     findings: Sequence[Finding]
     building: Mapping[str, Building]  # by group
     kept: frozenset[str]  # groups whose rows from before the last rebuild are still there
+    newest: Sequence[tuple[int, str]] = ()  # positions and types, the newest first
+    handles: Mapping[str, Collection[str]] = {}  # types by group; one that is not there takes all there are
 
     @property
     def parked(self) -> int:
@@ -50,8 +54,9 @@ class Glance(msgspec.Struct, frozen=True):
         return min((each.behind_since for each in self.groups if each.behind_since), default=None)
 
 
-def glanced(engine: Engine, target: str, veil: Veil) -> Op[Glance]:
+def glanced(engine: Engine, target: str, veil: Veil, *, sample: int = SAMPLE) -> Op[Glance]:
     store, now = engine.store, engine.clock.now()
+    newest = (yield from store.read_all(limit=sample, backwards=True)) if sample else []
     streams, position = yield from store.extent()
     infos = [veil.info(each) for each in (yield from group_infos(engine)) if not each.name.endswith(BESIDE)]
     beside = {each.name.removesuffix(BESIDE): each for each in (yield from store.groups()) if BESIDE in each.name}
@@ -64,7 +69,11 @@ def glanced(engine: Engine, target: str, veil: Veil) -> Op[Glance]:
             building[name] = Building(*(yield from measured(store, name, group)))
     kept = frozenset(beside.keys() - building.keys())
     found = [each.naming(target) for each in findings(infos, workers, map(veil.scheduled, late), now, unseen=unseen)]
-    return Glance(now, streams, position, infos, workers, scheduled, found, building, kept)
+    return Glance(
+        now, streams, position, infos, workers, scheduled, found, building, kept,
+        [(each.position, each.type) for each in newest],
+        {reactor.group: engine.types(reactor) for reactor in engine.router},
+    )  # fmt: skip
 
 
 def rebuildable(engine: Engine) -> frozenset[str]:

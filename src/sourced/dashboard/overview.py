@@ -10,8 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sourced.dashboard.desk import Desk, Page
-from sourced.dashboard.glance import rebuildable
-from sourced.doctor import Finding, GroupInfo, why_it_waits
+from sourced.doctor import Finding
 from sourced.web.live import Fragments, live
 
 
@@ -23,8 +22,6 @@ class Overview:
         return [
             Route("/", self.overview),
             Route("/updates", self.updates),
-            Route("/groups", self.groups),
-            Route("/groups/updates", self.groups_updates),
             Route("/workers", self.workers),
             Route("/workers/updates", self.workers_updates),
         ]
@@ -34,12 +31,6 @@ class Overview:
 
     async def updates(self, request: Request) -> Response:
         return self._live(request, "_overview.html")
-
-    async def groups(self, request: Request) -> Response:
-        return self.desk.page(request, "groups.html", **await self._seen())
-
-    async def groups_updates(self, request: Request) -> Response:
-        return self._live(request, "_groups.html")
 
     async def workers(self, request: Request) -> Response:
         return self.desk.page(request, "workers.html", **await self._seen())
@@ -57,10 +48,11 @@ class Overview:
     async def _seen(self) -> dict[str, Any]:
         seen = await self.desk.glance()
         return {
-            "seen": seen, "rebuildable": rebuildable(self.desk.app._engine), "builders": self.desk.builders,
-            "pulse": self.desk.pulse, "verdict": verdict(seen.findings), "hands": hands,
-            "why": lambda info: why_it_waits(info, seen.workers, seen.at),
-        }  # fmt: skip
+            "seen": seen,
+            "pulse": self.desk.pulse,
+            "verdict": verdict(seen.findings),
+            "names": {each.name for each in seen.groups},
+        }
 
 
 def verdict(findings: Sequence[Finding]) -> tuple[str, str]:
@@ -73,8 +65,3 @@ def verdict(findings: Sequence[Finding]) -> tuple[str, str]:
     if waiting:
         return "waiting", f"All is well; {len(waiting)} thing{'s wait' if len(waiting) > 1 else ' waits'} for a moment."
     return "fine", "All is well: nothing waits."
-
-
-def hands(info: GroupInfo) -> list[str]:
-    """The workers who have any of its shards in hand."""
-    return sorted({each.owner.partition("/")[0] for each in info.progress if each.owner})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
@@ -23,6 +23,7 @@ class Beat(msgspec.Struct, frozen=True):
     at: datetime
     position: int
     lags: Mapping[str, int]
+    came: Mapping[str, float]  # since the last look, for each group
     workers: Mapping[str, tuple[int, float]]  # messages handled, and the seconds they took
     building: Mapping[str, Building]
 
@@ -33,11 +34,15 @@ class Pulse:
     def __init__(self) -> None:
         self._beats: deque[Beat] = deque(maxlen=KEPT)
 
+    def due(self, now: datetime) -> bool:
+        return not self._beats or (now - self._beats[-1].at).total_seconds() >= EVERY
+
     def feel(self, seen: Glance) -> None:
-        if not self._beats or (seen.at - self._beats[-1].at).total_seconds() >= EVERY:
+        if self.due(seen.at):
             lags = {each.name: each.lag for each in seen.groups}
+            came = _came(seen, self._beats[-1].position) if self._beats else {}
             workers = {each.id: (each.handled, each.busy) for each in seen.workers}
-            self._beats.append(Beat(seen.at, seen.position, lags, workers, seen.building))
+            self._beats.append(Beat(seen.at, seen.position, lags, came, workers, seen.building))
 
     def arriving(self) -> list[float]:
         """Messages a second that were stored, look by look."""
@@ -56,7 +61,7 @@ class Pulse:
     def handling(self, group: str) -> list[float]:
         """Messages a second that a group was through with."""
         return [
-            _rate(one, other, other.position - one.position + one.lags.get(group, 0) - other.lags.get(group, 0))
+            _rate(one, other, other.came.get(group, 0) + one.lags.get(group, 0) - other.lags.get(group, 0))
             for one, other in pairwise(self._beats)
         ]
 
@@ -87,7 +92,14 @@ class Pulse:
         return max(0.001, (self._beats[-1].at - self._beats[-min(LATELY, len(self._beats))].at).total_seconds())
 
 
-def _rate(one: Beat, other: Beat, count: int) -> float:
+def _came(seen: Glance, before: int) -> dict[str, float]:
+    """How many messages came that each group handles: of more than are looked at, as many as there are among those."""
+    types = Counter(type for position, type in seen.newest if position > before)
+    many = (seen.position - before) / types.total() if types.total() == len(seen.newest) > 0 else 1
+    return {each.name: many * sum(types[type] for type in seen.handles.get(each.name, types)) for each in seen.groups}
+
+
+def _rate(one: Beat, other: Beat, count: float) -> float:
     return max(0.0, count / max(0.001, (other.at - one.at).total_seconds()))
 
 

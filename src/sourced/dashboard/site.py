@@ -16,6 +16,7 @@ from sourced.app import Sourced
 from sourced.dashboard.access import Access, Doorkeeper, loopback
 from sourced.dashboard.acting import Acting, whoever
 from sourced.dashboard.desk import Desk
+from sourced.dashboard.groups import Groups
 from sourced.dashboard.machine import TimeMachine
 from sourced.dashboard.mishaps import Mishaps
 from sourced.dashboard.missing import Missing
@@ -54,7 +55,7 @@ def dashboard(
     """
     desk = Desk(app, title=title, home=home, target=target, veil=Veil(mask, mask_errors))
     rooms = (
-        Overview(desk), Search(desk), Stories(desk), TimeMachine(desk), Waiting(desk), Acting(desk, who),
+        Overview(desk), Groups(desk), Search(desk), Stories(desk), TimeMachine(desk), Waiting(desk), Acting(desk, who),
         Workflows(desk), Topology(desk),
     )  # fmt: skip
 
