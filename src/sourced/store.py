@@ -329,8 +329,8 @@ class Store(ViewStore, Protocol):
         """
         ...
 
-    def count_scheduled(self, until: datetime | None = None) -> Op[int]:
-        """How many wait; or how many of them are due by then."""
+    def count_scheduled(self, until: datetime | None = None, *, aside: bool = False) -> Op[int]:
+        """How many wait; how many of them are due by then, or were set aside."""
         ...
 
     def cancel(self, message_ids: Sequence[str]) -> Op[list[str]]:

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sourced import Failure, Park, Retry, Sourced, Stop
 from sourced.actions import Policy, Verdict
 from sourced.errors import Conflict, Rejection, Unavailable
-from sourced.integrations.prometheus import measure, serve
+from sourced.integrations.prometheus import SHARED, measure, serve, serving_all
 from sourced.ops import Op
 from sourced.stores.memory import MemoryStore
 from sourced.testing import VirtualClock
@@ -83,6 +83,15 @@ def test_a_port_is_scraped():
     assert seen["sourced_store_seconds_count{verb=dispatch}"] == 2
     with pytest.raises(OSError, match="refused"):
         scrape()
+
+
+def test_a_process_that_has_but_opened_its_file_hides_nobody_else():
+    """Another one is started while they are scraped, or is killed in that very moment and leaves it behind."""
+    port = a_free_port()
+    with Sourced() as app, serving_all(app, port) as environment:
+        Path(environment[SHARED], "counter_4711.db").touch()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:
+            assert read(answer.read().decode())["sourced_up"] == 1
 
 
 def test_lag_in_messages_and_in_seconds():

@@ -7,13 +7,14 @@ import logging
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, start_http_server
-    from prometheus_client.core import GaugeMetricFamily
+    from prometheus_client.core import GaugeMetricFamily, Metric
     from prometheus_client.multiprocess import MultiProcessCollector
     from prometheus_client.registry import Collector
 except ModuleNotFoundError as missing:
@@ -89,7 +90,7 @@ def serving_all(app: Sourced, port: int, host: str = "127.0.0.1") -> Iterator[Ma
         folder = os.environ.get(SHARED) or stack.enter_context(tempfile.TemporaryDirectory(prefix="sourced-metrics-"))
         registry = CollectorRegistry()
         registry.register(Waiting(app, FRESH))
-        MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+        Counted(registry, folder)  # type: ignore[no-untyped-call]
         stack.callback(_served(registry, port, host))
         yield {**os.environ, SHARED: folder}
 
@@ -108,6 +109,15 @@ def _served(registry: CollectorRegistry, port: int, host: str) -> Callable[[], N
         thread.join()
 
     return stop
+
+
+class Counted(MultiProcessCollector):
+    """What processes have counted; one that has but opened its file, or died over that, has nothing to tell."""
+
+    def collect(self) -> Iterable[Metric]:
+        begun = [str(each) for each in Path(self._path).glob("*.db") if each.stat().st_size]
+        merged: Iterable[Metric] = self.merge(begun, accumulate=True)  # type: ignore[no-untyped-call]
+        return merged
 
 
 class Done:
@@ -216,9 +226,9 @@ class Waiting(Collector):
             parked.add_metric(label, len(info.parked))
             retrying.add_metric(label, len(info.stragglers) - len(info.parked))
         yield from (lag, late, active, parked, retrying)
-        scheduled = self._app.scheduled.list()
-        aside = sum(bool(each.error) for each in scheduled)
-        yield _gauge("scheduled", "Messages that wait for their time", len(scheduled) - aside)
+        store = self._app.store
+        count, aside = (store.transact(store.count_scheduled(aside=each), reading=True) for each in (False, True))
+        yield _gauge("scheduled", "Messages that wait for their time", count - aside)
         yield _gauge("set_aside", "Scheduled messages that could not be promoted", aside)
         yield _gauge("workers", "Workers that are alive", len(self._app.workers()))
 

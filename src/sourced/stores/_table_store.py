@@ -208,8 +208,8 @@ class TableStore(Store):
     ) -> Op[list[Scheduled]]:
         return (yield Statement("scheduled", Tables.list_scheduled, (ids, after, limit)))
 
-    def count_scheduled(self, until: datetime | None = None) -> Op[int]:
-        return (yield Statement("count scheduled", Tables.count_scheduled, (until,)))
+    def count_scheduled(self, until: datetime | None = None, *, aside: bool = False) -> Op[int]:
+        return (yield Statement("count scheduled", Tables.count_scheduled, (until, aside)))
 
     def cancel(self, message_ids: Sequence[str]) -> Op[list[str]]:
         return (yield Statement("cancel", Tables.cancel, (message_ids,)))

@@ -83,8 +83,8 @@ class LosesTheirPlace(Faulty):
 class CountsWhatIsNotDue(Faulty):
     """counts what is due, whenever that is."""
 
-    def count_scheduled(self, until=None):
-        return (yield from super().count_scheduled())
+    def count_scheduled(self, until=None, *, aside=False):
+        return (yield from super().count_scheduled(aside=aside))
 
 
 @breaks("cancel")

@@ -102,9 +102,11 @@ class Schedule(Tables):
         text = f"{SCHEDULED} {where} order by s.due_at, s.ordinal limit :limit"
         return self.read_scheduled((yield self.say("scheduled", text, limit=ALL if limit is None else limit, **values)))
 
-    def count_scheduled(self, until: datetime | None = None) -> Op[int]:
-        text, by_then = "select count(*) from {scheduled} s", {"until": until} if until else {}
-        ((count,),) = yield self.say("count scheduled", text + " where s.due_at <= :until" * bool(until), **by_then)
+    def count_scheduled(self, until: datetime | None = None, *, aside: bool = False) -> Op[int]:
+        wanted = ["s.due_at <= :until"] * (until is not None) + ["s.error <> ''"] * aside
+        where = f"where {' and '.join(wanted)}" if wanted else ""
+        values = {} if until is None else {"until": until}
+        ((count,),) = yield self.say("count scheduled", f"select count(*) from {{scheduled}} s {where}", **values)
         return count
 
     def read_scheduled(self, rows: Sequence[Any]) -> list[Scheduled]:

@@ -38,8 +38,9 @@ class Schedule(Base):
         order, last = self.schedule.get(message_id, (-1, None))
         return at, order if last and last.at == at else -1
 
-    def count_scheduled(self, until: datetime | None) -> int:
-        return sum(until is None or each.at <= until for _, each in self.schedule.values())
+    def count_scheduled(self, until: datetime | None, aside: bool) -> int:
+        waiting = (each for _, each in self.schedule.values() if each.error or not aside)
+        return sum(until is None or each.at <= until for each in waiting)
 
     def cancel(self, message_ids: Sequence[str]) -> list[str]:
         there = [each for each in dict.fromkeys(message_ids) if each in self.schedule]

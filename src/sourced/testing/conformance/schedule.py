@@ -76,12 +76,18 @@ class Schedule(Bench):
         assert self.do(self.store.scheduled(wanted)) == [rows[2], rows[0]]
         assert self.do(self.store.scheduled([])) == []
 
-    def test_count_scheduled_is_how_many_wait_and_how_many_are_due_by_then(self) -> None:
+    def test_count_scheduled_is_how_many_wait_are_due_by_then_or_were_set_aside(self) -> None:
         assert self.do(self.store.count_scheduled()) == 0
-        self.plan(scheduled("s", 5), scheduled("t", 1), scheduled("s", 1, metadata="{"))
-        self.promote(0)
-        counted = [self.do(self.store.count_scheduled(until)) for until in (None, at(0.999999), at(1), at(5))]
+        self.plan(scheduled("s", 5), scheduled("t", 3), scheduled("s", 1, metadata="{"))
+        assert self.do(self.store.count_scheduled(aside=True)) == 0
+        self.promote(1)
+        counted = [self.do(self.store.count_scheduled(until)) for until in (None, at(0.999999), at(3), at(5))]
         assert counted == [3, 0, 2, 3]
+        assert (
+            self.do(self.store.count_scheduled(aside=True))
+            == self.do(self.store.count_scheduled(at(1), aside=True))
+            == 1
+        )
 
     # -- promotion
 

@@ -31,7 +31,8 @@ class Schedule(Base):
         def step(side: Side) -> Op[Any]:
             page = yield from side.store.scheduled(after=(at(due), f"m-{known}"), limit=limit)
             one = yield from side.store.scheduled([f"m-{known}"])
-            return page, one, (yield from side.store.count_scheduled(at(due)))
+            aside = yield from side.store.count_scheduled(aside=True)
+            return page, one, (yield from side.store.count_scheduled(at(due))), aside
 
         self.both(step, reading=True)
 
