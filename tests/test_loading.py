@@ -168,6 +168,17 @@ def test_what_was_only_thought_through_is_forgotten(command, others):
     assert cart.state == app.load(Cart, "c1").state
 
 
+def test_two_who_read_on_at_the_same_time_fold_everything_once(store: Store):
+    async def read_on() -> list[str]:
+        app = shop("tea", store=store)
+        cart = await app.aio.load(Cart, "c1")
+        await app.aio.append("c1", [Added("pot"), Added("cup")])
+        await asyncio.gather(cart.refresh(), cart.refresh(), cart.refresh())
+        return cart.state
+
+    assert asyncio.run(read_on()) == ["tea", "pot", "cup"]
+
+
 # -- a long stream -----------------------------------------------------------------------------------------------------
 
 

@@ -96,9 +96,11 @@ class Fold(Generic[S]):
         return [Content(each.seq, each.type, read[asked.get(each.type)](each)) for each in records]
 
     def take(self, contents: Iterable[Content]) -> None:
-        """Applies what follows, and was read together."""
+        """Applies what was read together; what another reading has applied meanwhile is passed over."""
         evolvers, state, seq, gone = self.owner.evolvers, self.state, self.seq, self.gone
         for each in contents:
+            if each.seq <= seq:
+                continue
             seq = each.seq
             evolver = evolvers.get(each.type)
             if evolver is not None:
