@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from sourced.audit import GroupRebuilt, GroupRestored
 from sourced.errors import DefinitionError, InTransaction, Invalid
+from sourced.ops import Op
 from sourced.projector import Projector
 from sourced.runtime.engine import committed
 from sourced.runtime.programs import Afterwards, Program, Transact
@@ -57,7 +58,11 @@ class RowVerbs(Side):
         """Lets the rows from before the last rebuild take the place of the live ones; what is new goes into them."""
         engine, live = self._engine, self._projector(projector)
         event = GroupRestored(by=by, reason=reason, group=live.group, was="active")
-        restored: GroupRestored = yield Transact(restoring(engine, live, event, dry_run=dry_run), reading=dry_run)
+
+        def op() -> Op[GroupRestored]:
+            return restoring(engine, live, event, dry_run=dry_run)
+
+        restored: GroupRestored = yield Transact(op(), reading=dry_run, anew=op)
         if not dry_run:
             engine.memos.forget(live)
             yield Afterwards(committed(engine, ()))

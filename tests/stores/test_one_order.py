@@ -25,6 +25,7 @@ from sourced import (
     sync,
 )
 from sourced.actions import Send, Stop, Unschedule
+from sourced.audit import OPERATIONS
 from sourced.errors import Deadlocked
 from sourced.ops import Op
 from sourced.policy import Retry
@@ -436,6 +437,31 @@ def test_what_an_operator_asked_for_is_done_again_as_well(postgres: PostgresStor
     assert app.groups.get(projector).group.epoch == 1
     asyncio.run(app.aio.groups.reset(projector, "and again"))
     assert app.groups.get(projector).group.epoch == 2
+
+
+class Exchanged(Amounts, group="exchanged"):
+    def __init__(self) -> None:
+        self.swaps = 0
+
+    def beside(self) -> Any:
+        return Exchanged()
+
+    def swap(self, beside: Any, tx: Any) -> None:
+        self.swaps += 1
+        if self.swaps % 2:
+            tx.execute("do $$ begin raise exception 'every other time' using errcode = '40P01'; end $$")
+
+
+def test_rows_that_were_built_anew_are_exchanged_all_the_same(postgres: PostgresStore):
+    projector = Exchanged()
+    app = an_app(postgres, projector)
+    app.append("c1", Added("tea"))
+    app.drain()
+    assert app.rebuild(projector).messages == 1
+    assert projector.swaps == 2
+    app.restore(projector)
+    assert projector.swaps == 4
+    assert [each.type for each in app.history(OPERATIONS)] == ["sourced.group_rebuilt", "sourced.group_restored"]
 
 
 def test_in_a_transaction_of_the_callers_it_is_his_to_do_again(postgres: PostgresStore):

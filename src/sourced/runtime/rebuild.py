@@ -86,7 +86,7 @@ class Rebuild(Site):
 
     def program(self) -> Program[GroupRebuilt]:
         """Until the new rows are the live ones."""
-        self.group = yield Transact(self.begun())
+        self.group = yield Transact(self.begun(), anew=self.begun)
         while (yield Transact(self.store.sweep_views(SWEPT))) == SWEPT:
             pass
         yield from self.work()
@@ -134,10 +134,14 @@ class Rebuild(Site):
                     gone, left = yield Transact(self.measured(), reading=True)
                     yield from self.tell(gone, left, gone - before, now - began)
                     near = idle if self.inline else left <= 2 * self.engine.batch
-                    if (yield from self.over()) or (near and not self.helping and (yield Transact(self.finished()))):
+                    if (yield from self.over()) or (near and (yield from self.taken_place())):
                         return
                 if idle:
                     yield Await(listener, PAUSE)
+
+    def taken_place(self) -> Program[bool]:
+        """Whether the new rows are the live ones from now on; who only helps leaves that to others."""
+        return not self.helping and (yield Transact(self.finished(), anew=self.finished))
 
     def measured(self) -> Op[tuple[int, int]]:
         return measured(self.store, self.live.group, self.group)
