@@ -314,6 +314,11 @@ def test_without_scripts_every_page_is_there(home: str, shop: Sourced, broken: P
     for room in ("Groups", "Messages", "Streams", "Scheduled", "Workflows", "Workers", "Topology", "Schemas", "Parked"):
         page.get_by_role("link", name=room, exact=True).click()
         expect(page.get_by_role("navigation").locator("[aria-current]")).to_have_text(room)
+    page.goto(f"{home}/streams/cart-1")
+    page.get_by_role("slider").fill("1")
+    page.get_by_role("button", name="Go").click()
+    page.wait_for_url("**/streams/cart-1?at=1")
+    page.goto(f"{home}/parked")
     broken.unlink()
     page.get_by_role("button", name="Retry all").click()
     page.get_by_role("button", name="Do it").click()

@@ -103,6 +103,8 @@ def test_whatever_a_run_is_called_an_act_leads_back_to_it(app: Sourced, caller: 
     assert caller.send(f"{there}/signal", message="trip_approved", by="Ann").headers["location"] == there
     answer = caller.send(f"{there}/signal", {"hx-request": "true"}, message="trip_approved", by="Ann")
     assert (answer.status, answer.headers["hx-redirect"]) == (204, there)
+    told = [each.metadata for each in run.history() if each.type == "trip_approved"]
+    assert told == [{"by": "dashboard@127.0.0.1"}] * 2  # a signal is in the log with who sent it, as every act is
     forked = caller.send("/act", act="fork", run=run.id, step="book_flight#1", confirmed="1").headers["location"]
     assert "forked from" in caller.see(forked)
 

@@ -34,7 +34,8 @@ def _kind(type: msgspec.inspect.Type) -> tuple[str, tuple[str, ...]]:
     inspect = msgspec.inspect
     if isinstance(type, inspect.UnionType):
         rest = [each for each in type.types if not isinstance(each, inspect.NoneType)]
-        return _kind(rest[0]) if len(rest) == 1 else ("json", ())
+        kind, choices = _kind(rest[0]) if len(rest) == 1 else ("json", ())
+        return kind, ("", *choices) if choices else ()
     if isinstance(type, inspect.EnumType):
         return "choice", tuple(str(each.value) for each in type.cls)
     if isinstance(type, inspect.LiteralType):
@@ -48,6 +49,9 @@ def _kind(type: msgspec.inspect.Type) -> tuple[str, tuple[str, ...]]:
 
 
 def _said(value: Any) -> str:
+    """Nothing is what is left empty: “null” would be a text like any other."""
+    if value is None:
+        return ""
     return value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str).decode()
 
 

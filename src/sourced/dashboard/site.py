@@ -49,14 +49,14 @@ def dashboard(
 
     `who` names whoever acts, for the log; `home` is where its title leads to, if it is part of something larger;
     `target` is what the command line calls the app, for advice that can be copied: "shop:app";
-    `mask(message, payload)` keeps what nobody may see, and with it only the class and the place of an exception are
-    shown, or what `mask_errors(text)` leaves of it; the same `secret` in all processes lets them accept each other's
-    forms.
+    `mask(message, payload)` keeps what nobody may see, but for names and ids, which are addresses; with it only the
+    class and the place of an exception are shown, or what `mask_errors(text)` leaves of it; the same `secret` in all
+    processes lets them accept each other's forms.
     """
     desk = Desk(app, title=title, home=home, target=target, veil=Veil(mask, mask_errors))
     rooms = (
         Overview(desk), Groups(desk), Search(desk), Stories(desk), TimeMachine(desk), Waiting(desk), Acting(desk, who),
-        Workflows(desk), Topology(desk),
+        Workflows(desk, who), Topology(desk),
     )  # fmt: skip
 
     async def forged(request: Request, _: Exception) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from sourced.dashboard.desk import Desk, Page, quoted
 from sourced.dashboard.fields import fields_of, given_fields
+from sourced.envelope import Message
 from sourced.errors import Invalid, NotKnown
 from sourced.messages import Payload, parse
 from sourced.runtime.runs import info_and_history, workflows_in
@@ -40,8 +41,9 @@ class Choice(NamedTuple):
 
 
 class Workflows:
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, who: Callable[[Request], str]) -> None:
         self.desk = desk
+        self._who = who
 
     def routes(self) -> list[Route]:
         return [
@@ -120,7 +122,9 @@ class Workflows:
             except Invalid as invalid:
                 complaints = invalid.fields
             else:
-                await self.desk.app.aio.workflows.run(run).signal(payload)
+                told = {"by": self._who(request)}
+                sent = Message.new(payload, stream=run, metadata=told, now=self.desk.app._engine.clock.now())
+                await self.desk.app.aio.workflows.run(run).signal(sent)
                 where = f"{request.scope.get('root_path', '')}/runs/{quoted(run)}"
                 return Response(status_code=204, headers={"hx-redirect": where}) if is_htmx(request) else see(where)
         template = "_signal.html" if is_htmx(request) else "signal.html"
