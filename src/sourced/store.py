@@ -15,7 +15,7 @@ in order**. That is what makes one checkpoint per (group, shard) enough: a reade
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime
 from typing import Literal, Protocol, TypeVar
@@ -44,6 +44,7 @@ from sourced.terms import Scheduled as Scheduled
 from sourced.terms import Status as Status
 from sourced.terms import Straggler as Straggler
 from sourced.terms import StreamState as StreamState
+from sourced.terms import Symptom as Symptom
 from sourced.terms import Worker as Worker
 from sourced.terms import shard_of as shard_of
 from sourced.view import Equal as Equal
@@ -305,6 +306,13 @@ class Store(ViewStore, Protocol):
     def workers(self, since: datetime) -> Op[list[Worker]]:
         """Those who gave a sign of life since then, the longest-serving first."""
         ...
+
+    # -- how the database itself is doing
+
+    def symptoms(self, now: Callable[[], datetime]) -> Op[list[Symptom]]:
+        """What a person should see to; `now` asks the clock of this machine, whatever the app goes by."""
+        yield from ()
+        return []
 
     # -- the schedule
 

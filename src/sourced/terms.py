@@ -29,6 +29,15 @@ class Capabilities(msgspec.Struct, frozen=True):
     concurrent: bool = False  # several transactions may write at once; one that appends holds its shards until its end
 
 
+class Symptom(msgspec.Struct, frozen=True):
+    """Something about the database itself that a person should see to."""
+
+    about: str
+    why: str
+    advice: str
+    trouble: bool = False
+
+
 # -- the log -------------------------------------------------------------------------------------------------------
 
 

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from datetime import datetime
 from shlex import quote
 
+from sourced.clock import SystemClock
 from sourced.doctor import PATIENCE, Finding, findings, in_order, of_strangers
 from sourced.operations.groups import alive, group_infos
 from sourced.ops import Op
 from sourced.runtime.engine import Engine
 from sourced.runtime.rebuild import BESIDE
 from sourced.runtime.runs import workflows_in
-from sourced.store import Group, Scheduled, Store
+from sourced.store import Group, Scheduled, Store, Symptom
 
 LOOKED = 500  # messages of the schedule
 
@@ -23,12 +24,17 @@ def diagnosed(engine: Engine) -> Op[list[Finding]]:
     infos = yield from group_infos(engine)
     late, unseen = yield from overdue(engine.store, now)
     found = findings(infos, workers, late, now, unseen=unseen)
+    found += map(_seen_to, (yield from engine.store.symptoms(SystemClock().now)))
     if known:
         groups = yield from engine.store.groups()
         found += _rebuilds(groups)
         found += yield from _runs(engine)
         found += of_strangers((each for each in groups if not each.name.endswith(BESIDE)), known)
     return in_order(found)
+
+
+def _seen_to(each: Symptom) -> Finding:
+    return Finding("trouble" if each.trouble else "waiting", each.about, each.why, each.advice)
 
 
 def overdue(store: Store, now: datetime) -> Op[tuple[list[Scheduled], int]]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 from sourced.ops import Call, Op
 from sourced.snapshots import Snapshot
-from sourced.store import Store
+from sourced.store import Store, Symptom
 
 
 class SnapshotsApart:
@@ -31,6 +32,21 @@ class SnapshotsApart:
 
     def save_snapshot(self, snapshot: Snapshot, keep: int = 1) -> Op[None]:
         yield Call(lambda tx: self.other.transact(self.other.save_snapshot(snapshot, keep)))
+
+    def symptoms(self, now: Callable[[], datetime]) -> Op[list[Symptom]]:
+        found = yield from self.store.symptoms(now)
+        return [*found, *(yield Call(lambda tx: self._others(now)))]
+
+    def _others(self, now: Callable[[], datetime]) -> list[Symptom]:
+        try:
+            return self.other.transact(self._asked(now), reading=True)
+        except Exception as error:  # of a driver, or of a store of somebody else's
+            why = f"{self.other!r} cannot be asked, so every stream is read from its beginning: {error}"
+            return [Symptom("snapshots", why, "see to that store; nothing is lost meanwhile", trouble=True)]
+
+    def _asked(self, now: Callable[[], datetime]) -> Op[list[Symptom]]:
+        yield from self.other.snapshots("", [""])
+        return (yield from self.other.symptoms(now))
 
     def migrate(self) -> list[str]:
         return [*self.store.migrate(), *self.other.migrate()]

@@ -25,11 +25,12 @@ from sourced.stores._postgres.dialing import Dialing, finished
 from sourced.stores._postgres.inside import Inside
 from sourced.stores._postgres.relay import PostgresRelay
 from sourced.stores._postgres.rounds import Rounds
+from sourced.stores._postgres.symptoms import Symptoms
 from sourced.stores._sql.dialect import Query
 from sourced.stores._sql.migrations import Made, Migration, migrations, refuse_others
 
 
-class PostgresStore(Appends, Rounds):
+class PostgresStore(Symptoms, Appends, Rounds):
     """`PostgresStore("postgresql://…")`; its tables are made by `migrate()`, or by your own migration tool."""
 
     capabilities = Capabilities(durable=True, shared=True, concurrent=True)

@@ -8,6 +8,7 @@ import random
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -15,7 +16,8 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from sourced.codec import Record
 from sourced.errors import DefinitionError, Unavailable
 from sourced.forks import begin_anew_in_children, leave_alone
-from sourced.store import SHARDS, Capabilities, Entry, Outcome
+from sourced.ops import Op
+from sourced.store import SHARDS, Capabilities, Entry, Outcome, Symptom
 from sourced.stores._borrowed import driver_connection, driver_connection_async
 from sourced.stores._committer import AsyncCommitter, Committer
 from sourced.stores._gate import Gate
@@ -26,6 +28,7 @@ from sourced.stores._sqlite.connections import AsyncSqliteConnection, SqliteConn
 from sourced.stores._sqlite.dialect import SqliteDialect
 from sourced.stores._sqlite.reading import Reads
 from sourced.stores._sqlite.relay import SqliteRelay
+from sourced.stores._sqlite.symptoms import of_log
 from sourced.stores._sqlite.tables import make, refuse_without_tables, steps_made
 
 Raw: TypeAlias = sqlite3.Connection
@@ -245,6 +248,10 @@ class SqliteStore(Appends, Reads):
         if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
             return Unavailable(repr(self), str(error))
         return error
+
+    def symptoms(self, now: Callable[[], datetime]) -> Op[list[Symptom]]:
+        yield from ()
+        return of_log(self.path)
 
     # -- wake-ups between processes
 

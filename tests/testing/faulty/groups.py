@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from sourced.store import Progress
+from sourced.store import Progress, Symptom
 from sourced.testing.clock import START
 from tests.testing.faulty._registry import Faulty, breaks
 
@@ -205,3 +205,12 @@ class ReinstatesUnderARound(Faulty):
         yield from super().reinstate(group, moves)
         for shard, row in known.items():
             self._tables.progress[group.name][shard] = row
+
+
+@breaks("symptoms")
+class IsNeverWell(Faulty):
+    """complains all the time."""
+
+    def symptoms(self, now):
+        yield from ()
+        return [Symptom("the store", "one never knows", "look after it")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from sourced.clock import SystemClock
 from sourced.store import Worker
 from sourced.testing.conformance.bench import Bench, at
 
@@ -46,3 +47,9 @@ class Workers(Bench):
         self.do(self.store.leave("one"))
         self.do(self.store.leave("nobody"))
         assert self.alive() == [two]
+
+    # -- the database itself
+
+    def test_symptoms_are_none_where_all_is_well(self) -> None:
+        self.put("s")
+        assert self.do(self.store.symptoms(SystemClock().now)) == []
