@@ -268,8 +268,8 @@ def behind(info: GroupInfo) -> str:
     return f"{'about ' if info.lag and info.estimated else ''}{amount(info.lag)}"
 
 
-def amount(count: int) -> str:
-    return f"{count:,} message" + "s" * (count != 1)
+def amount(count: int, what: str = "message") -> str:
+    return f"{count:,} {what}" + "s" * (count != 1)
 
 
 def ago(since: datetime | None, now: datetime) -> str:

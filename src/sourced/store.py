@@ -53,6 +53,8 @@ from sourced.view_store import ViewStore
 
 T = TypeVar("T")
 
+_NOTHING_TO_JOIN = "using(connection): {} keeps nothing in a database; it takes SQLite or PostgreSQL"
+
 
 class Store(ViewStore, Protocol):
     """One log, many implementations."""
@@ -87,10 +89,10 @@ class Store(ViewStore, Protocol):
 
     def joined(self, connection: object, *, reading: bool) -> Connection:
         """The caller's connection, to be used in its own transaction: never committed, never closed, left as it is."""
-        raise _nothing_to_join(self)
+        raise DefinitionError(_NOTHING_TO_JOIN.format(type(self).__name__))
 
     async def joined_async(self, connection: object, *, reading: bool) -> AsyncConnection:
-        raise _nothing_to_join(self)
+        raise DefinitionError(_NOTHING_TO_JOIN.format(type(self).__name__))
 
     # -- ways to carry work out; a store that knows better ones overrides these
 
@@ -354,8 +356,3 @@ class Store(ViewStore, Protocol):
     def snapshots(self, group: str, streams: Sequence[str]) -> Op[dict[str, Snapshot]]:
         """The newest one of each stream that has any."""
         ...
-
-
-def _nothing_to_join(store: Store) -> DefinitionError:
-    mine = type(store).__name__
-    return DefinitionError(f"using(connection): {mine} keeps nothing in a database; it takes SQLite or PostgreSQL")

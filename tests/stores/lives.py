@@ -6,7 +6,7 @@ from typing import Any
 from sourced.ops import Call, Op
 from sourced.store import Entry, Move, Snapshot, Straggler
 from sourced.stores._table_store import TableStore
-from sourced.testing.conformance.bench import HOUR, at, record, scheduled
+from sourced.testing.conformance.bench import at, record, scheduled
 
 Step = Callable[[Any], Op[Any]]
 
@@ -29,7 +29,7 @@ def live() -> list[Step]:
         yield from written("sales", {"cart-1": {"items": 1}, "cart-2": {"items": 9}})
 
     def work(store: Any) -> Op[None]:
-        yield from store.register("h", at(0) + HOUR)
+        yield from store.register("h", at(3600))
         claim = yield from store.claim("g", "w", now=at(0), until=at(30), limit=100)
         yield from store.settle("g", [Move(lease.shard, 1, 1, 1) for lease in claim.leases], release=False)
         yield from store.straggle(

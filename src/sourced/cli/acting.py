@@ -46,7 +46,7 @@ def start(target: App, group: GroupName, by: By, reason: Reason = "", dry_run: D
     if started.was == "active" and not started.due:
         show(f"{group} runs already")
         return
-    due = f", {_streams(started.due)} that had failed tried again" if started.due else ""
+    due = f", {amount(started.due, 'stream')} that had failed tried again" if started.due else ""
     show(f"{would(dry_run, 'start', 'started')} {group}{_behind(started.behind)}{due}")
 
 
@@ -56,7 +56,7 @@ def replay(
     """Deliver everything to a group again, as a replay: its data is made anew, nothing is sent twice."""
     with app_at(target) as app:
         planned = app.groups.reset(group, reason, by=by, dry_run=True)
-        waiting = f"; {_streams(planned.waiting)} that wait start over" if planned.waiting else ""
+        waiting = f"; {amount(planned.waiting, 'stream')} that wait start over" if planned.waiting else ""
         show(f"{group} would be given {amount(planned.messages)} again{waiting}")
         if dry_run:
             return
@@ -77,7 +77,7 @@ def retry(
     if not retried.streams:
         show("nothing is parked" if not (group or stream or error or type) else "nothing that is parked fits")
         return
-    show(f"{would(dry_run, 'retry', 'retried')} {_streams(len(retried.streams))}:")
+    show(f"{would(dry_run, 'retry', 'retried')} {amount(len(retried.streams), 'stream')}:")
     _list(map(_parked, retried.streams), len(retried.streams))
 
 
@@ -137,10 +137,6 @@ def _ask(question: str, yes: bool) -> None:
 
 def _behind(count: int) -> str:
     return f", {amount(count)} behind" if count else ""
-
-
-def _streams(count: int) -> str:
-    return f"{count:,} stream" + "s" * (count != 1)
 
 
 def _parked(each: ParkedStream) -> Text:

@@ -113,7 +113,7 @@ def _counted(contents: Contents) -> str:
     things = (
         (contents.rows, "row"), (contents.groups, "group"), (contents.stragglers, "waiting stream"),
     )  # fmt: skip
-    parts = [amount(contents.messages), *(f"{count:,} {thing}{'s' * (count != 1)}" for count, thing in things if count)]
+    parts = [amount(contents.messages), *(amount(count, thing) for count, thing in things if count)]
     parts += [f"{contents.scheduled:,} scheduled"] if contents.scheduled else []
     return ", ".join(parts)
 

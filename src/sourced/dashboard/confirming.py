@@ -29,11 +29,13 @@ def prospect(act: str, told: a.Operation, error: Told) -> Prospect:
             return Prospect(f"Stop {group}", ["Nothing more is handed to it until somebody starts it again.", rest])
         case a.GroupStarted(group=group, was=was, behind=behind, due=due):
             first = "It goes on where it was." if was == "stopped" else "It runs already."
-            again = [f"{_streams(due)} that had failed {_are(due)} tried again at once."] if due else []
+            again = [f"{amount(due, 'stream')} that had failed {_are(due)} tried again at once."] if due else []
             return Prospect(f"Start {group}", [first, _behind(behind), *again])
         case a.GroupReset(group=group, messages=messages, waiting=waiting):
             first = f"{amount(messages)} {_are(messages)} delivered to it again, as a replay: nothing is sent twice."
-            over = [f"{_streams(waiting)} that had failed {_are(waiting)} given new attempts."] if waiting else []
+            over = (
+                [f"{amount(waiting, 'stream')} that had failed {_are(waiting)} given new attempts."] if waiting else []
+            )
             return Prospect(f"Reset {group}", [first, *over])
         case a.GroupRebuilt(group=group, messages=messages):
             first = f"Its rows are built anew of {amount(messages)}, beside those that are read until then."
@@ -68,7 +70,7 @@ def _retry(streams: Sequence[a.ParkedStream], error: Told) -> Prospect:
     if not streams:
         return Prospect("Retry", ["Nothing is parked like that any more: nothing would be done."])
     items = [f"{each.group}: {each.stream}#{each.seq}, {error(each.error) or 'no error'}" for each in streams]
-    first = f"{_streams(len(streams))} {_are(len(streams))} handed to workers again, with all attempts:"
+    first = f"{amount(len(streams), 'stream')} {_are(len(streams))} handed to workers again, with all attempts:"
     return Prospect("Retry", [first], _few(items))
 
 
@@ -83,10 +85,6 @@ def _few(items: Sequence[str]) -> Sequence[str]:
 
 def _behind(count: int) -> str:
     return f"{amount(count)} {'waits' if count == 1 else 'wait'} for it." if count else "Nothing waits for it."
-
-
-def _streams(count: int) -> str:
-    return f"{count:,} stream{'' if count == 1 else 's'}"
 
 
 def _are(count: int) -> str:

@@ -16,6 +16,8 @@ from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from sourced.doctor import amount
+
 KIT = Path(__file__).parent
 FOR_EVER = "public, max-age=31536000, immutable"
 
@@ -32,7 +34,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self.environment.filters |= {"json": as_json, "moment": moment, "count": count}
+        self.environment.filters |= {"json": as_json, "moment": moment, "count": amount}
         self.environment.globals["asset"] = self.asset
 
     def filter(self, work: Callable[..., Any]) -> Callable[..., Any]:
@@ -86,7 +88,3 @@ def moment(value: datetime) -> Markup:
     """In words that are right everywhere; the browser of whoever looks shows it in their own time."""
     exactly = value.isoformat(timespec="milliseconds")
     return Markup(f'<time datetime="{exactly}">{exactly[:10]} {exactly[11:19]} UTC</time>')
-
-
-def count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

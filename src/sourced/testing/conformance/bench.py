@@ -23,7 +23,6 @@ from sourced.testing.clock import START
 T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
 
-HOUR = timedelta(hours=1)
 TYPES = ("thing.done",)
 
 
