@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import dataclass
+from functools import partial
 from unittest.mock import Mock
 
 import pytest
@@ -117,15 +118,51 @@ def test_a_conflict_is_decided_anew_on_fresh_history(app, notes, loaded):
     assert cart.state.texts == ([*app.load(Notes, "p").state.texts] if loaded else [])
 
 
+class Waiting(Interference):
+    """Somebody who gets in the way every time, and has to wait the last time: in a thread of his own."""
+
+    def __call__(self, text):
+        self.tries += 1
+        note = partial(self.other.append, "p", Noted(f"theirs {self.tries}"))
+        if self.tries < Engine.tries:
+            note()
+        else:
+            self.waiting = threading.Thread(target=note)
+            self.waiting.start()
+
+
 @pytest.mark.parametrize("loaded", [True, False])
-def test_who_loses_every_time_gets_the_conflict_and_a_state_that_is_up_to_date(app, notes, loaded):
+def test_who_is_overtaken_again_and_again_is_decided_while_the_others_wait(app, notes, loaded):
+    """However busy a stream is, nobody loses for ever; and what his state was made of is what is stored."""
     cart = app.load(Notes, "p")
-    notes.on_decide = interference = Interference(app, times=100)
-    with pytest.raises(Conflict) as lost:
+    notes.on_decide = others = Waiting(app, times=0)
+    cart.execute(Note("mine")) if loaded else app.execute(Note("mine"), to="p")
+    others.waiting.join()
+    assert others.tries == Engine.tries
+    theirs = [f"theirs {number}" for number in range(1, Engine.tries + 1)]
+    assert app.load(Notes, "p").state.texts == [*theirs[:-1], "mine", theirs[-1]]
+    assert notes.calls == [("sync", [Note("mine"), Noted("mine")]), ("after_commit", [Noted("mine")])]
+    if loaded:
+        assert cart.state.texts == [*theirs[:-1], "mine"]
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_a_no_that_is_given_while_the_others_wait_leaves_a_state_that_is_up_to_date(app, notes, loaded):
+    cart = app.load(Notes, "p")
+    interference = Interference(app, times=Engine.tries - 1)
+
+    def refusing(text):
+        interference(text)
+        if interference.tries == Engine.tries:
+            raise CartClosed("p")
+
+    notes.on_decide = refusing
+    with pytest.raises(CartClosed):
         cart.execute(Note("mine")) if loaded else app.execute(Note("mine"), to="p")
-    assert interference.tries == Engine.tries
-    assert (lost.value.stream, lost.value.expected, lost.value.actual) == ("p", Engine.tries - 1, Engine.tries)
-    assert Noted("mine") not in [m.payload for m in app.history("p")]
+    notes.on_decide = nothing
+    assert [m.payload.text for m in app.history("p")] == ["theirs 1", "theirs 2", "theirs 3", "theirs 4"]
+    result = cart.execute(Note("mine")) if loaded else app.execute(Note("mine"), to="p")
+    assert result.command.seq == 5
     if loaded:
         assert cart.state == app.load(Notes, "p").state
 

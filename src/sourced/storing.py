@@ -34,8 +34,8 @@ class StoringVerbs(Side):
     ) -> Program[Decision]:
         """Decides a command now and stores it with its events, atomically; a `Rejection` reaches the caller.
 
-        On a conflict it is decided anew on fresh history, a few times, and then raises `Conflict`;
-        `expected_seq` pins the stream's seq instead.
+        On a conflict it is decided anew on fresh history, a few times, and then while all others wait; `expected_seq`
+        pins the stream's seq instead, and `Conflict` says that it was no longer there.
         """
         source = self._message(command, to, metadata)
         return (yield from foreground.execute_routed(self._engine, source, expected_seq=expected_seq))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -16,7 +16,7 @@ from sourced.errors import Conflict, Duplicate, StillWaiting, Undecodable
 from sourced.ops import Call, Op
 from sourced.runtime import inline, seams
 from sourced.runtime.engine import Engine, committed, remembered, stored, write_down
-from sourced.runtime.programs import Afterwards, Await, Program, Transact
+from sourced.runtime.programs import Afterwards, Await, Program, Transact, within
 from sourced.runtime.rounds.round import abreast, appending
 from sourced.store import Entry, Outcome, Range, Scheduled, shard_of
 
@@ -69,31 +69,46 @@ def execute(
 ) -> Program[Decision]:
     """Decides a command and stores it with its events; on a conflict it is decided anew on fresh history.
 
-    A state at hand is taken at its word first. Only when that fails is the log asked whether it was out of date.
+    A state at hand is taken at its word first. Only when that fails is the log asked whether it was out of date. Who is
+    overtaken again and again is decided while all others wait.
     """
     record = engine.codec.encode(source)  # refuses what could not be stored before anybody decides on it
     for tries_left in reversed(range(engine.tries)):
         if not loaded:
             yield from catch_up(engine, fold)
-        place, loaded = fold.seq, True
+        turn, loaded = _InTurn(engine, fold, source, record), True
         try:
-            decision, hooks = yield from _decide_and_store(engine, fold, source, record, pinned)
+            if tries_left or pinned:
+                decision, hooks = yield from _decide_and_store(engine, fold, source, record, pinned)
+            else:
+                decision, hooks = yield from turn.program()
         except (Exception, KeyboardInterrupt, asyncio.CancelledError) as error:
-            yield from _back_to(engine, fold, place, pinned)
-            outdated = isinstance(error, Exception) and fold.seq != place
+            yield from _back_to(engine, fold, turn.place, pinned)
+            outdated = isinstance(error, Exception) and fold.seq != turn.place
             if pinned or not outdated or not tries_left:
                 raise  # it was up to date, so the answer stands
         else:
             types = {each.type for each in (decision.command, *decision.events)}
             yield Afterwards(committed(engine, hooks, types))
-            yield from write_down(engine, filter(None, [snapshot_of(fold, place)]))
+            yield from write_down(engine, filter(None, [snapshot_of(fold, turn.place)]))
             return decision
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-def _decide_and_store(
-    engine: Engine, fold: Deciding[Any], source: Message[Any], record: Record, pinned: bool
-) -> Program[tuple[Decision, list[AfterCommit]]]:
+class _Decided(NamedTuple):
+    """What is to be stored, and what goes with it."""
+
+    entry: Entry
+    command: Message[Any]
+    events: Sequence[Message[Any]]
+    batch: Batch
+    syncs: Sequence[Sync]
+    following: Sequence[AfterCommit]
+
+
+def _decided(
+    engine: Engine, fold: Deciding[Any], source: Message[Any], record: Record, *, pinned: bool
+) -> _Decided:  # fmt: skip
     actor, place = fold.owner, fold.seq
     fold.seq += 1  # the command's own place
     command = replace(source, seq=fold.seq)
@@ -103,17 +118,56 @@ def _decide_and_store(
     records = (replace(record, seq=command.seq, settled_by=(actor.group,)), *engine.encode(events))
     entry = Entry(fold.stream, records, place, None if pinned else actor.heeds)
     syncs = [action for action in closing if isinstance(action, Sync)]
-    if syncs:
-        storing = yield from abreast(engine, lambda hooks: _store_and_sync(engine, entry, syncs, batch, hooks))
+    following = [action for action in closing if isinstance(action, AfterCommit)]
+    return _Decided(entry, command, events, batch, syncs, following)
+
+
+def _decide_and_store(
+    engine: Engine, fold: Deciding[Any], source: Message[Any], record: Record, pinned: bool
+) -> Program[tuple[Decision, list[AfterCommit]]]:
+    decided = _decided(engine, fold, source, record, pinned=pinned)
+    if decided.syncs:
+        storing = yield from abreast(engine, lambda hooks: _store_and_sync(engine, decided, hooks))
     else:
-        storing = yield from appending(engine, [entry])
+        storing = yield from appending(engine, [decided.entry])
     (outcome,), hooks = storing
+    return _decision(fold, decided, outcome, hooks)
+
+
+def _decision(
+    fold: Deciding[Any], decided: _Decided, outcome: Outcome, hooks: Sequence[AfterCommit]
+) -> tuple[Decision, list[AfterCommit]]:
     kept = _stored(outcome)
-    if closing:
-        batch.placed(kept)
+    if decided.syncs or decided.following:
+        decided.batch.placed(kept)
     fold.seq = kept[-1].seq
-    decided, *followed = stored([command, *events], kept)
-    return Decision(decided, followed), [*(hook for hook in closing if isinstance(hook, AfterCommit)), *hooks]
+    command, *events = stored([decided.command, *decided.events], kept)
+    return Decision(command, events), [*decided.following, *hooks]
+
+
+class _InTurn:
+    """Read, decided and stored in one transaction that has the stream's place: nobody else stores there meanwhile."""
+
+    def __init__(self, engine: Engine, fold: Deciding[Any], source: Message[Any], record: Record) -> None:
+        self.engine, self.fold, self.source, self.record = engine, fold, source, record
+        self.place = fold.seq  # what was known before it was decided
+
+    def program(self) -> Program[tuple[Decision, list[AfterCommit]]]:
+        (decided, outcome), hooks = yield from abreast(self.engine, self.storing)
+        return _decision(self.fold, decided, outcome, hooks)
+
+    def storing(self, hooks: list[AfterCommit]) -> Op[tuple[_Decided, Outcome]]:
+        engine, fold = self.engine, self.fold
+        yield from engine.store.reserve([fold.stream])
+        if fold.seq != self.place:  # it was decided before, and that was taken back
+            fold.restart()
+        try:
+            yield from within(catch_up(engine, fold), [])
+        finally:
+            self.place = fold.seq
+        decided = _decided(engine, fold, self.source, self.record, pinned=False)
+        (outcome,) = yield from _store_and_sync(engine, decided, hooks)
+        return decided, outcome
 
 
 def _stored(outcome: Outcome) -> tuple[Record, ...]:
@@ -122,13 +176,11 @@ def _stored(outcome: Outcome) -> tuple[Record, ...]:
     return outcome
 
 
-def _store_and_sync(
-    engine: Engine, entry: Entry, syncs: Sequence[Sync], batch: Batch, hooks: list[AfterCommit]
-) -> Op[list[Outcome]]:
+def _store_and_sync(engine: Engine, decided: _Decided, hooks: list[AfterCommit]) -> Op[list[Outcome]]:
     """The append and the actor's sync blocks, or none of it."""
-    outcomes = yield from inline.append(engine, [entry], hooks)
-    batch.placed(_stored(outcomes[0]))
-    for sync in syncs:
+    outcomes = yield from inline.append(engine, [decided.entry], hooks)
+    decided.batch.placed(_stored(outcomes[0]))
+    for sync in decided.syncs:
         yield Call(sync.work)
     return outcomes
 
