@@ -106,3 +106,8 @@ class Caller:
 def text_of(page: str) -> str:
     """What people read."""
     return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page)))
+
+
+def typed(**said: object) -> dict[str, object]:
+    """The fields of a message, as its form calls them."""
+    return {f"field.{name}": value for name, value in said.items()}

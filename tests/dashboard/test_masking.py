@@ -33,7 +33,7 @@ from sourced.audit import OPERATIONS
 from sourced.dashboard import dashboard
 from sourced.dashboard.veil import Veil, class_only, places_only
 from sourced.store import Straggler
-from tests.dashboard.asking import Caller
+from tests.dashboard.asking import Caller, typed
 from tests.facts import PATIENCE
 
 SECRET = "4242-4242-4242-4242"
@@ -231,7 +231,7 @@ def test_what_nobody_may_see_is_in_no_answer_to_a_form(app: Sourced):
             answer = caller.send("/act", headers, **form)
             assert (answer.status, "This is what would be done" in answer.page) == (200, True), (form, answer.page)
             assert SECRET not in answer.page
-    answer = caller.send("/would/account-1", command="masked.pay", at=2, card="another", cents=7)
+    answer = caller.send("/would/account-1", command="masked.pay", at=2, **typed(card="another", cents=7))
     assert answer.status == 200
     assert "It would yield" in answer.page
     assert "As a test" not in answer.page  # it would be made of what happened, word for word
@@ -243,7 +243,7 @@ def test_what_an_actor_would_refuse_is_told_without_what_it_says(app: Sourced):
     caller = Caller(dashboard(app, mask=masked))
     caller.see("/")
     for cents, heading, kind in ((0, "It would refuse", "NothingToPay"), (-1, "It would fail", "PaymentRefused")):
-        page = caller.send("/would/account-1", command="masked.pay", at=2, card="another", cents=cents).page
+        page = caller.send("/would/account-1", command="masked.pay", at=2, **typed(card="another", cents=cents)).page
         assert (heading in page, f"{kind}: (masked)" in page) == (True, True)
         assert (SECRET in page, page.count("another")) == (False, 1)
 
@@ -301,7 +301,7 @@ def test_without_a_mask_it_is_there_to_be_seen(app: Sourced, monkeypatch: pytest
     assert f"could not be projected: PaymentRefused: no line for {SECRET}" in page
     for form in ({"act": "retry"}, {"act": "skip", "group": Account.group, "stream": "account-2", "seq": 1}):
         assert SECRET in caller.send("/act", **form).page, form
-    assert SECRET in caller.send("/would/account-1", command="masked.pay", at=2, card="another", cents=0).page
+    assert SECRET in caller.send("/would/account-1", command="masked.pay", at=2, **typed(card="another", cents=0)).page
 
 
 # -- tracebacks

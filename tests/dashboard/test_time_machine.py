@@ -20,7 +20,7 @@ from sourced.dashboard.difference import plain
 from sourced.dashboard.marks import Marks
 from sourced.store import Entry, Store
 from sourced.testing.clock import START, VirtualClock
-from tests.dashboard.asking import Caller
+from tests.dashboard.asking import Caller, typed
 
 NAMES = ("tea", "pot", "cup")
 
@@ -146,7 +146,7 @@ def test_what_it_would_decide_is_decided_on_the_state_as_of_then(app: Sourced):
     """And written down as a test: what the state is made of, and nothing else."""
     caller = Caller(dashboard(app))
     caller.see("/streams/s?at=6")
-    page = caller.send("/would/s", command="shelf.put", at=6, name="jug").page
+    page = caller.send("/would/s", command="shelf.put", at=6, **typed(name="jug")).page
     (test,) = re.findall(r'<pre id="scenario"[^>]*>(.*?)</pre>', page, re.DOTALL)
     happened = [repr(each.payload) for each in app.history("s", upto=6) if isinstance(each.payload, PutThere)]
     assert re.findall(r"^        (PutThere.*),$", unescape(test), re.MULTILINE) == happened

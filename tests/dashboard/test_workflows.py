@@ -12,7 +12,7 @@ from sourced.codec import Record
 from sourced.dashboard import dashboard
 from sourced.ops import Op
 from sourced.store import Range
-from tests.dashboard.asking import Caller, text_of
+from tests.dashboard.asking import Caller, text_of, typed
 from tests.workflows.holiday import Agency, BookHoliday, FullyBooked, Sum, Trip, later, working
 
 
@@ -100,8 +100,8 @@ def test_whatever_a_run_is_called_an_act_leads_back_to_it(app: Sourced, caller: 
     app.drain()
     there = f"/runs/{quote(run.id, safe='')}"
     caller.see(there)
-    assert caller.send(f"{there}/signal", message="trip_approved", by="Ann").headers["location"] == there
-    answer = caller.send(f"{there}/signal", {"hx-request": "true"}, message="trip_approved", by="Ann")
+    assert caller.send(f"{there}/signal", message="trip_approved", **typed(by="Ann")).headers["location"] == there
+    answer = caller.send(f"{there}/signal", {"hx-request": "true"}, message="trip_approved", **typed(by="Ann"))
     assert (answer.status, answer.headers["hx-redirect"]) == (204, there)
     told = [each.metadata for each in run.history() if each.type == "trip_approved"]
     assert told == [{"by": "dashboard@127.0.0.1"}] * 2  # a signal is in the log with who sent it, as every act is

@@ -17,6 +17,11 @@ class Field(NamedTuple):
     default: str
     choices: tuple[str, ...] = ()
 
+    @property
+    def called(self) -> str:
+        """In a form, which has fields of its own: any name is the message's."""
+        return f"field.{self.name}"
+
 
 def fields_of(message: type[Payload]) -> tuple[Field, ...]:
     return tuple(map(_field, msgspec.inspect.type_info(message).fields))  # type: ignore[attr-defined]
@@ -59,7 +64,7 @@ def given_fields(fields: Sequence[Field], said: Mapping[str, str]) -> dict[str, 
     """What a form says, ready to be parsed: what was left empty is left out, what is JSON is read."""
     given: dict[str, Any] = {}
     for field in fields:
-        value = said.get(field.name, "")
+        value = said.get(field.called, "")
         if field.kind == "json" and value:
             try:
                 given[field.name] = msgspec.json.decode(value)
