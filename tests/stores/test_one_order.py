@@ -3,8 +3,8 @@ again, at nobody's expense."""
 
 import asyncio
 import threading
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg
@@ -462,6 +462,50 @@ def test_rows_that_were_built_anew_are_exchanged_all_the_same(postgres: Postgres
     app.restore(projector)
     assert projector.swaps == 4
     assert [each.type for each in app.history(OPERATIONS)] == ["sourced.group_rebuilt", "sourced.group_restored"]
+
+
+@pytest.mark.parametrize("whose", ["ours", "the caller's"])
+@pytest.mark.parametrize("named", [False, True])
+def test_two_who_store_in_the_same_streams_the_other_way_round(
+    postgres: PostgresStore, counted: Callable[[], int], whose: str, named: bool
+):
+    """One of them is told, and none of his is stored; when he does it again all of it is there, once. Who says before
+    where he will store never gets that far."""
+    app, (c1, c2) = an_app(postgres), streams(2)
+    both = threading.Barrier(2)
+
+    @contextmanager
+    def transaction() -> Iterator[Any]:
+        wanted = [c1, c2] if named else []
+        if whose == "ours":
+            with app.transaction(streams=wanted) as client:
+                yield client
+        else:
+            with psycopg.connect(postgres.url) as connection:
+                yield app.using(connection, streams=wanted)
+
+    def storing(one: str, other: str, *, meeting: bool = True) -> bool:
+        try:
+            with transaction() as client:
+                client.append(one, Added(f"from {one}"))
+                if meeting and not named:
+                    both.wait(PATIENCE)
+                client.append(other, Added(f"from {one}"))
+        except Deadlocked:
+            return False
+        return True
+
+    with thread() as start:
+        first, second = start(storing, c1, c2), start(storing, c2, c1)
+        through = {c1: first.result(PATIENCE), c2: second.result(PATIENCE)}
+    assert sum(through.values()) == (2 if named else 1)
+    assert len(app.history(c1)) == len(app.history(c2)) == sum(through.values())
+    for one, other in ((c1, c2), (c2, c1)):
+        if not through[one]:
+            assert storing(one, other, meeting=False)
+    assert {m.payload.product for m in app.history(c1)} == {m.payload.product for m in app.history(c2)}
+    assert (len(app.history(c1)), len(app.history(c2))) == (2, 2)
+    assert counted() == (0 if named else 1)
 
 
 def test_in_a_transaction_of_the_callers_it_is_his_to_do_again(postgres: PostgresStore):
