@@ -11,6 +11,7 @@ from sourced import Actor, Command, Conflict, Event, Rejection, Sourced, decide,
 from sourced.runtime.engine import Engine
 from sourced.store import Store
 from sourced.testing.shop import AddItem, Cart, CartClosed, Close, ItemAdded
+from tests.facts import somebody_else
 from tests.notepad import Note, Noted, Notes, failing, nothing
 from tests.rows import table
 
@@ -76,7 +77,7 @@ class Interference:
         self.tries += 1
         if self.left:
             self.left -= 1
-            self.other.append("p", Noted(f"theirs {self.tries}"))
+            somebody_else(lambda: self.other.append("p", Noted(f"theirs {self.tries}")))
 
 
 @pytest.mark.parametrize("everybody", ["one app", "an app each", "a loaded actor each"])

@@ -14,9 +14,9 @@ import sourced
 
 ROOT = Path(__file__).parent.parent
 FLOORS = {
-    "ground": "errors ids clock ops forks traces",
-    "domain": "messages audit envelope codec lines snapshots view fold evolving actions annotations handlers handling "
-    "actor projector reactor workflow policy",
+    "ground": "errors ids clock ops forks traces purity",
+    "domain": "structs messages audit envelope codec lines snapshots view fold evolving actions annotations handlers "
+    "handling actor projector reactor workflow policy",
     "ports": "store view_store terms notifier telemetry",
     "adapters": "stores notifiers",
     "runtime": "runtime",

@@ -48,6 +48,7 @@ from sourced.stores.postgres import PostgresStore
 from sourced.stores.sqlite import SqliteStore
 from sourced.testing import VirtualClock, crash_everywhere
 from sourced.testing.clock import START
+from tests.facts import somebody_else
 from tests.rows import get, put, table
 from tests.runtime.listener import together
 
@@ -482,7 +483,7 @@ class TestTogetherWithOthers:
             def reserve(self, left: int, command: Reserve):
                 decided.append(left)
                 if len(decided) == 1:
-                    app.append("stock-tea", Reserved(2, "o9"))
+                    somebody_else(lambda: app.append("stock-tea", Reserved(2, "o9")))
                 yield Reserved(command.quantity, command.order)
 
         shop = Sourced(app.store, clock=VirtualClock())
@@ -498,7 +499,7 @@ class TestTogetherWithOthers:
         class Slow(Stock, group="slow"):
             @decide
             def reserve(self, left: int, command: Reserve):
-                app.append("stock-tea", Ship())
+                somebody_else(lambda: app.append("stock-tea", Ship()))
                 yield Reserved(command.quantity, command.order)
 
         shop = Sourced(app.store, clock=VirtualClock())

@@ -17,6 +17,7 @@ from sourced.errors import DifferentStream, NotKnown, Rejection
 from sourced.evolving import Evolving
 from sourced.fold import Fold
 from sourced.messages import Command, Event, Payload, Rejected, check, detached, parse, snake
+from sourced.purity import here
 from sourced.reactor import Delivery, Memo, Want
 from sourced.snapshots import Snapshot, Snapshots, snapshots_of
 
@@ -94,6 +95,13 @@ class Deciding(Fold[S]):
 
     def follow(self, source: Message[Any], now: datetime) -> list[Message[Any]]:
         """The events that follow from a command, each applied as it is yielded. A failure leaves the state in doubt."""
+        outer, here.deciding = here.deciding, type(self.owner).__qualname__
+        try:
+            return self._follow(source, now)
+        finally:
+            here.deciding = outer
+
+    def _follow(self, source: Message[Any], now: datetime) -> list[Message[Any]]:
         handler = self.owner.tables.decide.get(type(source.payload))
         name = type(self.owner).__qualname__
         if handler is None:

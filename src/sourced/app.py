@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from importlib import import_module
@@ -136,6 +137,13 @@ class Sourced(Client):
         `replaying: bool`, `log: Logger`, `now: datetime`. It yields or returns what follows. The function stays one.
         """
 
+        for each in messages:
+            if not isinstance(each, type):
+                raise DefinitionError(
+                    f"app.on: expected message classes, found {getattr(each, '__qualname__', repr(each))}; "
+                    f"write @app.on(OrderPlaced), with those it is for"
+                )
+
         def register(function: Callable[P, R]) -> HandlerFunction[P, R]:
             handler = HandlerFunction(function, messages, group=group, errors=errors, start_from=start_from)
             self.register(handler)
@@ -174,6 +182,10 @@ class Sourced(Client):
 
         A store that is not there yet is waited for, so long.
         """
+        if asyncio._get_running_loop() is not None:
+            raise DefinitionError(
+                "an event loop is running here, which app.run() would hold up: async with app.running()"
+            )
         asyncio.run(self._work(rounds, wait, until_told))
 
     async def _work(self, rounds: int, wait: timedelta | float, until: Until) -> None:
@@ -242,6 +254,11 @@ def store_at(url: str, **options: Any) -> Store:
         from sourced.stores.file import FileStore
 
         return FileStore(url2pathname(url.removeprefix("file:").removeprefix("//")), **options)
-    raise DefinitionError(
-        f"no store for {url!r}: expected memory://, sqlite:///shop.db, postgresql://… or file:///folder"
-    )
+    known = "expected memory://, sqlite:///shop.db, postgresql://… or file:///folder"
+    if "+" in scheme and scheme.partition("+")[0] in ("sqlite", "postgresql", "postgres"):
+        known = f"its driver is known here; write {scheme.partition('+')[0]}://…"
+    raise DefinitionError(f"no store for {_without_password(url)!r}: {known}")
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"(?<=//)([^/@:]*):[^/@]*@", r"\1:…@", url)

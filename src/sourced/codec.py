@@ -15,6 +15,7 @@ from sourced.audit import Operation
 from sourced.envelope import Message
 from sourced.errors import DefinitionError, Invalid, Undecodable, UnknownMessage
 from sourced.messages import Payload, Rejected, Spec, Unknown, encode, is_family, refuse
+from sourced.structs import check_fields
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -79,6 +80,7 @@ class Codec:
 
     def _add(self, cls: type[Payload]) -> None:
         spec = cls.__sourced__
+        check_fields(_where(cls), cls)
         for name in spec.names:
             known = self._classes.get(name)
             if known is not None and known is not cls:

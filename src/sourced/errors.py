@@ -58,7 +58,7 @@ class Rejection(SourcedError):
         return self.args
 
     def __str__(self) -> str:
-        sentence = (type(self).__doc__ or type(self).__name__).strip().splitlines()[0]
+        sentence = ((type(self).__doc__ or "").strip() or type(self).__name__).splitlines()[0]
         facts = ", ".join(str(fact) for fact in self.args)
         return f"{sentence.removesuffix('.')}: {facts}" if facts else sentence
 
@@ -318,10 +318,11 @@ class Diverged(SourcedError):
 
 
 class NeedsAwait(SourcedError):
-    def __init__(self, what: object) -> None:
-        super().__init__(
-            f"{what!r} is async and an event loop is running here; call `await app.aio.…` instead of `app.…`"
-        )
+    def __init__(self, what: object = None) -> None:
+        why = f"{what!r} is async and an event loop is running here"
+        if what is None:
+            why = "an event loop is running here, which waiting would hold up, and all that goes on in it"
+        super().__init__(f"{why}; call `await app.aio.…` instead of `app.…`")
 
 
 def _rebuilt(cls: type[SourcedError], args: tuple[Any, ...], facts: dict[str, Any]) -> SourcedError:

@@ -11,10 +11,13 @@ from typing import Any, ClassVar
 from sourced.actions import Action, Actions, AfterCommit, Batch, Schedule, Send, Sync
 from sourced.annotations import mentioned
 from sourced.envelope import Message, Outgoing
+from sourced.errors import DefinitionError
 from sourced.fold import check_first_state, first_state, state_class
 from sourced.handlers import Tables, collect
 from sourced.messages import Command, Payload, is_family, is_payload_class
 from sourced.reactor import Delivery, Reactor
+
+_NO_STATE = (inspect.Parameter.empty, None, "None", Any, "Any", "typing.Any", object, "object")
 
 
 class Evolving(Reactor):
@@ -28,8 +31,22 @@ class Evolving(Reactor):
         super().__init_subclass__(**options)
         cls.tables = collect(cls, cls.roles)
         cls.made_of = state_class(cls, Evolving)
+        if cls.made_of is None and cls.initial is Evolving.initial:
+            cls._check_stateless()
         if cls.initial is Evolving.initial:
             check_first_state(cls.__qualname__, cls.made_of)
+
+    @classmethod
+    def _check_stateless(cls) -> None:
+        """`class Cart(Actor)` has no state; whose methods are annotated with one has forgotten to say so."""
+        for handler in (*cls.tables.decide.values(), *cls.tables.evolve.values(), *cls.tables.react.values()):
+            state = [*inspect.signature(getattr(cls, handler.name)).parameters.values()][1].annotation
+            if state not in _NO_STATE:
+                named, kind = getattr(state, "__qualname__", state), cls.__mro__[1].__name__
+                raise DefinitionError(
+                    f"{cls.__qualname__}.{handler.name}: its state is a {named}, and the class has none; "
+                    f"write class {cls.__name__}({kind}[{named}])"
+                )
 
     def initial(self, stream: str, /) -> Any:
         """The first state of a stream: by default the state class called with the stream's id."""

@@ -11,6 +11,7 @@ from sourced.codec import Codec, Content, Record
 from sourced.envelope import Message
 from sourced.errors import DefinitionError, DifferentStream, SmallerSequence
 from sourced.messages import detached
+from sourced.purity import evolving
 from sourced.view import Deleted, check_view, is_view
 
 S = TypeVar("S")
@@ -75,17 +76,18 @@ class Fold(Generic[S]):
     def feed(self, records: Iterable[Record], codec: Codec) -> None:
         """Applies what is stored in bulk; what no method evolves by is not decoded, what was read is passed over."""
         evolvers, state, seq, gone = self.owner.evolvers, self.state, self.seq, self.gone
-        for record in records:
-            if record.seq <= seq:
-                continue
-            evolver = evolvers.get(record.type)
-            if evolver is not None:
-                method, envelope = evolver
-                following = method(state, codec.decode(record) if envelope else codec.payload(record))
-                gone = following is Deleted
-                if following is not None:
-                    state = self.owner.initial(self.stream) if gone else following
-            seq = record.seq
+        with evolving(self.owner):
+            for record in records:
+                if record.seq <= seq:
+                    continue
+                evolver = evolvers.get(record.type)
+                if evolver is not None:
+                    method, envelope = evolver
+                    following = method(state, codec.decode(record) if envelope else codec.payload(record))
+                    gone = following is Deleted
+                    if following is not None:
+                        state = self.owner.initial(self.stream) if gone else following
+                seq = record.seq
         self.state, self.seq, self.gone = state, seq, gone
 
     def contents(self, records: Iterable[Record], codec: Codec) -> list[Content]:
@@ -98,16 +100,17 @@ class Fold(Generic[S]):
     def take(self, contents: Iterable[Content]) -> None:
         """Applies what was read together; what another reading has applied meanwhile is passed over."""
         evolvers, state, seq, gone = self.owner.evolvers, self.state, self.seq, self.gone
-        for each in contents:
-            if each.seq <= seq:
-                continue
-            seq = each.seq
-            evolver = evolvers.get(each.type)
-            if evolver is not None:
-                following = evolver[0](state, each.said)
-                gone = following is Deleted
-                if following is not None:
-                    state = self.owner.initial(self.stream) if gone else following
+        with evolving(self.owner):
+            for each in contents:
+                if each.seq <= seq:
+                    continue
+                seq = each.seq
+                evolver = evolvers.get(each.type)
+                if evolver is not None:
+                    following = evolver[0](state, each.said)
+                    gone = following is Deleted
+                    if following is not None:
+                        state = self.owner.initial(self.stream) if gone else following
         self.state, self.seq, self.gone = state, seq, gone
 
     def hold(self, records: Sequence[Record], codec: Codec) -> None:

@@ -60,6 +60,11 @@ def after_commit(method: Follows) -> Follows:
 
 
 def _mark(role: str, method: F) -> F:
+    if isinstance(method, type) or not (callable(method) or hasattr(method, "__func__")):  # @decide(AddItem)
+        raise DefinitionError(
+            f"@{role} takes no arguments, found {getattr(method, '__qualname__', repr(method))}; write @{role} alone: "
+            f"the method is registered by the annotation of its last parameter"
+        )
     body = sys._getframe(2).f_locals  # of the class, as far as it has come
     earlier = body.get(getattr(method, "__name__", ""))
     if earlier is not method and _role(earlier):

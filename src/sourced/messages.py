@@ -35,6 +35,7 @@ from msgspec.structs import fields as struct_fields
 from typing_extensions import TypeIs
 
 from sourced.errors import DefinitionError, Invalid
+from sourced.structs import StructType
 
 P = TypeVar("P", bound="Payload")
 Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
@@ -70,7 +71,7 @@ def _stored_name(cls: type, namespace: str | None) -> str:
     return ".".join(parts)
 
 
-class MessageType(msgspec.StructMeta):
+class MessageType(StructType):
     """Makes message classes: frozen, out of the garbage collector's way, their `Spec` read from the class statement."""
 
     def __new__(
@@ -93,7 +94,7 @@ class MessageType(msgspec.StructMeta):
         within = inherited if namespace is None else namespace
         aliases = (aliases,) if isinstance(aliases, str) else tuple(aliases)
         spec = Spec(type or _stored_name(cls, within), within, version, aliases, family=namespace is not None)
-        cls.__sourced__ = spec  # type: ignore[attr-defined]
+        cls.__sourced__ = spec
         if not (isinstance(version, int) and version >= 1):
             raise DefinitionError(
                 f"{cls.__qualname__}: expected version to be a whole number from 1, found {version!r}"

@@ -75,6 +75,8 @@ class Retry:
 
 
 def check_policy(subject: str, policy: object) -> None:
+    if not callable(policy):
+        raise DefinitionError(f"{subject}: expected Retry(…) or a plain function of (failure), found {policy!r}")
     _check_callable(subject, policy, "failure")
 
 

@@ -11,13 +11,14 @@ import msgspec
 from msgspec.structs import fields as struct_fields
 
 from sourced.errors import DefinitionError, Invalid, Unreadable
+from sourced.structs import StructType, check_fields
 
 V = TypeVar("V", bound="View")
 
 Scalar: TypeAlias = str | int | float | bool | None
 
 
-class View(msgspec.Struct):
+class View(msgspec.Struct, metaclass=StructType):
     """A row of a read model: a mutable struct whose fields have defaults, so that there is a first one."""
 
 
@@ -60,6 +61,7 @@ class Shape(Generic[V]):
     """How the rows of one view are written and read."""
 
     def __init__(self, owner: str, view: type[V]) -> None:
+        check_fields(view.__qualname__, view)
         self.owner = owner
         self.view = view
         self._encode = msgspec.json.Encoder().encode

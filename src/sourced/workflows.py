@@ -170,7 +170,7 @@ def _ending(engine: Engine, run: str, seconds: float) -> Program[Any]:
             if left <= 0:
                 info = yield from _info(engine, run)
                 raise StillRunning(run, info.parked or "; ".join(info.waiting_for), seconds)
-            yield Await(listener, min(left, foreground.LOOK_AGAIN))
+            yield Await(listener, min(left, foreground.LOOK_AGAIN), by_others=True)
 
 
 def _look(engine: Engine, run: str, seq: int) -> Program[tuple[int, Any]]:

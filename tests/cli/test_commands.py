@@ -347,11 +347,23 @@ def test_a_message_nobody_can_read_is_shown_as_it_is(shop: Any):
         ("shop:aap", "module 'shop' has no 'aap'; did you mean shop:app?"),
         ("shop:Orders", "not an app made with Sourced"),
         ("shp:app", "there is no module 'shp', neither here nor installed"),
+        ("shop.py:app", "expected a module and not its file; shop.py:app is called shop:app"),
+        ("shop.py", "found 'shop.py'; a store is named by its URL: sqlite:///shop.py"),
     ],
 )
 def test_a_slip_of_the_pen_is_told_and_makes_nothing(shop: Any, target: str, said: str):
     assert said in " ".join(shop("groups", target, code=2).replace("│", " ").split())
     assert not Path("typo.db").exists()
+
+
+@pytest.mark.parametrize("command", [["ui", "shop:app"], ["demo", "--database", "sqlite:///never.db"]])
+def test_a_port_that_is_taken_is_told_before_anything_is_begun(shop: Any, command: list[str]):
+    with socket.create_server(("127.0.0.1", 0)) as others:
+        port = str(others.getsockname()[1])
+        said = " ".join(shop(*command, "--port", port, code=2).replace("│", " ").split())
+    assert f"--port {port}: nobody can listen there: Address already in use; --port 0 takes any that is free" in said
+    assert "should be less than or equal to 65535" in shop(*command, "--port", "99999", code=2)
+    assert not Path("never.db").exists()
 
 
 def theirs(journal: str) -> None:

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from sourced import Sourced
 from sourced.cli.program import program
+from sourced.cli.working import _introduced
 from sourced.runtime.workers import supervisor
 from sourced.runtime.workers.supervisor import Supervisor
 from tests.facts import PATIENCE, until
@@ -249,6 +250,13 @@ def test_tables_that_do_not_fit_are_told_before_anything_is_started(
     assert result.exit_code == 1
     assert "expected tables of version 1, found none; run app.migrate(), or `sourced migrate`, first" in result.stderr
     assert result.stdout == ""
+
+
+def test_a_worker_in_memory_says_that_it_sees_nobody_elses_messages(tmp_path: Path):
+    alone = "What other processes store is not seen here: each has a memory of its own."
+    assert alone in _introduced(Sourced(), 1, 2)
+    with Sourced(f"sqlite:///{tmp_path}/shop.db") as shared:
+        assert alone not in _introduced(shared, 1, 2)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from sourced.actions import Actions
 from sourced.messages import Command
 from sourced.store import Store
 from sourced.testing import VirtualClock
+from tests.facts import somebody_else
 from tests.rows import table
 from tests.runtime.listener import Ignored, Noted, listening
 
@@ -39,7 +40,7 @@ class Shelf(Actor[ShelfState], group="shelf"):
     @decide
     def put(self, shelf: ShelfState, command: Put) -> Events[ShelfState]:
         yield WasPut(command.thing, len(shelf.things))
-        self.meanwhile(command.thing)
+        somebody_else(lambda: self.meanwhile(command.thing))
 
     @evolve
     def was_put(self, shelf: ShelfState, event: WasPut) -> None:

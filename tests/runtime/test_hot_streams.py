@@ -7,6 +7,7 @@ import pytest
 from sourced import Actor, Batch, Command, Event, Events, Park, Rejection, Sourced, decide, evolve, sync
 from sourced.store import Store
 from sourced.testing import VirtualClock
+from tests.facts import somebody_else
 from tests.rows import table
 
 
@@ -37,7 +38,7 @@ class Door(Actor[list[int]], group="hot.door"):
 
     @decide
     def knock(self, knocks: list[int], command: Knock) -> Events[list[int]]:
-        self.meanwhile(command.n)
+        somebody_else(lambda: self.meanwhile(command.n))
         yield Knocked(command.n, len(knocks))
         if command.n == 13:
             raise Enough(command.n)

@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from sourced.cli.screen import show
-from sourced.cli.targets import Target, looked_at, named
+from sourced.cli.targets import Target, listening, looked_at, named
 from sourced.errors import DefinitionError
 
-Port = Annotated[int, typer.Option(help="0 takes any that is free.")]
+Port = Annotated[int, typer.Option(min=0, max=65_535, help="0 takes any that is free.")]
 
 
 def ui(target: Target, port: Port = 8100) -> None:
@@ -24,9 +24,9 @@ def ui(target: Target, port: Port = 8100) -> None:
     except ModuleNotFoundError as missing:
         raise DefinitionError(f"the dashboard needs {missing.name}: pip install 'sourced-py[ui]'") from missing
 
-    with looked_at(target) as app:
+    with looked_at(target) as app, listening(port) as listener:
         serve(
             dashboard(app, title=target, target=named(target)),
-            port=port,
+            listener,
             ready=lambda url: show(f"the dashboard is at {url}; Ctrl+C ends it"),
         )

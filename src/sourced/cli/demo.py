@@ -10,10 +10,11 @@ from typing import Annotated
 import typer
 
 from sourced.cli.screen import show
+from sourced.cli.targets import listening
 from sourced.errors import DefinitionError
 
 Database = Annotated[str, typer.Option(help="The URL of its store.", envvar="TODO_DATABASE")]
-Port = Annotated[int, typer.Option(help="0 takes any that is free.")]
+Port = Annotated[int, typer.Option(min=0, max=65_535, help="0 takes any that is free.")]
 Host = Annotated[str, typer.Option(help="Whom it listens to; 0.0.0.0 for everybody in your network.")]
 Workers = Annotated[
     bool, typer.Option("--workers/--no-workers", help="Whether it does the work itself, or leaves it to others.")
@@ -49,7 +50,7 @@ def demo(
         with tempfile.TemporaryDirectory() as folder, todo(f"sqlite:///{folder}/todo.db", {}) as app:
             visited(site(app, secret=secrets.token_hex()), lambda home: story(home, show))
         return
-    with todo(database) as app:
+    with listening(port, host) as listener, todo(database) as app:
         app.migrate()
         secret = os.environ.get("SOURCED_SECRET") or secrets.token_hex()
         expander = "OPENAI_BASE_URL" in os.environ
@@ -58,7 +59,4 @@ def demo(
         def ready(url: str) -> None:
             show(f"the TODO application is at {url} (messages in {database}); Ctrl+C ends it")
 
-        serve(
-            site(app, secret=secret, workers=workers, expander=expander, operators=operators), host=host, port=port,
-            ready=ready,
-        )  # fmt: skip
+        serve(site(app, secret=secret, workers=workers, expander=expander, operators=operators), listener, ready=ready)

@@ -57,7 +57,15 @@ def app_at(target: str) -> Sourced:
     """The app that `module:app` names, or that a function of that name makes; the current folder is looked in, too."""
     module, colon, name = target.partition(":")
     if is_url(target) or not (module and colon and name):
-        raise typer.BadParameter(f"expected module:app, such as shop:app, found {target!r}")
+        hint = (
+            f"; a store is named by its URL: sqlite:///{target}"
+            if not is_url(target) and Path(target).is_file()
+            else ""
+        )
+        raise typer.BadParameter(f"expected module:app, such as shop:app, found {target!r}{hint}")
+    if module.endswith(".py"):
+        dotted = module.removesuffix(".py").replace("/", ".").strip(".")
+        raise typer.BadParameter(f"expected a module and not its file; {target} is called {dotted}:{name}")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
@@ -75,6 +83,17 @@ def app_at(target: str) -> Sourced:
     if not isinstance(made, Sourced):
         raise typer.BadParameter(f"{target} is {made!r}, not an app made with Sourced(…)")
     return made
+
+
+def listening(port: int, host: str = "127.0.0.1") -> socket.socket:
+    """Where a server is to be reached, taken before anything is begun there."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise typer.BadParameter(
+            f"--port {port}: nobody can listen there: {why}; --port 0 takes any that is free", param_hint=""
+        ) from error
 
 
 def now_of(app: Sourced) -> datetime:

@@ -18,6 +18,7 @@ from sourced.errors import DefinitionError, Unavailable
 from sourced.runtime.workers.arrival import WAIT
 from sourced.runtime.workers.signals import until_told
 from sourced.runtime.workers.supervisor import Supervisor, until_let_go
+from sourced.stores.memory import MemoryStore
 
 LINE = "%(asctime)s %(levelname)s %(process)d %(name)s: %(message)s"
 
@@ -114,7 +115,9 @@ def _refuse_what_cannot_work(app: Sourced, target: str, processes: int) -> None:
 def _introduced(app: Sourced, processes: int, rounds: int) -> str:
     groups = [reactor.group for reactor in app._engine.router]
     crew = f"{processes} process{'es' * (processes > 1)}, {rounds} round{'s' * (rounds > 1)} of each group at a time"
-    return f"Working on {app.store!r}: {', '.join(groups)} ({crew}). Stop with Ctrl-C or SIGTERM."
+    alone = "What other processes store is not seen here: each has a memory of its own. "
+    seen = alone if isinstance(app.store, MemoryStore) else ""
+    return f"Working on {app.store!r}: {', '.join(groups)} ({crew}). {seen}Stop with Ctrl-C or SIGTERM."
 
 
 def _log(*, verbose: bool) -> None:

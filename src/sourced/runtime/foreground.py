@@ -252,7 +252,7 @@ def wait_for(engine: Engine, message_id: str, seconds: float) -> Program[None]:
             left = deadline - engine.clock.elapsed()
             if left <= 0:
                 raise StillWaiting(message_id, waiting, seconds)
-            yield Await(listener, min(left, LOOK_AGAIN))
+            yield Await(listener, min(left, LOOK_AGAIN), by_others=True)
 
 
 def _waiting_for(engine: Engine, message_id: str) -> Op[Mapping[str, str]]:

@@ -17,6 +17,7 @@ from sourced.errors import NeedsAwait
 from sourced.forks import begin_anew_in_children
 from sourced.notifier import Listener
 from sourced.ops import Call, Op, finish
+from sourced.purity import here, refuse_to_store
 from sourced.store import Entry
 
 T = TypeVar("T")
@@ -85,6 +86,7 @@ class Await(NamedTuple):
 
     listener: Listener
     seconds: float
+    by_others: bool = False  # it comes of what others do, maybe on the event loop that is running here
 
 
 class Turn:
@@ -158,6 +160,8 @@ def perform(
             kind = type(step)
             try:
                 if kind is Transact or kind is Commit:
+                    if (here.deciding or here.evolving) and not getattr(step, "reading", False):
+                        refuse_to_store()
                     result = transact(step)  # type: ignore[arg-type]
                 elif kind is Afterwards:
                     result = None
@@ -168,6 +172,8 @@ def perform(
                 elif kind is Invoke:
                     result = (step.drive or drive)(step.works)  # type: ignore[union-attr]
                 elif kind is Await:
+                    if step.by_others and asyncio._get_running_loop() is not None:  # type: ignore[union-attr]
+                        raise NeedsAwait
                     result = step.listener.wait(step.seconds)  # type: ignore[union-attr]
                 else:
                     assert isinstance(step, InTurn), step

@@ -122,6 +122,11 @@ def types_of(reactor: Reactor) -> frozenset[str]:
 
 def _refuse_unfit(reactor: Reactor) -> None:
     """What could not be handed messages, or not those it is meant for."""
+    if not reactor.handles and isinstance(reactor, Actor) and reactor.tables.evolve:
+        raise DefinitionError(
+            f"{_where(reactor)} only evolves, so there is nothing to hand to it; give it a @decide or a @react method, "
+            f"or make it a Projector"
+        )
     if not reactor.handles:
         raise DefinitionError(f"{_where(reactor)} handles no messages; give it methods or `handles`")
     if type(reactor).handle is Reactor.handle and not reactor.in_batches:
@@ -138,6 +143,8 @@ def _refuse_unfit(reactor: Reactor) -> None:
         check_policy(f"{_where(reactor)}.errors", reactor.errors)
     if isinstance(reactor, Actor):
         _ = reactor.snapshots  # refuses a policy that cannot be carried out
+    if isinstance(reactor, Projector):
+        _ = reactor._shape  # refuses rows that cannot be kept
 
 
 def _made(cls: type[Reactor]) -> Reactor:

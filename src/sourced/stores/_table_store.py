@@ -279,6 +279,11 @@ class MemoryConnection(Connection):
         return self._tables.table(name)
 
     def execute(self, statement: Statement) -> Any:
+        if not isinstance(statement, Statement):  # a method of somebody's that was written for a database
+            raise TypeError(
+                f"there is no SQL here, found {statement!r}; use tx.table(name), a dictionary, "
+                f"or give the app a database: sqlite:///shop.db"
+            )
         if statement.body is not None:
             return statement.body(self._tables, *statement.args)
         if statement == SAVEPOINT:

@@ -78,9 +78,10 @@ class Open:
                 await send({"type": "http.response.body"})
 
 
-def serve(site: ASGIApp, *, host: str = "127.0.0.1", port: int = 0, ready: Callable[[str], None]) -> None:
-    """Until SIGINT or SIGTERM; port 0 takes any that is free. `ready` is told the address."""
-    asyncio.run(Server(site, host, port, ready).serve())
+def serve(site: ASGIApp, listener: socket.socket, *, ready: Callable[[str], None]) -> None:
+    """Until SIGINT or SIGTERM. `ready` is told the address."""
+    host, port = listener.getsockname()[:2]
+    asyncio.run(Server(site, host, port, ready).serve([listener]))
 
 
 def visited(site: ASGIApp, visit: Callable[[str], None]) -> None:

@@ -7,6 +7,7 @@ import random
 from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from inspect import iscoroutinefunction, unwrap
 from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from sourced.actions import Actions
@@ -85,6 +86,9 @@ class Workflow(Reactor):
             if kind in vars(cls):
                 raise DefinitionError(f"{cls.__qualname__}.{kind}: this name is taken by what every run writes down")
             setattr(cls, kind, own)
+        run = vars(cls).get("run")
+        if run is not None and not iscoroutinefunction(unwrap(run)):
+            raise DefinitionError(f"{cls.__qualname__}.run: expected `async def run(self, …)`, found a plain one")
         cls._names = names_around()
 
     @classmethod
