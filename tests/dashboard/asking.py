@@ -92,10 +92,12 @@ class Caller:
                     enough.set()
 
             route, _, query = path.partition("?")
+            cookies = "; ".join(f"{key}={value}" for key, value in self.cookies.items())
+            headers = [(b"host", self.host.encode()), (b"cookie", cookies.encode())]
             scope = {
                 "type": "http", "method": "GET", "path": unquote(route), "raw_path": route.encode(),
                 "query_string": query.encode(), "root_path": "", "scheme": "http", "http_version": "1.1",
-                "client": (self.client, 5000), "server": (self.host, 80), "headers": [(b"host", self.host.encode())],
+                "client": (self.client, 5000), "server": (self.host, 80), "headers": headers,
             }  # fmt: skip
             await asyncio.wait_for(self.site(scope, receive, send), PATIENCE)
             return "".join(heard)

@@ -115,3 +115,20 @@ def test_a_list_of_hundreds_of_items_is_a_page_like_any_other(app: Sourced):
             tx.execute(AddItem(f"Item {number} " + "w" * 100), to="l1")
     page = logged_in(app).see("/lists/l1")
     assert page.count('<li id="item-') == 200
+
+
+def test_a_place_that_nobody_understands_is_the_list_as_it_is(app: Sourced):
+    a_list(app, "garden", "Rake")
+    caller = logged_in(app)
+    heard = caller.live("/lists/garden/updates?at=here", pieces=2)
+    assert ("event: list" in heard, "Rake" in heard) == (True, True)
+    assert "event: list" not in caller.live("/lists/garden/updates?at=2")
+
+
+def test_a_story_leads_to_the_list_as_it_was(app: Sourced):
+    a_list(app, "garden", "Rake")
+    last = app.history("garden")[-1]
+    caller = logged_in(app)
+    assert f'href="/lists/garden/at/{last.seq}"' in caller.see(f"/messages/{last.id}/story")
+    assert "Close" not in caller.see(f"/messages/{last.id}/story")  # a page of its own is left by other ways
+    assert "Close" in caller.get(f"/messages/{last.id}/story", **{"hx-request": "true"}).page

@@ -136,7 +136,8 @@ class Site:
 
     async def list_updates(self, request: Request) -> Response:
         """Who looks at a list as it was goes on doing so; only its history grows."""
-        page, at = self.page(request), int(request.query_params.get("at", 0)) or None
+        page, asked = self.page(request), request.query_params.get("at", "")
+        at = int(asked) if asked.isdecimal() else None
         todo = await self.app.aio.load(TodoList, request.path_params["id"])
 
         shown: dict[str, str] = {}
