@@ -36,7 +36,7 @@ from tests.facts import eventually
 from tests.stores.lines import line_to
 
 ROOT = Path(__file__).parents[2]
-PEACE = 120.0  # seconds that everything has to come to its end, once nothing happens any more
+PEACE = 120.0  # seconds that all has to come to its end once nothing happens any more, and as long as it went on
 
 
 class Plan(NamedTuple):
@@ -149,7 +149,7 @@ def chaos(place: Place, plan: Plan, log: Path) -> Report:
                 each.end()
             crew.revive()
             peace = monotonic()
-            left = _left(app)
+            left = _left(app, PEACE + plan.seconds)
         finally:
             for each in people:
                 each.end()
@@ -191,7 +191,7 @@ def _too_quiet(plan: Plan, blows: Counter[str], clients: list[Client]) -> bool:
     return blows.total() < plan.blows or not all(each.sent or each.failures for each in clients)
 
 
-def _left(app: Sourced) -> list[str]:
+def _left(app: Sourced, patience: float) -> list[str]:
     """Waits until nothing waits; what still does when there was time enough."""
 
     def at_peace() -> bool:
@@ -204,7 +204,7 @@ def _left(app: Sourced) -> list[str]:
         return False
 
     try:
-        eventually(at_peace, PEACE, look_every=0.05)
+        eventually(at_peace, patience, look_every=0.05)
     except TimeoutError:
         return [f"still waiting: {each.why}" for each in app.doctor()] or [f"still waiting: {app.status()}"]
     return []

@@ -38,7 +38,7 @@ def test_whatever_happens_every_command_is_handled_once_and_no_money_is_lost(
         print(report, log.read_text("utf-8"))  # noqa: T201 - for whoever has to find out why
     assert report.wrong == []
     assert report.blows.total() >= 3
-    assert report.sent.total() > ACCOUNTS
+    assert all(report.sent.values())
 
 
 @pytest.fixture(scope="module")
