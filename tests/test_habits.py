@@ -194,6 +194,10 @@ def test_a_rejection_with_an_empty_docstring_has_its_name():
     [
         ("postgresql+psycopg://bob:geheim@host/shop", "'postgresql+psycopg://bob:…@host/shop': its driver is known"),
         ("sqlite+aiosqlite:///shop.db", "'sqlite+aiosqlite:///shop.db': its driver is known here; write sqlite://…"),
+        (
+            "sqlite:///shop.db?timeout=3",
+            "the URL of a file takes no options; give them to the store: Sourced(SqliteStore(",
+        ),
         ("mysql://bob:ge:heim@host/shop", "'mysql://bob:…@host/shop': expected memory://, sqlite:///shop.db"),
     ],
 )

@@ -235,6 +235,10 @@ def store_at(url: str, **options: Any) -> Store:
         from sourced.stores.memory import MemoryStore
 
         return MemoryStore(**options)
+    if scheme == "sqlite" and "?" in rest:
+        raise DefinitionError(
+            f"{url!r}: the URL of a file takes no options; give them to the store: Sourced(SqliteStore(path, …))"
+        )
     if scheme == "sqlite":
         from sourced.stores.sqlite import SqliteStore
 

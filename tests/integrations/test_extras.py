@@ -9,14 +9,16 @@ import pytest
 @pytest.mark.parametrize(
     ("module", "needs", "extra"),
     [
-        ("opentelemetry", "opentelemetry", "otel"),
-        ("prometheus", "prometheus_client", "prometheus"),
-        ("sqlalchemy", "sqlalchemy", "sqlalchemy"),
-        ("django", "django.db", "django"),
+        ("integrations.opentelemetry", "opentelemetry", "otel"),
+        ("integrations.prometheus", "prometheus_client", "prometheus"),
+        ("integrations.sqlalchemy", "sqlalchemy", "sqlalchemy"),
+        ("integrations.django", "django.db", "django"),
+        ("dashboard", "starlette", "ui"),
+        ("dashboard", "jinja2", "ui"),
     ],
 )
 def test_where_it_is_not_installed_the_extra_is_named(module: str, needs: str, extra: str):
-    script = f"import sys; sys.modules[{needs!r}] = None; import sourced.integrations.{module}"
+    script = f"import sys; sys.modules[{needs!r}] = None; import sourced.{module}"
     tried = subprocess.run([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
-    assert f"ModuleNotFoundError: sourced.integrations.{module} needs more" in tried.stderr
+    assert f"ModuleNotFoundError: sourced.{module} needs more" in tried.stderr
     assert f"pip install 'sourced-py[{extra}]'" in tried.stderr
