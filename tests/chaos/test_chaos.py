@@ -6,13 +6,20 @@ import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from sourced import Message, Sourced
+from sourced import Batch, Message, Sourced
 from sourced.messages import Payload
-from tests.chaos.bank import ACCOUNTS, Dripped, Noted, Withdraw, account
+from sourced.runtime import foreground, inline
+from sourced.runtime.rounds.settling import Settling
+from sourced.runtime.rounds.slice import Slice
+from sourced.store import Claim, Move
+from sourced.stores.sqlite import SqliteStore
+from tests.chaos.bank import ACCOUNTS, BadLuck, Dripped, Journal, Noted, Withdraw, account
 from tests.chaos.checker import wrong
 from tests.chaos.clients import open_accounts
 from tests.chaos.errands import Errand, Go
@@ -65,7 +72,7 @@ def busy(app: Sourced, place: Place) -> dict[str, str]:
         transfer = told(Withdraw(number, 100, account((number + 1) % ACCOUNTS)), account(number % ACCOUNTS))
         (app.dispatch if number % 3 else app.execute)(transfer)
     for number in range(5):
-        app.dispatch(told(Dripped(number), "drips"), at=now + timedelta(seconds=1))
+        app.dispatch(told(Dripped(number), "drips"), at=now + timedelta(hours=1))
     with place.joined() as connection:
         place.say(connection, "insert into receipts (number) values (?)", 1)
         for stream in ("notes-1", "notes-2"):
@@ -148,3 +155,50 @@ def test_the_checker_notices(raw: sqlite3.Connection, peaceful: Bank, harm: str,
 def test_the_checker_misses_what_clients_were_told_is_stored(raw: sqlite3.Connection, peaceful: Bank):
     (found,) = wrong(raw, {**peaceful[1], "lost": "account-01"})
     assert found == "message lost was told to be stored in account-01, found it in None"
+
+
+def moving_too_far(self: Settling, claim: Claim, slices: list[Slice]) -> list[Move]:
+    return [replace(move, checkpoint=move.checkpoint + 40) for move in moves(self, claim, slices)]
+
+
+def settled_by_nobody(thing: Any, **changes: Any) -> Any:
+    return replace(thing, **{name: value for name, value in changes.items() if name != "settled_by"})
+
+
+moves = Settling.moves
+read_scheduled = SqliteStore.read_scheduled
+BROKEN: dict[str, tuple[Any, str, Any, str]] = {
+    "a round skips what comes next": (Settling, "moves", moving_too_far, "found []"),
+    "what was decided is decided again": (foreground, "replace", settled_by_nobody, "['bank.withdrawn', 'bank.w"),
+    "rows are written with the append, and again": (inline, "settled", lambda entries, _: [*entries], "bank.holdings"),
+    "what is due comes in any order": (
+        SqliteStore, "read_scheduled", lambda self, rows: read_scheduled(self, rows)[::-1], "is in the drips after",
+    ),
+    "who fails is not waited for": (SqliteStore, "straggle", lambda self, stragglers: iter(()), "in the journal"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_the_checker_notices_a_runtime_that_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+):  # fmt: skip
+    where, name, wrongly, noticed = BROKEN[broken]
+    monkeypatch.setattr(where, name, wrongly)
+    luck = Random(4711)
+    place = SqlitePlace(tmp_path)
+    with bank(opened(place.url)) as app:
+        monkeypatch.setattr(Journal, "write", unlucky(luck, Journal.write))
+        sent = busy(app, place)
+    with place.asked() as raw:
+        assert noticed in "\n".join(wrong(raw, sent))
+
+
+def unlucky(luck: Random, write: Any) -> Any:
+    """Fails now and then, so that there is something to try again."""
+
+    def written(self: Journal, nothing: None, batch: Batch, tx: Any) -> None:
+        if luck.random() < 0.05:
+            raise BadLuck
+        write(self, nothing, batch, tx)
+
+    return written
