@@ -469,6 +469,29 @@ def test_a_terminal_gets_colours_and_lines_of_its_width_and_a_pipe_neither(shop:
     assert "\033" not in on_a_terminal(70, "parked", "shop:app", TERM="dumb")
 
 
+def test_nothing_is_cut_off_where_it_is_very_narrow(shop: Any, monkeypatch: pytest.MonkeyPatch):
+    shop("execute", "shop:app", "order", "o1", '{"n": 13}')
+    drained()
+    monkeypatch.setenv("COLUMNS", "34")
+    lines = shop("parked", "shop:app").splitlines()
+    assert max(map(len, lines)) <= 34
+    assert {*"parcels"} <= {*"".join(line[:8] for line in lines[1:])}
+    assert "".join("".join(line[:5].split()) for line in lines).endswith("parcels")
+
+
+def test_where_nobody_can_answer_nothing_is_done(shop: Any):
+    asked = ["replay", "shop:app", "orders"]
+    shop("execute", "shop:app", "order", "o1", '{"n": 1}')
+    assert "nobody is here to say yes, so nothing was done; --yes does not ask\n" in shop(*asked, code=1)
+    assert shop(*asked, code=1, given="n\n").endswith("[y/N]: n\nnothing was done\n")
+    assert "begins anew" in shop(*asked, given="y\n")
+
+
+@pytest.mark.parametrize("command", [["stop", "shop:app", "orders"], ["skip", "shop:app", "parcels", "parcel-13"]])
+def test_a_reason_that_must_be_given_says_something(shop: Any, command: list[str]):
+    assert "say why, for those who will ask" in shop(*command, "--reason", " ", code=2)
+
+
 def test_what_goes_wrong_is_told_on_a_line_and_as_json_where_that_was_asked_for(
     shop: Any, monkeypatch: pytest.MonkeyPatch
 ):

@@ -12,6 +12,7 @@ import typer
 from rich.text import Text
 
 from sourced.audit import DueMessage, ParkedStream
+from sourced.cli.asking import ask, refuse_empty
 from sourced.cli.screen import show
 from sourced.cli.targets import App, app_at, whoever_is_at_the_keyboard
 from sourced.cli.waiting import Error, Group, Stream, Type
@@ -21,6 +22,7 @@ FEW = 20  # lines
 
 GroupName = Annotated[str, typer.Argument(help="The group.", show_default=False)]
 Ids = Annotated[list[str], typer.Argument(help="Their ids, as `scheduled` shows them.", show_default=False)]
+Why = Annotated[str, typer.Option("--reason", "-r", help="Why, for those who will ask.", callback=refuse_empty)]
 Reason = Annotated[str, typer.Option("--reason", "-r", help="Why, for those who will ask.")]
 By = Annotated[
     str, typer.Option(default_factory=whoever_is_at_the_keyboard, help="Who does it.", show_default="you@here")
@@ -29,7 +31,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
-def stop(target: App, group: GroupName, reason: Reason, by: By, dry_run: DryRun = False) -> None:
+def stop(target: App, group: GroupName, reason: Why, by: By, dry_run: DryRun = False) -> None:
     """Stop a group: nothing more is handed to it."""
     with app_at(target) as app:
         stopped = app.groups.stop(group, reason, by=by, dry_run=dry_run)
@@ -60,7 +62,7 @@ def replay(
         show(f"{group} would be given {amount(planned.messages)} again{waiting}")
         if dry_run:
             return
-        _ask("Go on?", yes)
+        ask("Go on?", yes)
         reset = app.groups.reset(group, reason, by=by)
     show(f"{group} begins anew" + ("; it is stopped" if reset.was == "stopped" else ""))
 
@@ -85,7 +87,7 @@ def skip(
     target: App,
     group: Annotated[str, typer.Argument(help="The group it is parked for.", show_default=False)],
     stream: Annotated[str, typer.Argument(help="The stream.", show_default=False)],
-    reason: Reason,
+    reason: Why,
     by: By,
     seq: Annotated[int | None, typer.Option(min=1, help="The message you mean; otherwise nothing is done.")] = None,
     dry_run: DryRun = False,
@@ -97,7 +99,7 @@ def skip(
         show(f"would give up {stream}#{planned.seq} for {group}: {planned.error}")
         if dry_run:
             return
-        _ask("For good?", yes)
+        ask("For good?", yes)
         skipped = app.parked.skip(group, stream, seq=planned.seq, reason=reason, by=by)
     show(f"gave up {stream}#{skipped.seq}; what is behind it goes on")
 
@@ -110,7 +112,7 @@ def cancel(target: App, ids: Ids, by: By, reason: Reason = "", dry_run: DryRun =
             show(f"would cancel {amount(len(planned))}:")
             _list(map(_due, planned), len(planned))
         if planned and not dry_run:
-            _ask("For good?", yes)
+            ask("For good?", yes)
             planned = app.scheduled.cancel(*ids, reason=reason, by=by).messages
             show(f"cancelled {amount(len(planned))}")
     _tell_missing(ids, planned)
@@ -128,11 +130,6 @@ def run_now(target: App, ids: Ids, by: By, reason: Reason = "", dry_run: DryRun 
 
 def would(dry_run: bool, verb: str, done: str) -> str:
     return f"would {verb}" if dry_run else done
-
-
-def _ask(question: str, yes: bool) -> None:
-    if not yes:
-        typer.confirm(question, abort=True)
 
 
 def _behind(count: int) -> str:

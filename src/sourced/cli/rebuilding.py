@@ -13,6 +13,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sourced.cli.acting import By, DryRun, GroupName, Reason, Yes
+from sourced.cli.asking import ask
 from sourced.cli.screen import screen, show
 from sourced.cli.targets import App, app_at
 from sourced.doctor import amount
@@ -67,8 +68,7 @@ def restore(
         show(f"would bring back the rows of {group} from before its last rebuild")
         if dry_run:
             return
-        if not yes:
-            typer.confirm("Go on?", abort=True)
+        ask("Go on?", yes)
         app.restore(group, reason=reason, by=by)
     show("brought back; those that were live are kept in their place")
 

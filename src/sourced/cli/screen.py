@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +19,8 @@ from sourced.doctor import ago
 
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 
+GAP = 2  # columns between those of a table
+LEAST = 10  # columns that the last one has when the others are not folded
 ENDLESS = 100_000  # columns: what goes into a pipe is not folded
 
 
@@ -50,19 +53,23 @@ def show_line_of_json(thing: Any) -> None:
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, nothing: str) -> None:
-    """Numbers to the right; the last column is folded when the terminal is narrow; a sentence when there is nothing."""
+    """Numbers to the right; the last column is folded when the terminal is narrow, and all where it is very narrow:
+    nothing is cut off. A sentence when there is nothing.
+    """
     if not rows:
         show(nothing)
         return
     used = [at for at in range(len(columns)) if any(str(_cell(row[at])) for row in rows)]
-    table = Table(box=None, header_style="dim", pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
+    console = screen()
+    widths = [max(cell_len(columns[at]), *(_cell(row[at]).cell_len for row in rows)) for at in used[:-1]]
+    fits = sum(widths) + GAP * len(widths) + LEAST <= console.width
+    table = Table(box=None, header_style="dim", pad_edge=False, show_edge=False, padding=(0, GAP, 0, 0))
     for at in used:
         number = all(str(row[at]).isdecimal() or row[at] == "" for row in rows)
         justify: Any = "right" if number else "left"
-        table.add_column(columns[at], justify=justify, overflow="fold", no_wrap=at != used[-1])
+        table.add_column(columns[at], justify=justify, overflow="fold", no_wrap=fits and at != used[-1])
     for row in rows:
         table.add_row(*(_cell(row[at]) for at in used))
-    console = screen()
     with console.capture() as drawn:
         console.print(table)
     console.file.writelines(line.rstrip() + "\n" for line in drawn.get().splitlines())  # which it fills with blanks
