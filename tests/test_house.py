@@ -17,7 +17,7 @@ FLOORS = {
     "ground": "errors ids clock ops forks traces purity",
     "domain": "structs messages audit envelope codec lines snapshots view fold evolving actions annotations handlers "
     "handling actor projector reactor workflow policy",
-    "ports": "store view_store terms notifier telemetry",
+    "ports": "store transactions view_store terms notifier telemetry",
     "adapters": "stores notifiers",
     "runtime": "runtime",
     "façade": "app archive client context doctor loaded operations reading storing subscription topology unit verbs "

@@ -2,8 +2,8 @@
 
 MUST: the log, groups, rounds, the schedule, snapshots, views; every operation is an `Op`, a generator of statements
 that takes part in whatever transaction it is run in. The proof is `sourced.testing.conformance`, not these sentences.
-The values it speaks of, from entries to leases, are those of `terms.py`; the rows that projectors keep beside the log,
-and how they are exchanged, are told by `view_store.py`.
+The values it speaks of, from entries to leases, are those of `terms.py`. Two parts have pages of their own: how work is
+carried out, `transactions.py`, and the rows that projectors keep beside the log, `view_store.py`.
 
 MAY: more `Capabilities` than a single process in memory has.
 
@@ -16,14 +16,12 @@ in order**. That is what makes one checkpoint per (group, shard) enough: a reade
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from datetime import datetime
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol
 
 from sourced.codec import Contents, Record, together
-from sourced.errors import DefinitionError
 from sourced.notifier import Relay
-from sourced.ops import AsyncConnection, Connection, Op, run, run_async
+from sourced.ops import Op
 from sourced.snapshots import Snapshot as Snapshot
 from sourced.terms import COUNTED as COUNTED
 from sourced.terms import SHARDS as SHARDS
@@ -47,30 +45,17 @@ from sourced.terms import StreamState as StreamState
 from sourced.terms import Symptom as Symptom
 from sourced.terms import Worker as Worker
 from sourced.terms import shard_of as shard_of
+from sourced.transactions import Transactions
 from sourced.view import Equal as Equal
 from sourced.view import ViewRow as ViewRow
 from sourced.view_store import ViewStore
 
-T = TypeVar("T")
 
-_NOTHING_TO_JOIN = "using(connection): {} keeps nothing in a database; it takes SQLite or PostgreSQL"
-
-
-class Store(ViewStore, Protocol):
+class Store(Transactions, ViewStore, Protocol):
     """One log, many implementations."""
 
     shards: int
     capabilities: Capabilities
-
-    def transaction(self, *, reading: bool = False) -> AbstractContextManager[Connection]:
-        """Commits at the end of the block, rolls back everything when it raises; `reading` promises to only read."""
-        ...
-
-    def transaction_async(self, *, reading: bool = False) -> AbstractAsyncContextManager[AsyncConnection]: ...
-
-    def moment(self) -> AbstractContextManager[Connection]:
-        """A transaction that only reads, and sees the whole store as of one moment, however long it takes."""
-        return self.transaction(reading=True)
 
     def close(self) -> None: ...
 
@@ -85,25 +70,7 @@ class Store(ViewStore, Protocol):
     async def migrate_async(self) -> list[str]:
         return []
 
-    # -- a transaction that is not ours: a store in a database of the caller's joins what he has open there
-
-    def joined(self, connection: object, *, reading: bool) -> Connection:
-        """The caller's connection, to be used in its own transaction: never committed, never closed, left as it is."""
-        raise DefinitionError(_NOTHING_TO_JOIN.format(type(self).__name__))
-
-    async def joined_async(self, connection: object, *, reading: bool) -> AsyncConnection:
-        raise DefinitionError(_NOTHING_TO_JOIN.format(type(self).__name__))
-
-    # -- ways to carry work out; a store that knows better ones overrides these
-
-    def transact(self, op: Op[T], *, reading: bool = False) -> T:
-        """One op, in a transaction of its own."""
-        with self.transaction(reading=reading) as connection:
-            return run(op, connection)
-
-    async def transact_async(self, op: Op[T], *, reading: bool = False) -> T:
-        async with self.transaction_async(reading=reading) as connection:
-            return await run_async(op, connection)
+    # -- what is only appended; a store that knows better ways overrides these
 
     def commit(self, entries: Sequence[Entry]) -> list[Outcome]:
         """Appends, and nothing else; callers who come at the same time may share a transaction."""

@@ -26,6 +26,7 @@ from sourced.stores._sqlite.append import Appends, stored_at
 from sourced.stores._sqlite.borrowed import refuse_autocommit, theirs
 from sourced.stores._sqlite.connections import AsyncSqliteConnection, SqliteConnection
 from sourced.stores._sqlite.dialect import SqliteDialect
+from sourced.stores._sqlite.errors import translated
 from sourced.stores._sqlite.reading import Reads
 from sourced.stores._sqlite.relay import SqliteRelay
 from sourced.stores._sqlite.symptoms import of_log
@@ -238,16 +239,7 @@ class SqliteStore(Appends, Reads):
         return self._begun(raw, self.query(_TAKE_THE_LOCK).text if raw.in_transaction else "begin immediate")
 
     def translated(self, error: sqlite3.Error) -> Exception:
-        if self._over and isinstance(error, sqlite3.ProgrammingError):
-            return Unavailable(repr(self), self._over)
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return Unavailable(repr(self), f"another process has kept it locked for {self.timeout:g} s", passing=True)
-        if code == sqlite3.SQLITE_READONLY:
-            return Unavailable(repr(self), f"the file, or its folder, may not be written to ({error})")
-        if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-            return Unavailable(repr(self), str(error))
-        return error
+        return translated(error, repr(self), over=self._over, timeout=self.timeout)
 
     def symptoms(self, now: Callable[[], datetime]) -> Op[list[Symptom]]:
         yield from ()
