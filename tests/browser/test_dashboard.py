@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 from sourced import Sourced
 from tests.browser.conftest import Start, Visitor
@@ -277,14 +277,10 @@ def test_a_run_of_a_workflow_is_followed_signalled_forked_and_cancelled(home: st
     assert run.result(timeout=0) == "500 for Ann"
     visitor.show(page, "dashboard-run")
     page.get_by_role("row", name="pay").get_by_role("button", name="Fork").click()
-    held: list[Route] = []
-    page.route("**/act", lambda route: held.append(route))
-    page.get_by_role("button", name="Do it").dblclick()
     with page.expect_event("load"):
-        held[0].continue_()
+        page.get_by_role("button", name="Do it").evaluate("each => { each.click(); each.click(); }")
     expect(page.get_by_text("forked from")).to_be_visible()
-    assert (len(held), len(shop.workflows.list())) == (1, 3)  # two clicks are one act
-    page.unroute("**/act")
+    assert len(shop.workflows.list()) == 3  # two clicks are one act
     page.goto(f"{home}/runs/{other.id}")
     page.get_by_role("button", name="Cancel").click()
     do_it(page, "by mistake")
