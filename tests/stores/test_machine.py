@@ -107,7 +107,7 @@ TestPostgresMachine = pytest.mark.usefixtures("databases")(PostgresMachine.TestC
 def test_the_machine_asks_for_everything_the_port_has():
     """A method that is missing here is one in which stores may differ without anybody noticing."""
     written = "".join(file.read_text() for file in Path(machine.__file__).parent.glob("*.py"))
-    about_no_contents = {"relay", "migrate", "migrate_async", "joined", "joined_async"}
+    about_no_contents = {"relay", "migrate", "migrate_async", "joined", "joined_async", "symptoms"}
     carried_out_by_transact = {"transaction", "transaction_async", "moment"}
     port = {name for name, _ in inspect.getmembers(Store, inspect.isfunction) if not name.startswith("_")}
     asked = {name for name in port if f"store.{name}(" in written}
