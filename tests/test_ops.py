@@ -15,7 +15,7 @@ from sourced.ops import (
     Op,
     Statement,
     finish,
-    finish_async,
+    hand_over,
     run,
     run_async,
     savepoint,
@@ -49,7 +49,7 @@ class AsyncLedger(Ledger):
         return super().execute(statement)
 
     async def call(self, work: Callable[[Any], Any]) -> Any:
-        return await finish_async(work(self.tx))
+        return await hand_over(self.tx, work)
 
 
 def awaited(op: Op[Any], ledger: AsyncLedger) -> Any:

@@ -8,11 +8,14 @@ One copy of the logic serves synchronous and asynchronous callers, composes insi
 from __future__ import annotations
 
 import asyncio
+import dis
+import functools
 import inspect
 from collections.abc import Awaitable, Callable, Generator
+from types import CodeType
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
-from sourced.errors import NeedsAwait
+from sourced.errors import DefinitionError, NeedsAwait
 
 T = TypeVar("T")
 Rows: TypeAlias = Any
@@ -62,7 +65,7 @@ class AsyncConnection(Protocol):
     async def execute(self, statement: Statement) -> Rows: ...
 
     async def call(self, work: Callable[[Any], Any]) -> Any:
-        return await finish_async(work(self.tx))
+        return await hand_over(self.tx, work)
 
 
 def savepoint(op: Op[T]) -> Op[T]:
@@ -121,8 +124,29 @@ def finish(result: T | Awaitable[T]) -> T:
     raise NeedsAwait(result)
 
 
-async def finish_async(result: Any) -> Any:
-    return await result if inspect.isawaitable(result) else result
+async def hand_over(tx: Any, work: Callable[[Any], Any]) -> Any:
+    """The result of user code that is handed a transaction. Where that has to be awaited, so has whoever uses it."""
+    result = work(tx)
+    if inspect.isawaitable(result):
+        return await result
+    if inspect.iscoroutinefunction(getattr(type(tx), "execute", None)) and (user := _user_of(work)):
+        raise DefinitionError(
+            f"{user}: its transaction is a {type(tx).__name__} here, of which nothing is done that is not awaited; "
+            f"expected `async def`, found a method that awaits nothing; in `app.…` and in workers it may stay as it is"
+        )
+    return result
+
+
+def _user_of(work: Any) -> str:
+    """The function's name, if it mentions its last parameter, which is the transaction."""
+    while isinstance(work, functools.partial):
+        work = work.func
+    function = inspect.unwrap(getattr(work, "__func__", work))
+    code: CodeType | None = getattr(function, "__code__", None)
+    if code is None or not code.co_argcount:
+        return ""
+    tx = code.co_varnames[code.co_argcount - 1]
+    return function.__qualname__ if any(each.argval == tx for each in dis.get_instructions(code)) else ""
 
 
 def _loop_is_running() -> bool:

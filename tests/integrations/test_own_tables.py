@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,7 +19,7 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from sourced import Batch, DefinitionError, Event, Message, Projector, Sourced, evolve, sync
+from sourced import Batch, DefinitionError, Event, Message, Park, Projector, Sourced, evolve, sync
 from sourced.errors import NeedsAwait
 from sourced.integrations.django import models_in
 from sourced.integrations.sqlalchemy import async_session_in, session_in
@@ -336,3 +337,23 @@ def test_a_transaction_that_is_awaited_is_told_from_one_that_is_not(shop: Store)
 def refused(why: str, lending: Any, tx: Any, error: type[Exception] = DefinitionError) -> None:
     with pytest.raises(error, match=why):
         lending(tx).__enter__()
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+def test_rows_are_not_lost_where_nobody_awaits_what_writes_them(shop: Store):
+    """A block that is no `async def` wrote nothing there, and its messages counted as handled."""
+    app = Sourced(shop, errors=Park())
+    app.register(BySql)
+    app.append("cart-1", [Sold("tea", 3), Sold("tea", 4)])
+
+    async def drained() -> None:
+        await app.aio.drain()
+
+    asyncio.run(drained())
+    if isinstance(shop, PostgresStore):
+        (parked,) = app.parked.list()
+        assert re.search(r"BySql\.save: .*AsyncConnection.* expected `async def`", parked.error)
+        assert rows(shop) == {}
+        app.parked.retry(BySql)
+        app.drain()
+    assert rows(shop) == {"tea": 7}

@@ -10,6 +10,7 @@ import copy
 import inspect
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -255,7 +256,7 @@ def exchanged(engine: Engine, live: Projector[Any], other: Projector[Any]) -> Op
     ends = ahead | {each.stream: each.from_seq for each in waiting.values()}
     aside = (Straggler(other.group, stream, from_seq, retry_at=NEVER) for stream, from_seq in ends.items())
     yield from store.straggle([*again, *aside])
-    yield Call(lambda tx: live.swap(other, tx))
+    yield Call(partial(live.swap, other))
 
 
 def passed_over(engine: Engine, live: Projector[Any]) -> Op[None]:

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import tuple_row
 
-from sourced.ops import Statement, finish, finish_async
+from sourced.ops import Statement, finish, hand_over
 from sourced.stores._postgres.connections import Marks
 from sourced.stores._postgres.errors import translated
 
@@ -60,7 +60,7 @@ class AsyncBorrowedConnection(Marks):
 
     async def call(self, work: Callable[[Any], Any]) -> Any:
         try:
-            return await finish_async(work(self.raw))
+            return await hand_over(self.raw, work)
         except Exception as error:
             if ended := self._ended(error):
                 raise ended from error

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, Statement, finish, finish_async
+from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, Statement, finish, hand_over
 from sourced.stores._postgres.errors import TAKEN_BACK, behind, connection_lost, ended_by_others, taken_back, translated
 from sourced.stores._postgres.line import FORGOTTEN, Line, Saying
 from sourced.stores._sql.dialect import Query
@@ -220,7 +220,7 @@ class AsyncPostgresConnection(_Owned):
         except psycopg.Error as error:
             raise self._translated(error) from error
         try:
-            return await finish_async(work(self.tx))
+            return await hand_over(self.tx, work)
         except Exception as error:
             if ended := self._ended(error):
                 raise ended from error

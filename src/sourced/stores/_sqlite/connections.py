@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, Statement, finish, finish_async
+from sourced.ops import RELEASE, ROLLBACK, SAVEPOINT, Statement, finish, hand_over
 from sourced.stores._sql.dialect import Query
 
 Raw: TypeAlias = sqlite3.Connection
@@ -73,4 +73,4 @@ class AsyncSqliteConnection(SqliteConnection):
         return super().execute(statement)
 
     async def call(self, work: Callable[[Any], Any]) -> Any:
-        return await finish_async(work(self.tx))
+        return await hand_over(self.tx, work)
