@@ -126,7 +126,7 @@ class Waiting(Interference):
         self.tries += 1
         note = partial(self.other.append, "p", Noted(f"theirs {self.tries}"))
         if self.tries < Engine.tries:
-            note()
+            somebody_else(note)
         else:
             self.waiting = threading.Thread(target=note)
             self.waiting.start()
