@@ -24,6 +24,7 @@ from sourced.notifier import Relay
 from sourced.ops import Op
 from sourced.snapshots import Snapshot as Snapshot
 from sourced.terms import COUNTED as COUNTED
+from sourced.terms import RARE as RARE
 from sourced.terms import SHARDS as SHARDS
 from sourced.terms import SILENT as SILENT
 from sourced.terms import Capabilities as Capabilities

@@ -89,8 +89,8 @@ class Names(msgspec.Struct, frozen=True):
 
 # -- groups --------------------------------------------------------------------------------------------------------
 
-# So many that a group wants are counted, wherever they are; of more, the first and last of each shard are looked at.
-COUNTED = 256
+RARE = 1_000  # messages of a group's types are counted, wherever they are
+COUNTED = 256  # else, messages of a shard are looked at to say how much is pending; of more, the first and the last
 
 
 class Group(msgspec.Struct, frozen=True):

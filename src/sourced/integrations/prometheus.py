@@ -212,7 +212,7 @@ class Waiting(Collector):
 
     def _found(self) -> Iterator[GaugeMetricFamily]:
         now, groups = self._app._engine.clock.now(), self._app.groups.list()
-        lag = _by_group("lag_messages", "Messages in the log that a group has yet to handle; beyond 256 an estimate")
+        lag = _by_group("lag_messages", "Messages in the log that a group has yet to handle; beyond 1,000 an estimate")
         late = _by_group("lag_seconds", "Age of the oldest of them")
         active = _by_group("active", "Whether the group runs: 0 when it was stopped")
         parked = _by_group("parked", "Streams that wait for a person")

@@ -65,16 +65,19 @@ class Log(Tables):
         self, stream: str, types: Collection[str], *, after: int = 0, upto: int | None = None
     ) -> Op[list[Contents]]:
         """The database puts together what a long stream holds, which halves the time it takes to hand it over; that it
-        does so takes a few microseconds, and most streams are short."""
-        asked = {"stream": stream, "types": types, "upto": _upto(Range(stream, after, upto))}
-        first = f"select m.seq, m.type, m.version, m.payload {CONTENTS} order by m.seq limit {FEW}"
-        rows = yield self.say("contents", first, after=after, **asked)
-        found = together(rows)
-        if len(rows) == FEW:
-            numbers = self.dialect.numbers
-            rows = yield self.say("contents put together", TOGETHER, after=rows[-1][0], **asked)
-            found += [Contents(type, version, numbers(seqs), f"[{said}]") for _, type, version, seqs, said in rows]
-        return found
+        does so takes a few microseconds, and most streams are short: they end within the first seqs."""
+        end, few = _upto(Range(stream, after, upto)), after + FEW
+        asked = {"stream": stream, "types": types}
+        first = f"select m.seq, m.type, m.version, m.payload {CONTENTS} order by m.seq"
+        rows = yield self.say("contents", first, after=after, upto=min(few, end), **asked)
+        if not rows or rows[-1][0] < few or few == end:
+            return together(rows)
+        numbers = self.dialect.numbers
+        more = yield self.say("contents put together", TOGETHER, after=few, upto=end, **asked)
+        return [
+            *together(row for row in rows if not more or row[1] in types),
+            *(Contents(type, version, numbers(seqs), f"[{said}]") for _, type, version, seqs, said in more),
+        ]
 
     def read_all(
         self, *, after: int = 0, limit: int | None = None, types: Collection[str] | None = None,

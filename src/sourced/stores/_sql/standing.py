@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from sourced.ops import Op
-from sourced.store import COUNTED, Progress
+from sourced.store import COUNTED, RARE, Progress
 from sourced.stores._sql.log import Log
 
 PART = COUNTED // 2
@@ -37,10 +37,10 @@ class Standing(Log):
         self, behind: Mapping[int, Progress], types: Collection[str], settled: Mapping[str, Any]
     ) -> Op[Mapping[int, Progress] | None]:
         """What every message of these types says of its shard; nothing where there are more than a look is worth."""
-        asked = {"after": min(each.checkpoint for each in behind.values()), "limit": COUNTED + 1, **settled}
+        asked = {"after": min(each.checkpoint for each in behind.values()), "limit": RARE + 1, **settled}
         what = f"m.shard, {_UNSETTLED}, m.created_at, m.position"
         rows = yield self.typed_rows({*types}, what, ">", "asc", "", asked)
-        if len(rows) > COUNTED:
+        if len(rows) > RARE:
             return None
         found = dict(behind)
         for shard, unsettled, created_at, position in rows:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from sourced.codec import Record
-from sourced.store import COUNTED, Group, Move, Progress, Straggler
+from sourced.store import COUNTED, RARE, Group, Move, Progress, Straggler
 from sourced.stores._tables.base import Base, ShardRow
 
 _position = attrgetter("position")
@@ -86,7 +86,7 @@ class Groups(Base):
             return False
         come = [(self._shard(name, shard).checkpoint, log[-1].position) for shard, log in enumerate(self.shards) if log]
         after = min((checkpoint for checkpoint, last in come if last > checkpoint), default=len(self.log))
-        return len([*islice((each for each in self.log[after:] if each.type in types), COUNTED + 1)]) <= COUNTED
+        return len([*islice((each for each in self.log[after:] if each.type in types), RARE + 1)]) <= RARE
 
     def _wants(self, name: str, record: Record, types: Collection[str] | None) -> bool:
         settled = name in record.settled_by and record.position > self.groups[name].reset_at
