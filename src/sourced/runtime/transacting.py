@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -30,15 +30,13 @@ def transacting(store: Store) -> Transacting:
     def transact(step: Transact | Commit) -> Any:
         if isinstance(step, Commit):
             return store.commit(step.entries)
-        op, tries_left = step.op, TRIES
-        while True:
+        for op, last in _tries(step):
             try:
                 return store.transact(op, reading=step.reading)
             except Deadlocked:
-                tries_left -= 1
-                if step.anew is None or not tries_left:
+                if last:
                     raise
-                op = step.anew()
+        raise AssertionError("unreachable: the last try returns or raises")
 
     return transact
 
@@ -47,18 +45,24 @@ def transacting_async(store: Store) -> TransactingAsync:
     async def transact(step: Transact | Commit) -> Any:
         if isinstance(step, Commit):
             return await store.commit_async(step.entries)
-        op, tries_left = step.op, TRIES
-        while True:
+        for op, last in _tries(step):
             work = store.transact_async(op, reading=step.reading)
             try:
                 return await (_taking(work) if step.taking else work)
             except Deadlocked:
-                tries_left -= 1
-                if step.anew is None or not tries_left:
+                if last:
                     raise
-                op = step.anew()
+        raise AssertionError("unreachable: the last try returns or raises")
 
     return transact
+
+
+def _tries(step: Transact) -> Iterator[tuple[Op[Any], bool]]:
+    """The op, and once more as often as the database takes it back; with whether it is the last time."""
+    yield step.op, step.anew is None
+    if step.anew is not None:
+        for left in reversed(range(TRIES - 1)):
+            yield step.anew(), not left
 
 
 async def _taking(work: Coroutine[Any, Any, Any]) -> Any:
