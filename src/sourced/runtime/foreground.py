@@ -106,9 +106,7 @@ class _Decided(NamedTuple):
     following: Sequence[AfterCommit]
 
 
-def _decided(
-    engine: Engine, fold: Deciding[Any], source: Message[Any], record: Record, *, pinned: bool
-) -> _Decided:  # fmt: skip
+def _decided(engine: Engine, fold: Deciding[Any], source: Message[Any], record: Record, *, pinned: bool) -> _Decided:
     actor, place = fold.owner, fold.seq
     fold.seq += 1  # the command's own place
     command = replace(source, seq=fold.seq)
