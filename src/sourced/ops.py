@@ -132,7 +132,7 @@ async def hand_over(tx: Any, work: Callable[[Any], Any]) -> Any:
     if inspect.iscoroutinefunction(getattr(type(tx), "execute", None)) and (user := _user_of(work)):
         raise DefinitionError(
             f"{user}: its transaction is a {type(tx).__name__} here, of which nothing is done that is not awaited; "
-            f"expected `async def`, found a method that awaits nothing; in `app.…` and in workers it may stay as it is"
+            f"expected `async def`, or a method that returns what is to be awaited, found one that does neither"
         )
     return result
 
